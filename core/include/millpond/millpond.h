@@ -1,0 +1,12 @@
+/* Millpond: a cache in front of a store, with the caching patterns done right.
+ * This header is the whole public face; each part compiles alone too. The manual is core/GUIDE.md. */
+#ifndef MILLPOND_MILLPOND_H
+#define MILLPOND_MILLPOND_H
+
+#include <millpond/config.h>
+#include <millpond/error.h>
+#include <millpond/pond.h>
+#include <millpond/queue.h>
+#include <millpond/value.h>
+
+#endif

@@ -1,0 +1,28 @@
+/* Keys: what a caller may name, and the one name that stands for (namespace, key) everywhere below. */
+#ifndef MP_MODEL_KEY_H
+#define MP_MODEL_KEY_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <millpond/error.h>
+
+#define MP_NS_MAX 64
+#define MP_KEY_MAX 512
+#define MP_NAME_MAX (MP_NS_MAX + 1 + MP_KEY_MAX)
+
+/* `name` is "ns:key"; borrowed by whoever is handed one of these. */
+typedef struct mp_key {
+    const char *name;
+    uint32_t len;
+    uint32_t ns_len;
+    uint64_t hash; /* mp_hash(name, len) */
+} mp_key;
+
+/* POND_EKEY with a sentence that says what is wrong with it, or POND_OK. */
+int mp_key_check(const char *key, size_t len, pond_error **err);
+/* A user's namespace: 1..64 bytes of UTF-8 without / ? { } : and control characters; POND_EOPTION otherwise. */
+int mp_ns_check(const char *ns, pond_error **err);
+/* Writes "ns:key" to `out` (MP_NAME_MAX + 1 bytes), NUL-terminated, and points `key` at it. */
+void mp_key_make(mp_key *key, char *out, const char *ns, size_t ns_len, const char *user_key, size_t len);
+
+#endif

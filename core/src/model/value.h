@@ -1,0 +1,26 @@
+/* The body of pond_value: whoever makes one embeds this first and says how it is freed. */
+#ifndef MP_MODEL_VALUE_H
+#define MP_MODEL_VALUE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <millpond/value.h>
+
+struct pond_value {
+    _Atomic uint32_t refs;
+    uint8_t state; /* pond_state */
+    uint8_t codec; /* pond_codec */
+    uint32_t len;
+    const char *data; /* NUL-terminated */
+    void (*free)(pond_value *self);
+};
+
+/* A value with its own copy of the bytes (refs 1); NULL = no memory. */
+pond_value *mp_value_new(pond_state state, pond_codec codec, const void *data, size_t len);
+/* The two values without a payload; static, so they cost and fail nothing. */
+pond_value *mp_value_absent(void);
+pond_value *mp_value_miss(void);
+/* Takes over a malloc'ed, NUL-terminated text. Frees it and answers NULL without memory. */
+pond_value *mp_value_adopt(pond_codec codec, char *data, size_t len);
+
+#endif

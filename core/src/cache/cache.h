@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/buf.h"
 #include "engine/loop.h"
 #include "model/config.h"
 #include "model/key.h"
@@ -50,10 +51,9 @@ struct mp_op {
     int64_t lease_ms, ttl_ms;
     uint32_t load_ms;            /* FILL: how long the load took, for the envelope */
     int64_t timeout_ms;          /* of the command */
-    bool reject;                 /* LEASE: what stood at the last GET was damaged and counts as absent */
-    uint8_t rejected[64];        /* its first bytes; set by GET with `damaged` */
+    uint8_t rejected[64];        /* out: GET, in: LEASE: the first bytes of a value that cannot be served and counts as absent */
     uint8_t rejected_len;
-    bool damaged;                /* out: GET */
+    bool damaged;                /* out: GET: because it cannot be decoded */
     pond_value *value;           /* in: FILL (borrowed); out: HIT (the owner's) */
     void (*done)(mp_op *op);     /* on the loop's driver, exactly once, perhaps before submit returns */
 
@@ -79,7 +79,7 @@ typedef struct mp_cache_vt {
     void (*forget)(mp_link *link, mp_op *op);
     /* Appends `"name": {...}` members about the cache as a whole to a JSON object (connections, bytes...).
      * @threads any */
-    void (*describe)(mp_cache *cache, struct mp_buf *json);
+    void (*describe)(mp_cache *cache, mp_buf *json);
     /* No link is open any more. @threads any */
     void (*close)(mp_cache *cache);
 } mp_cache_vt;

@@ -46,6 +46,8 @@ void mp_loop_defer(mp_loop *loop, mp_task *task);
 void mp_loop_flush(mp_loop *loop);
 /* Any thread, lock not needed: the task runs in the driver's next turn, which is woken. */
 void mp_loop_post(mp_loop *loop, mp_task *task);
+/* Takes back a task that was posted or deferred and has not run. Rare: walks the list. */
+void mp_loop_unpost(mp_loop *loop, mp_task *task);
 
 bool mp_loop_timer_set(mp_loop *loop, mp_timer *timer, int64_t at); /* false: no memory, not set */
 void mp_loop_timer_stop(mp_loop *loop, mp_timer *timer);
@@ -55,6 +57,13 @@ bool mp_loop_watch(mp_loop *loop, mp_watch *watch, bool read, bool write); /* ag
 int mp_loop_fd(const mp_loop *loop);
 /* One turn with the lock held: flush, sleep up to timeout_ms (lock dropped), descriptors, posted tasks, timers, flush. */
 void mp_loop_turn(mp_loop *loop, int64_t timeout_ms);
+/* Counts that decide whether somebody must drive when no caller does: answers under way, and duties that need the timers
+ * (a lease to renew). */
+void mp_loop_inflight(mp_loop *loop, int change);
+void mp_loop_duty(mp_loop *loop, int change);
+bool mp_loop_has_inflight(const mp_loop *loop);
+bool mp_loop_has_duties(const mp_loop *loop);
+
 /* Asleep in mp_loop_turn right now? Then nobody else will flush. */
 bool mp_loop_asleep(const mp_loop *loop);
 

@@ -1,0 +1,215 @@
+/* Completion queues: a lane that the host drives, and the calls that only start. */
+#include <stdlib.h>
+
+#include "api/check.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "pattern/inspect.h"
+#include "pattern/invalidate.h"
+#include "pattern/load.h"
+#include "pattern/read.h"
+#include "pattern/store_call.h"
+
+struct pond_queue {
+    mp_lane *lane;
+};
+
+int pond_queue_new(pond_queue **out, pond *p, pond_error **err) {
+    if (!out || !p) return mp_fail(err, POND_EMISUSE, "pond_queue_new: out or pond is NULL");
+    if (atomic_load(&p->closed)) return mp_closed(err);
+    pond_queue *queue = calloc(1, sizeof *queue);
+    if (!queue) return mp_no_memory(err);
+    queue->lane = mp_lane_new(p, false, err);
+    if (!queue->lane) {
+        free(queue);
+        return POND_ENOMEM;
+    }
+    *out = queue;
+    return POND_OK;
+}
+
+void pond_queue_free(pond_queue *queue) {
+    if (!queue) return;
+    mp_lane *lane = queue->lane;
+    mp_lane_close(lane, true);
+    mp_lane_lock(lane);
+    mp_node *n;
+    while ((n = mp_list_shift(&lane->events))) pond_event_free(MP_OF(n, pond_event, node));
+    mp_lane_unlock(lane);
+    mp_lane_unlist(lane);
+    mp_lane_unref(lane);
+    free(queue);
+}
+
+int pond_queue_fd(pond_queue *queue) { return mp_loop_fd(queue->lane->loop); }
+
+void pond_queue_flush(pond_queue *queue) {
+    mp_lane_lock(queue->lane);
+    mp_loop_flush(queue->lane->loop);
+    mp_lane_unlock(queue->lane);
+}
+
+size_t pond_queue_pending(const pond_queue *queue) {
+    mp_lane_lock(queue->lane);
+    size_t pending = queue->lane->pending;
+    mp_lane_unlock(queue->lane);
+    return pending;
+}
+
+/* The host takes an event: a final one leaves the books, a LOAD is now owed an answer. */
+static pond_event *take(mp_lane *lane) {
+    mp_node *n = mp_list_shift(&lane->events);
+    if (!n) return NULL;
+    pond_event *event = MP_OF(n, pond_event, node);
+    if (event->kind == POND_EVENT_LOAD) {
+        mp_call_take(event->call);
+        event->call = NULL;
+    } else {
+        lane->pending--;
+    }
+    return event;
+}
+
+size_t pond_queue_poll(pond_queue *queue, pond_event **events, size_t max, int64_t timeout_ms) {
+    mp_lane *lane = queue->lane;
+    mp_lane_lock(lane);
+    lane->polling = true;
+    int64_t until = timeout_ms > 0 ? mp_clock_ms() + timeout_ms : 0, wait = timeout_ms;
+    for (;;) {
+        mp_loop_turn(lane->loop, mp_list_empty(&lane->events) ? wait : 0);
+        if (wait == 0 || !mp_list_empty(&lane->events)) break;
+        if (wait > 0) wait = until > mp_loop_now(lane->loop) ? until - mp_loop_now(lane->loop) : 0;
+    }
+    lane->polling = false;
+    size_t n = 0;
+    while (n < max && (events[n] = take(lane))) n++;
+    mp_lane_unlock(lane);
+    return n;
+}
+
+/* ---- events ---- */
+
+pond_event_type pond_event_kind(const pond_event *event) { return event->kind; }
+uint64_t pond_event_user(const pond_event *event) { return event->user; }
+pond_value *pond_event_value(const pond_event *event) { return event->call ? event->call->value : NULL; }
+pond_error *pond_event_error(const pond_event *event) { return event->call ? event->call->error : NULL; }
+pond_load *pond_event_load(const pond_event *event) { return event->load; }
+size_t pond_event_count(const pond_event *event) { return event->call ? event->call->list_len : 0; }
+
+pond_value *pond_event_value_at(const pond_event *event, size_t i) {
+    return event->call && i < event->call->list_len ? event->call->list[i] : NULL;
+}
+
+void pond_event_free(pond_event *event) {
+    if (!event) return;
+    if (event->load) mp_load_unref(event->load);
+    else event->call->vt->destroy(event->call);
+}
+
+void pond_request_cancel(pond_request *request) {
+    mp_lane *lane = request->lane;
+    mp_lane_lock(lane);
+    if (request->ended) { /* its event waits to be taken */
+        mp_list_remove(&request->event.node);
+        lane->pending--;
+        request->vt->destroy(request);
+    } else {
+        mp_call_abort(request, NULL, true);
+        mp_lane_kick(lane);
+    }
+    mp_lane_unlock(lane);
+}
+
+/* ---- starts ---- */
+
+static int enter(pond *p, pond_queue *queue, pond_error **err) {
+    if (!queue || queue->lane->pond != p) return mp_fail(err, POND_EMISUSE, "the queue is NULL, or another pond's");
+    mp_lane_lock(queue->lane);
+    if (queue->lane->closed) {
+        mp_lane_unlock(queue->lane);
+        return mp_closed(err);
+    }
+    mp_loop_touch(queue->lane->loop);
+    return POND_OK;
+}
+
+static int leave(pond_queue *queue, mp_call *call, pond_error **err) {
+    mp_lane_unlock(queue->lane);
+    return call ? POND_OK : mp_no_memory(err);
+}
+
+static int read_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, bool lookup,
+                      uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
+    char name[MP_NAME_MAX + 1];
+    mp_key k;
+    if (now) *now = NULL;
+    int code = mp_call_check(p, key, len, policy, name, &k, err);
+    if (code != POND_OK) return code;
+    if (now && (*now = mp_peek(p, policy, &k))) return POND_OK;
+    code = enter(p, queue, err);
+    if (code != POND_OK) return code;
+    mp_read *r = mp_read_start(queue->lane, policy, &k, lookup, user, NULL);
+    if (request) *request = r ? &r->call : NULL;
+    return leave(queue, r ? &r->call : NULL, err);
+}
+
+int pond_fetch_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
+                     pond_value **now, pond_request **request, pond_error **err) {
+    return read_start(p, queue, key, len, policy, false, user, now, request, err);
+}
+
+int pond_lookup_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
+                      pond_value **now, pond_request **request, pond_error **err) {
+    return read_start(p, queue, key, len, policy, true, user, now, request, err);
+}
+
+int pond_invalidate_start(pond *p, pond_queue *queue, const char *const *keys, const size_t *lens, size_t n,
+                          const pond_policy *policy, uint64_t user, pond_error **err) {
+    int code = mp_keys_check(p, keys, lens, n, err);
+    if (code == POND_OK) code = enter(p, queue, err);
+    if (code != POND_OK) return code;
+    return leave(queue, mp_invalidate_start(queue->lane, policy, keys, lens, n, user, NULL), err);
+}
+
+int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
+                       pond_error **err) {
+    char name[MP_NAME_MAX + 1];
+    mp_key k;
+    int code = mp_call_check(p, key, len, policy, name, &k, err);
+    if (code == POND_OK) code = enter(p, queue, err);
+    if (code != POND_OK) return code;
+    return leave(queue, mp_inspect_start(queue->lane, policy, &k, user, NULL), err);
+}
+
+static int store_start(pond *p, pond_queue *queue, mp_store_kind kind, const char *collection, const char *const *ids,
+                       const size_t *lens, size_t n, const char *doc, size_t doc_len, uint64_t user, pond_error **err) {
+    int code = mp_store_check(p, collection, ids, lens, n, err);
+    if (code == POND_OK) code = enter(p, queue, err);
+    if (code != POND_OK) return code;
+    return leave(queue, mp_store_call_start(queue->lane, kind, collection, ids, lens, n, doc, doc_len, user), err);
+}
+
+int pond_store_create_start(pond *p, pond_queue *queue, const char *collection, uint64_t user, pond_error **err) {
+    return store_start(p, queue, MP_STORE_CREATE, collection, NULL, NULL, 0, NULL, 0, user, err);
+}
+
+int pond_store_get_start(pond *p, pond_queue *queue, const char *collection, const char *id, size_t len, uint64_t user,
+                         pond_error **err) {
+    return store_start(p, queue, MP_STORE_GET, collection, &id, &len, 1, NULL, 0, user, err);
+}
+
+int pond_store_get_many_start(pond *p, pond_queue *queue, const char *collection, const char *const *ids,
+                              const size_t *lens, size_t n, uint64_t user, pond_error **err) {
+    return store_start(p, queue, MP_STORE_GET_MANY, collection, ids, lens, n, NULL, 0, user, err);
+}
+
+int pond_store_put_start(pond *p, pond_queue *queue, const char *collection, const char *id, size_t len, const char *doc,
+                         size_t doc_len, uint64_t user, pond_error **err) {
+    if (!doc && doc_len) return mp_fail(err, POND_EMISUSE, "pond_store_put_start: doc is NULL");
+    return store_start(p, queue, MP_STORE_PUT, collection, &id, &len, 1, doc, doc_len, user, err);
+}
+
+int pond_store_delete_start(pond *p, pond_queue *queue, const char *collection, const char *id, size_t len, uint64_t user,
+                            pond_error **err) {
+    return store_start(p, queue, MP_STORE_DELETE, collection, &id, &len, 1, NULL, 0, user, err);
+}

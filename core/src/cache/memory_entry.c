@@ -1,0 +1,102 @@
+#include "cache/memory_entry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A small value is copied into the block of its entry, so that a hit touches a line of the table and one or two of this
+ * block, and waits for memory twice, not three times; the block lives until the last reference to the value has gone. A
+ * large one is kept by reference, and an absence needs nothing, as it is always the same one. */
+#define WHOLE 0u /* struct whole, then the key, then the payload and its NUL */
+#define APART 8u /* struct apart, then the key */
+#define ABSENT 16u /* mp_mitem, then the key */
+
+#define WHOLE_MAX 1024 /* bytes of payload: beyond, what a reader does with the value costs more than finding it */
+
+struct whole {
+    mp_mitem item;
+    pond_value value;
+};
+
+struct apart {
+    mp_mitem item;
+    pond_value *value;
+};
+
+static unsigned kind_of(const pond_value *value) {
+    if (value->state == POND_ABSENT) return ABSENT;
+    return value->len <= WHOLE_MAX ? WHOLE : APART;
+}
+
+static size_t head_of(unsigned kind) {
+    return kind == WHOLE ? sizeof(struct whole) : kind == APART ? sizeof(struct apart) : sizeof(mp_mitem);
+}
+
+static struct whole *whole_of(mp_mitem *entry) { return MP_OF(entry, struct whole, item); }
+static struct apart *apart_of(mp_mitem *entry) { return MP_OF(entry, struct apart, item); }
+
+static void free_whole(pond_value *self) { free(MP_OF(self, struct whole, value)); }
+
+static size_t block_of(unsigned kind, size_t key_len, const pond_value *value) {
+    return head_of(kind) + key_len + (kind == WHOLE ? (size_t)value->len + 1 : 0);
+}
+
+/* A value of two blocks is not told from one of one, so two are counted. */
+static int64_t apart_bytes(const pond_value *value) {
+    return mp_mblock_bytes(sizeof *value) + mp_mblock_bytes((size_t)value->len + 1);
+}
+
+static int64_t bytes_of(unsigned kind, size_t key_len, const pond_value *value) {
+    return mp_mblock_bytes(block_of(kind, key_len, value)) + (kind == APART ? apart_bytes(value) : 0);
+}
+
+mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, int64_t expires) {
+    unsigned kind = kind_of(value);
+    mp_mitem *entry = malloc(block_of(kind, key->len, value));
+    if (!entry) return NULL;
+    mp_list_init(&entry->link);
+    entry->expires = expires;
+    entry->hash = (uint32_t)key->hash;
+    entry->key_len = (uint16_t)key->len;
+    entry->key_at = (uint8_t)head_of(kind);
+    entry->marks = (uint8_t)kind;
+    char *bytes = (char *)entry + entry->key_at;
+    memcpy(bytes, key->name, key->len);
+    if (kind == APART) {
+        apart_of(entry)->value = pond_value_ref(value);
+    } else if (kind == WHOLE) {
+        char *payload = bytes + key->len;
+        pond_value *own = &whole_of(entry)->value;
+        memcpy(payload, value->data, value->len);
+        payload[value->len] = 0;
+        atomic_init(&own->refs, 1);
+        own->state = value->state;
+        own->codec = value->codec;
+        own->len = value->len;
+        own->data = payload;
+        own->free = free_whole;
+    }
+    return entry;
+}
+
+pond_value *mp_mentry_value(mp_mitem *entry) {
+    switch (entry->marks & MP_MENTRY_KIND) {
+    case WHOLE: return &whole_of(entry)->value;
+    case APART: return apart_of(entry)->value;
+    default: return mp_value_absent();
+    }
+}
+
+int64_t mp_mentry_bytes(const mp_mitem *entry) {
+    return bytes_of(entry->marks & MP_MENTRY_KIND, entry->key_len, mp_mentry_value((mp_mitem *)entry));
+}
+
+int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value) {
+    return bytes_of(kind_of(value), key->len, value);
+}
+
+void mp_mentry_free(mp_mitem *entry) {
+    unsigned kind = entry->marks & MP_MENTRY_KIND;
+    pond_value *value = mp_mentry_value(entry);
+    pond_value_free(value);
+    if (kind != WHOLE) free(entry);
+}

@@ -1,0 +1,29 @@
+/* What a memory: cache keeps of a key: its value or its absence, in as few blocks as it can. */
+#ifndef MP_CACHE_MEMORY_ENTRY_H
+#define MP_CACHE_MEMORY_ENTRY_H
+
+#include "cache/memory_table.h"
+#include "model/key.h"
+#include "model/value.h"
+
+/* An entry of this key for `value` (borrowed); NULL = no memory. */
+mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, int64_t expires);
+/* Borrowed from the entry. */
+pond_value *mp_mentry_value(mp_mitem *entry);
+/* What it takes of the memory that malloc has: key, value, and what goes with them. */
+int64_t mp_mentry_bytes(const mp_mitem *entry);
+/* The same before it is made. */
+int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value);
+/* The cache's reference goes; who still holds the value keeps it. The entry is in no table and no list. */
+void mp_mentry_free(mp_mitem *entry);
+
+/* The marks of an entry. */
+#define MP_MENTRY_HEAT 3u  /* a number: hits since it was last looked at, up to three */
+#define MP_MENTRY_MAIN 4u  /* in the main queue, not in the small one */
+#define MP_MENTRY_KIND 24u /* how the value is kept, see memory_entry.c */
+
+static inline void mp_mentry_touch(mp_mitem *entry) {
+    if ((entry->marks & MP_MENTRY_HEAT) < MP_MENTRY_HEAT) entry->marks++;
+}
+
+#endif

@@ -1,0 +1,92 @@
+/* The redis cache: its address and node table, and the way of an operation to the line of its node. */
+#include "cache/redis.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+static mp_line *line_of(mp_link *link, const mp_key *key) {
+    (void)key; /* one node until Cluster: its slot decides then */
+    return &((mp_redis_link *)link)->line[0];
+}
+
+static void link_close(mp_link *base) {
+    mp_redis_link *link = (mp_redis_link *)base;
+    for (size_t i = 0; i < link->redis->nodes; i++) mp_line_close(&link->line[i]);
+    free(link);
+}
+
+static mp_link *link_open(mp_cache *cache, mp_loop *loop) {
+    mp_redis *redis = (mp_redis *)cache;
+    mp_redis_link *link = calloc(1, sizeof *link + redis->nodes * sizeof link->line[0]);
+    if (!link) return NULL;
+    link->link.vt = cache->vt;
+    link->redis = redis;
+    for (size_t i = 0; i < redis->nodes; i++) {
+        if (mp_line_open(&link->line[i], redis, &redis->node[i], loop)) continue;
+        while (i-- > 0) mp_line_close(&link->line[i]);
+        free(link);
+        return NULL;
+    }
+    return &link->link;
+}
+
+static void submit(mp_link *link, mp_op *op) { mp_line_submit(line_of(link, &op->key), op); }
+static void forget(mp_link *link, mp_op *op) { mp_line_forget(line_of(link, &op->key), op); }
+
+static void describe(mp_cache *cache, mp_buf *json) {
+    mp_redis *redis = (mp_redis *)cache;
+    mp_buf_text(json, "\"redis\":{\"address\":");
+    mp_buf_json(json, redis->node[0].address.shown, strlen(redis->node[0].address.shown));
+    mp_buf_printf(json, ",\"connections_made\":%u,\"problem\":", atomic_load(&redis->connections));
+    pthread_mutex_lock(&redis->lock);
+    if (*redis->problem) mp_buf_json(json, redis->problem, strlen(redis->problem));
+    else mp_buf_text(json, "null");
+    pthread_mutex_unlock(&redis->lock);
+    mp_buf_text(json, "}");
+}
+
+static void close_cache(mp_cache *cache) {
+    mp_redis *redis = (mp_redis *)cache;
+    for (size_t i = 0; i < redis->nodes; i++) {
+        mp_address_free(&redis->node[i].address);
+        mp_fence_destroy(&redis->node[i].fence);
+    }
+    free(redis->node);
+    pthread_mutex_destroy(&redis->lock);
+    free(redis);
+}
+
+static const mp_cache_vt vt = {
+    .scheme = "redis",
+    .link_open = link_open,
+    .link_close = link_close,
+    .submit = submit,
+    .forget = forget,
+    .describe = describe,
+    .close = close_cache,
+};
+
+int mp_redis_open(mp_cache **out, const mp_options *options, pond_error **err) {
+    mp_address address;
+    int code = mp_address_parse(&address, options, err);
+    if (code != POND_OK) return code;
+    mp_redis *redis = calloc(1, sizeof *redis);
+    if (redis) redis->node = calloc(1, sizeof redis->node[0]);
+    if (!redis || !redis->node) {
+        free(redis);
+        mp_address_free(&address);
+        return mp_fail(err, POND_ENOMEM, "no memory for a cache");
+    }
+    redis->cache.vt = &vt;
+    redis->fenced = options->fence;
+    redis->connect_timeout = options->connect_timeout;
+    redis->command_timeout = options->command_timeout;
+    redis->nodes = 1;
+    redis->node[0].address = address;
+    mp_fence_init(&redis->node[0].fence);
+    pthread_mutex_init(&redis->lock, NULL);
+    *out = &redis->cache;
+    return POND_OK;
+}

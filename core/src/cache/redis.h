@@ -1,0 +1,87 @@
+/* What the files of the redis cache share. A cache has nodes (one, until Cluster); a link has a line to each node. */
+#ifndef MP_CACHE_REDIS_H
+#define MP_CACHE_REDIS_H
+
+#include "base/buf.h"
+#include "cache/cache.h"
+#include "cache/redis_conn.h"
+#include "cache/redis_fence.h"
+#include "cache/redis_scripts.h"
+
+typedef struct mp_node_entry { /* a row of the node table */
+    mp_address address;
+    mp_fence fence;
+} mp_node_entry;
+
+typedef struct mp_redis {
+    mp_cache cache; /* first */
+    bool fenced;    /* option fence */
+    int64_t connect_timeout, command_timeout;
+    size_t nodes;
+    mp_node_entry *node; /* nodes of them */
+    _Atomic uint32_t connections;
+    pthread_mutex_t lock;
+    char problem[256]; /* the last one, for describe; empty: none */
+} mp_redis;
+
+typedef struct mp_line mp_line;
+
+/* A command on a line; `op` NULL: its owner gave it up, or it is the line's own. */
+typedef struct mp_request {
+    mp_cmd cmd;
+    mp_line *line;
+    mp_op *op;
+    mp_op_kind kind;
+    bool evaluated; /* sent with the script's text, after a NOSCRIPT */
+    uint8_t fence[MP_FENCE_LEN];
+    char *forgotten; /* LEASE whose owner went away: the name and the token to release it by */
+    mp_key forgotten_key;
+    uint8_t token[MP_TOKEN_LEN];
+    struct mp_request *next_free;
+} mp_request;
+
+struct mp_line {
+    mp_redis *redis;
+    mp_node_entry *node;
+    mp_loop *loop;
+    mp_conn *conn;
+    bool fence_known, fence_asked;
+    uint8_t fence[MP_FENCE_LEN];
+    int64_t fence_sent; /* when the last check was sent */
+    mp_node waiting;    /* operations until the handshake is done */
+    mp_timer timer;     /* their earliest deadline */
+    mp_request *free;
+    mp_buf scratch;
+    bool closing;
+};
+
+typedef struct mp_redis_link {
+    mp_link link; /* first */
+    mp_redis *redis;
+    mp_line line[]; /* one a node */
+} mp_redis_link;
+
+/* redis_line.c: connection, handshake and fence. */
+bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *loop);
+void mp_line_close(mp_line *line);
+void mp_line_submit(mp_line *line, mp_op *op);
+void mp_line_forget(mp_line *line, mp_op *op);
+mp_request *mp_line_request(mp_line *line, mp_op *op, mp_op_kind kind);
+bool mp_line_send(mp_line *line, mp_request *request, int64_t timeout_ms);
+
+/* redis_command.c: operations to RESP, replies to answers. */
+void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
+void mp_command_script(mp_buf *out, mp_script_id script, bool with_text, size_t nkeys, size_t nargs);
+void mp_command_arg(mp_buf *out, const void *data, size_t len);
+void mp_command_number(mp_buf *out, int64_t number);
+typedef enum mp_verdict {
+    MP_ANSWERED, /* op->reply is set */
+    MP_AGAIN_REJECTING, /* LEASE: what stands there cannot be served: once more, op->rejected is set */
+} mp_verdict;
+/* Takes over the reply. `fence` is the one in force, `asked_under` the one that the command carried. */
+mp_verdict mp_command_decode(mp_op *op, redisReply *reply, const uint8_t *fence, const uint8_t *asked_under);
+void mp_op_end(mp_op *op, mp_reply reply, pond_error *error); /* calls done */
+/* The server's error reply as an error of ours, by its name. */
+pond_error *mp_command_error(const redisReply *reply, const mp_address *address);
+
+#endif

@@ -1,0 +1,146 @@
+#include "cache/redis_address.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/error.h"
+
+static int hex(char c) { return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10; }
+
+/* A copy with percent escapes resolved; NULL: a bad escape, a NUL, or no memory. */
+static char *decoded(const char *from, size_t len) {
+    char *out = malloc(len + 1), *to = out;
+    for (size_t i = 0; out && i < len; i++) {
+        char c = from[i];
+        if (c == '%') {
+            if (i + 2 >= len || !isxdigit((unsigned char)from[i + 1]) || !isxdigit((unsigned char)from[i + 2])) c = 0;
+            else c = (char)(hex(from[i + 1]) * 16 + hex(from[i + 2]));
+            i += 2;
+            if (!c) {
+                free(out);
+                return NULL;
+            }
+        }
+        *to++ = c;
+    }
+    if (out) *to = 0;
+    return out;
+}
+
+/* Digits only, at most `max`; -1 otherwise. */
+static int number(const char *text, size_t len, int max) {
+    int n = 0;
+    if (len == 0 || len > 9) return -1;
+    for (size_t i = 0; i < len; i++) {
+        if (!isdigit((unsigned char)text[i])) return -1;
+        n = n * 10 + (text[i] - '0');
+    }
+    return n <= max ? n : -1;
+}
+
+static int parse_unix(mp_address *a, const char *rest, pond_error **err) {
+    if (strncmp(rest, "//", 2) == 0) rest += 2;
+    const char *query = strchr(rest, '?');
+    size_t len = query ? (size_t)(query - rest) : strlen(rest);
+    if (rest[0] != '/' || len < 2) return mp_fail(err, POND_EURL, "cache: a unix: address needs an absolute path: unix:/run/redis.sock");
+    if (len > 107) return mp_fail(err, POND_EURL, "cache: the path of a unix: address is longer than 107 bytes");
+    a->path = decoded(rest, len);
+    if (!a->path) return mp_fail(err, POND_EURL, "cache: the path of the unix: address has a bad %% escape");
+    if (!query) return POND_OK;
+    a->database = strncmp(query, "?db=", 4) == 0 ? number(query + 4, strlen(query + 4), 1000000) : -1;
+    if (a->database < 0) return mp_fail(err, POND_EURL, "cache: after the path of a unix: address comes nothing or ?db=NUMBER");
+    return POND_OK;
+}
+
+static int parse_user(mp_address *a, const char *text, size_t len, pond_error **err) {
+    const char *colon = memchr(text, ':', len);
+    size_t user = colon ? (size_t)(colon - text) : len;
+    if (user) a->username = decoded(text, user);
+    if (colon) a->password = decoded(colon + 1, len - user - 1);
+    if ((user && !a->username) || (colon && !a->password))
+        return mp_fail(err, POND_EURL, "cache: user or password in the address has a bad %% escape (not shown here)");
+    if (!colon && a->username) { /* redis://secret@host: a password alone is often written so, but means a user */
+        return mp_fail(err, POND_EURL, "cache: the address has a user but no password: write redis://user:password@host or redis://:password@host");
+    }
+    return POND_OK;
+}
+
+static int parse_tcp(mp_address *a, const char *rest, pond_error **err) {
+    if (strncmp(rest, "//", 2) != 0) return mp_fail(err, POND_EURL, "cache: write redis://host:port/database");
+    rest += 2;
+    size_t authority = strcspn(rest, "/?#");
+    const char *tail = rest + authority, *at = NULL;
+    for (size_t i = 0; i < authority; i++)
+        if (rest[i] == '@') at = rest + i; /* the last: a password may hold one unescaped */
+    if (at) {
+        int code = parse_user(a, rest, (size_t)(at - rest), err);
+        if (code != POND_OK) return code;
+        authority -= (size_t)(at + 1 - rest);
+        rest = at + 1;
+    }
+    const char *end = rest + authority, *host_end;
+    if (authority && *rest == '[') {
+        host_end = memchr(rest, ']', authority);
+        if (!host_end) return mp_fail(err, POND_EURL, "cache: \"[\" without \"]\" in the address");
+        a->host = decoded(rest + 1, (size_t)(host_end - rest - 1));
+        host_end++;
+    } else {
+        host_end = memchr(rest, ':', authority);
+        if (!host_end) host_end = end;
+        a->host = host_end > rest ? decoded(rest, (size_t)(host_end - rest)) : strdup("127.0.0.1");
+    }
+    if (!a->host || !*a->host || strlen(a->host) > 255) return mp_fail(err, POND_EURL, "cache: the address has no usable host");
+    a->port = 6379;
+    if (host_end < end) {
+        a->port = *host_end == ':' ? number(host_end + 1, (size_t)(end - host_end - 1), 65535) : -1;
+        if (a->port < 1)
+            return mp_fail(err, POND_EURL, "cache: the port \"%.*s\" is not a number from 1 to 65535",
+                           end - host_end > 20 ? 20 : (int)(end - host_end - 1), host_end + 1);
+    }
+    if (*tail == '/' && tail[1]) {
+        size_t len = strcspn(tail + 1, "?#");
+        a->database = number(tail + 1, len, 1000000);
+        if (a->database < 0)
+            return mp_fail(err, POND_EURL, "cache: the database \"%.*s\" is not a number: write redis://host:port/0",
+                           len > 20 ? 20 : (int)len, tail + 1);
+        tail += 1 + len;
+    } else if (*tail == '/') {
+        tail++;
+    }
+    if (*tail) return mp_fail(err, POND_EURL, "cache: \"%.20s\" after the address is not known: set options by name", tail);
+    return POND_OK;
+}
+
+static bool replace(char **field, const char *with) {
+    if (!with || !*with) return true;
+    free(*field);
+    return (*field = strdup(with)) != NULL;
+}
+
+int mp_address_parse(mp_address *a, const mp_options *options, pond_error **err) {
+    *a = (mp_address){.port = 0};
+    const char *url = options->cache, *colon = strchr(url, ':');
+    int code = strncasecmp(url, "unix:", 5) == 0 ? parse_unix(a, colon + 1, err) : parse_tcp(a, colon + 1, err);
+    if (code == POND_OK) {
+        char shown[400];
+        if (a->path) snprintf(shown, sizeof shown, "unix:%s", a->path);
+        else snprintf(shown, sizeof shown, strchr(a->host, ':') ? "redis://[%s]:%d" : "redis://%s:%d", a->host, a->port);
+        a->shown = strdup(shown);
+        if (!a->shown || !replace(&a->username, options->username) || !replace(&a->password, options->password))
+            code = mp_fail(err, POND_ENOMEM, "no memory for an address");
+    }
+    if (code != POND_OK) mp_address_free(a);
+    return code;
+}
+
+void mp_address_free(mp_address *a) {
+    free(a->host);
+    free(a->path);
+    free(a->username);
+    free(a->password);
+    free(a->shown);
+    *a = (mp_address){.port = 0};
+}

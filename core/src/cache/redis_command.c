@@ -1,0 +1,301 @@
+/* Operations to RESP, replies to answers. No connection, no clock but the envelope's creation time. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "cache/redis.h"
+#include "cache/redis_reply.h"
+#include "model/envelope.h"
+#include "model/keyname.h"
+
+/* ---- RESP ---- */
+
+static void header(mp_buf *out, char type, size_t n) {
+    char digits[24], *end = digits + sizeof digits, *p = end;
+    *--p = '\n';
+    *--p = '\r';
+    do *--p = (char)('0' + n % 10);
+    while (n /= 10);
+    *--p = type;
+    mp_buf_add(out, p, (size_t)(end - p));
+}
+
+void mp_command_arg(mp_buf *out, const void *data, size_t len) {
+    header(out, '$', len);
+    mp_buf_add(out, data, len);
+    mp_buf_add(out, "\r\n", 2);
+}
+
+void mp_command_number(mp_buf *out, int64_t number) {
+    char text[24];
+    int len = snprintf(text, sizeof text, "%lld", (long long)number);
+    mp_command_arg(out, text, (size_t)len);
+}
+
+void mp_command_script(mp_buf *out, mp_script_id id, bool with_text, size_t nkeys, size_t nargs) {
+    header(out, '*', 3 + nkeys + nargs);
+    if (with_text) {
+        mp_command_arg(out, "EVAL", 4);
+        mp_command_arg(out, mp_scripts[id].text, mp_scripts[id].len);
+    } else {
+        mp_command_arg(out, "EVALSHA", 7);
+        mp_command_arg(out, mp_scripts[id].sha, 40);
+    }
+    mp_command_number(out, (int64_t)nkeys);
+}
+
+static void part(mp_buf *out, mp_part which, const mp_key *key) {
+    char name[MP_KEYNAME_MAX];
+    size_t len = mp_keyname(name, which, key);
+    mp_command_arg(out, name, len);
+}
+
+/* value, intents, lease: the order of get, fill, end and inspect. */
+static void three_keys(mp_buf *out, const mp_key *key) {
+    part(out, MP_PART_VALUE, key);
+    part(out, MP_PART_INTENT, key);
+    part(out, MP_PART_LEASE, key);
+}
+
+static void envelope(mp_buf *out, const mp_op *op) {
+    bool negative = op->value->state == POND_ABSENT;
+    mp_envelope e = {.flags = negative ? MP_ENVELOPE_NEGATIVE : 0,
+                     .codec = op->value->codec,
+                     .created_ms = (uint64_t)mp_clock_wall_ms(),
+                     .load_ms = op->load_ms,
+                     .payload_len = op->value->len,
+                     .payload = op->value->data};
+    memcpy(e.fence, op->fence, MP_FENCE_LEN);
+    size_t size = mp_envelope_size(e.payload_len, 0);
+    header(out, '$', size);
+    if (mp_buf_reserve(out, size + 2)) {
+        mp_envelope_write(out->data + out->len, &e);
+        out->len += size;
+    }
+    mp_buf_add(out, "\r\n", 2);
+}
+
+void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
+    switch (op->kind) {
+    case MP_GET:
+        mp_buf_add(out, "*2\r\n$3\r\nGET\r\n", 13);
+        part(out, MP_PART_VALUE, &op->key);
+        break;
+    case MP_LEASE:
+        mp_command_script(out, MP_SCRIPT_get, with_text, 3, 5);
+        three_keys(out, &op->key);
+        mp_command_arg(out, op->token, MP_TOKEN_LEN);
+        mp_command_number(out, op->lease_ms);
+        mp_command_arg(out, fence, MP_FENCE_LEN);
+        mp_command_arg(out, op->rejected_len ? "2" : "0", 1);
+        mp_command_arg(out, op->rejected, op->rejected_len);
+        break;
+    case MP_FILL:
+        mp_command_script(out, MP_SCRIPT_fill, with_text, 3, 3);
+        three_keys(out, &op->key);
+        mp_command_arg(out, op->token, MP_TOKEN_LEN);
+        envelope(out, op);
+        mp_command_number(out, op->ttl_ms);
+        break;
+    case MP_RENEW:
+        mp_command_script(out, MP_SCRIPT_renew, with_text, 1, 2);
+        part(out, MP_PART_LEASE, &op->key);
+        mp_command_arg(out, op->token, MP_TOKEN_LEN);
+        mp_command_number(out, op->lease_ms);
+        break;
+    case MP_RELEASE:
+        mp_command_script(out, MP_SCRIPT_release, with_text, 1, 2);
+        part(out, MP_PART_LEASE, &op->key);
+        mp_command_arg(out, op->token, MP_TOKEN_LEN);
+        mp_command_arg(out, "0", 1);
+        break;
+    case MP_INVALIDATE: /* end.lua with a fresh token and no value */
+        mp_command_script(out, MP_SCRIPT_end, with_text, 3, 4);
+        three_keys(out, &op->key);
+        mp_command_arg(out, op->token, MP_TOKEN_LEN);
+        mp_command_arg(out, "", 0);
+        mp_command_arg(out, "0", 1);
+        mp_command_arg(out, "0", 1);
+        break;
+    case MP_INSPECT:
+        mp_command_script(out, MP_SCRIPT_inspect, with_text, 3, 0);
+        three_keys(out, &op->key);
+        break;
+    }
+}
+
+/* ---- replies ---- */
+
+void mp_op_end(mp_op *op, mp_reply reply, pond_error *error) {
+    op->reply = reply;
+    op->error = error;
+    op->done(op);
+}
+
+pond_error *mp_command_error(const redisReply *r, const mp_address *address) {
+    static const struct {
+        const char *name, *advice;
+    } known[] = {
+        {"NOAUTH", "the cache wants a password: set username and password"},
+        {"WRONGPASS", "the cache refused user or password: check username and password"},
+        {"NOPERM", "the cache's user lacks a permission: grant the command and the keys mp:*"},
+        {"OOM", "the cache is full: raise its maxmemory, or set a maxmemory-policy that evicts"},
+        {"LOADING", "the cache is still loading its data: try again"},
+        {"READONLY", "the cache is a replica: connect to its master"},
+        {"MASTERDOWN", "the cache is a replica without its master: connect to the master"},
+        {"MISCONF", "the cache cannot save to its disk and refuses writes: look at its log"},
+        {"BUSY", "the cache is busy with somebody's script: try again"},
+        {"MOVED", "the cache is a Redis Cluster, which this version does not speak: use one server"},
+    };
+    const char *advice = NULL;
+    for (size_t i = 0; i < sizeof known / sizeof known[0] && !advice; i++) {
+        size_t n = strlen(known[i].name);
+        if (r->len >= n && memcmp(r->str, known[i].name, n) == 0) advice = known[i].advice;
+    }
+    int len = r->len > 200 ? 200 : (int)r->len;
+    return mp_error_new(POND_ECACHE, "cache %s: %s%s%.*s%s", address->shown, advice ? advice : "", advice ? " (" : "", len, r->str,
+                        advice ? ")" : "");
+}
+
+static void reject(mp_op *op, const redisReply *r) {
+    op->rejected_len = (uint8_t)(r->len < sizeof op->rejected ? r->len : sizeof op->rejected);
+    memcpy(op->rejected, r->str, op->rejected_len);
+}
+
+/* What a stored envelope is to a reader under this fence: a value (the reply is then part of it), the absence, or NULL: a miss;
+ * op->rejected_len then says whether it must be named when a lease is asked for. */
+static pond_value *open_envelope(mp_op *op, redisReply *r, const uint8_t *fence) {
+    mp_envelope e;
+    op->rejected_len = 0;
+    mp_envelope_state state = mp_envelope_read(r->str, r->len, &e);
+    if (state == MP_ENVELOPE_OK && memcmp(e.fence, fence, MP_FENCE_LEN) != 0) return NULL; /* get.lua deletes it */
+    if (state != MP_ENVELOPE_OK || e.ntags > 0) { /* tags: written by a later version; unchecked they cannot be served */
+        op->damaged = state != MP_ENVELOPE_OK;
+        reject(op, r);
+        return NULL;
+    }
+    if (e.flags & MP_ENVELOPE_NEGATIVE) return mp_value_absent();
+    return mp_reply_value(r, (pond_codec)e.codec, e.payload, e.payload_len);
+}
+
+static int64_t integer(const redisReply *r, size_t i) {
+    return i < r->elements && r->element[i] && r->element[i]->type == REDIS_REPLY_INTEGER ? r->element[i]->integer : -1;
+}
+
+static mp_reply odd(mp_op *op) {
+    op->error = mp_error_new(POND_EPROTOCOL, "the cache gave an answer of another form than the protocol's: is something else "
+                                             "writing keys that begin with mp:?");
+    return MP_FAILED;
+}
+
+static mp_verdict decode_lease(mp_op *op, redisReply *r, const uint8_t *fence, const uint8_t *asked_under) {
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 3) {
+        op->reply = odd(op);
+        return MP_ANSWERED;
+    }
+    op->ms = integer(r, 2);
+    redisReply *v = r->element[1];
+    switch (integer(r, 0)) {
+    case 1:
+        if (!v || v->type != REDIS_REPLY_STRING) break;
+        op->value = open_envelope(op, v, fence);
+        if (!op->value) {
+            if (!op->rejected_len) reject(op, v); /* another fence came into force between script and check */
+            return MP_AGAIN_REJECTING;
+        }
+        if (op->value != mp_value_absent()) r->element[1] = NULL; /* the value's now */
+        op->reply = MP_HIT;
+        return MP_ANSWERED;
+    case 2:
+        memcpy(op->fence, asked_under, MP_FENCE_LEN);
+        op->reply = MP_LEASED;
+        return MP_ANSWERED;
+    case 3: op->reply = MP_BUSY; return MP_ANSWERED;
+    case 4: op->reply = MP_INDOUBT; return MP_ANSWERED;
+    default: break;
+    }
+    op->reply = odd(op);
+    return MP_ANSWERED;
+}
+
+static const char *const codecs[] = {"none", "json", "bytes", "text", "ejson"};
+
+static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 6) return odd(op);
+    const redisReply *v = r->element[0], *l = r->element[2];
+    mp_buf json;
+    mp_buf_init(&json);
+    mp_envelope e;
+    mp_envelope_state state = MP_ENVELOPE_SHORT;
+    bool there = v && v->type == REDIS_REPLY_STRING;
+    if (there) state = mp_envelope_read(v->str, v->len, &e);
+    if (!there) {
+        mp_buf_text(&json, "{\"state\":\"miss\",\"why\":\"nothing is stored\",\"codec\":null,\"bytes\":null");
+    } else if (state != MP_ENVELOPE_OK) {
+        mp_buf_printf(&json, "{\"state\":\"miss\",\"why\":\"what is stored cannot be read: %s\",\"codec\":null,\"bytes\":%zu",
+                      mp_envelope_text(state), v->len);
+    } else {
+        bool other = memcmp(e.fence, fence, MP_FENCE_LEN) != 0, negative = e.flags & MP_ENVELOPE_NEGATIVE;
+        const char *why = other ? "it was stored in a history of the server that was lost (fence)"
+                        : e.ntags ? "it has tags, which this version cannot check"
+                                  : NULL;
+        mp_buf_printf(&json, "{\"state\":\"%s\",", why ? "miss" : negative ? "absent" : "value");
+        if (why) mp_buf_printf(&json, "\"why\":\"%s\",", why);
+        mp_buf_printf(&json, "\"codec\":\"%s\",\"bytes\":%u,\"created_ms\":%llu,\"load_ms\":%u", codecs[e.codec], e.payload_len,
+                      (unsigned long long)e.created_ms, e.load_ms);
+    }
+    int64_t ttl = integer(r, 1), lease = integer(r, 3), writers = integer(r, 4), intents = integer(r, 5);
+    if (there && ttl >= 0) mp_buf_printf(&json, ",\"ttl_ms\":%lld", (long long)ttl);
+    else mp_buf_text(&json, ",\"ttl_ms\":null");
+    if (l && l->type == REDIS_REPLY_STRING) {
+        mp_buf_printf(&json, ",\"lease_ms\":%lld,\"lease\":\"", (long long)lease);
+        for (size_t i = 0; i < l->len && i < MP_TOKEN_LEN; i++) mp_buf_printf(&json, "%02x", (unsigned char)l->str[i]);
+        mp_buf_text(&json, "\"");
+    } else {
+        mp_buf_text(&json, ",\"lease_ms\":null");
+    }
+    mp_buf_printf(&json, ",\"writers\":%lld", (long long)(writers > 0 ? writers : 0));
+    if (writers > 0) mp_buf_printf(&json, ",\"intents_ms\":%lld", (long long)intents);
+    else mp_buf_text(&json, ",\"intents_ms\":null");
+    mp_buf_text(&json, ",\"tags\":[],\"fence\":\"");
+    for (size_t i = 0; i < MP_FENCE_LEN; i++) mp_buf_printf(&json, "%02x", fence[i]);
+    mp_buf_text(&json, "\"}");
+    if (json.failed) {
+        mp_buf_free(&json);
+        op->error = mp_error_new(POND_ENOMEM, "no memory to explain a key");
+        return MP_FAILED;
+    }
+    op->value = mp_value_adopt(POND_JSON, json.data, json.len);
+    if (op->value) return MP_HIT;
+    op->error = mp_error_new(POND_ENOMEM, "no memory to explain a key");
+    return MP_FAILED;
+}
+
+mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, const uint8_t *asked_under) {
+    mp_verdict verdict = MP_ANSWERED;
+    op->error = NULL;
+    switch (op->kind) {
+    case MP_GET:
+        op->reply = MP_MISSED;
+        if (r->type == REDIS_REPLY_STRING) {
+            op->value = open_envelope(op, r, fence);
+            if (op->value) op->reply = MP_HIT;
+            if (op->value && op->value != mp_value_absent()) r = NULL; /* the value's now */
+        } else if (r->type != REDIS_REPLY_NIL) {
+            op->reply = odd(op);
+        }
+        break;
+    case MP_LEASE: verdict = decode_lease(op, r, fence, asked_under); break;
+    case MP_FILL:
+    case MP_RENEW:
+        if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
+        else op->reply = r->integer == 1 ? MP_STORED : MP_REFUSED;
+        break;
+    case MP_RELEASE:
+    case MP_INVALIDATE: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op); break;
+    case MP_INSPECT: op->reply = describe(op, r, fence); break;
+    }
+    mp_reply_free(r);
+    return verdict;
+}

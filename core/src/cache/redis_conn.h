@@ -1,0 +1,45 @@
+/* One connection to one Redis node, driven by one loop: connect, handshake, pipeline, deadlines, reconnect with backoff.
+ * It knows commands and replies, and nothing of what they mean. */
+#ifndef MP_CACHE_REDIS_CONN_H
+#define MP_CACHE_REDIS_CONN_H
+
+#include <hiredis/hiredis.h>
+#include "base/list.h"
+#include "cache/redis_address.h"
+#include "engine/loop.h"
+
+typedef struct mp_conn mp_conn;
+
+/* One command under way. The owner embeds it. */
+typedef struct mp_cmd {
+    mp_node node;
+    int64_t sent, deadline;
+    /* Once. `reply` is the callee's (mp_reply_free), or NULL, and then `error` says why (borrowed). */
+    void (*done)(struct mp_cmd *cmd, redisReply *reply, pond_error *error);
+    /* The deadline passed; `done` will still be called, when the reply or the connection's end comes. */
+    void (*late)(struct mp_cmd *cmd);
+    bool is_late;
+} mp_cmd;
+
+typedef struct mp_conn_events {
+    void *owner;
+    /* The connection stands: send the handshake with mp_conn_send and answer mp_conn_ready or mp_conn_drop later. */
+    void (*connected)(void *owner);
+    /* It does not stand any more (all commands have been ended). */
+    void (*lost)(void *owner, pond_error *why);
+} mp_conn_events;
+
+mp_conn *mp_conn_new(mp_loop *loop, const mp_address *address, int64_t connect_timeout, mp_conn_events events);
+void mp_conn_free(mp_conn *conn); /* commands under way are ended with an error */
+
+typedef enum mp_conn_state { MP_CONN_DOWN, MP_CONN_CONNECTING, MP_CONN_HANDSHAKE, MP_CONN_READY } mp_conn_state;
+mp_conn_state mp_conn_state_of(const mp_conn *conn);
+/* Connects if it is down and the backoff has passed. Returns the error that stands in the way, borrowed, or NULL. */
+pond_error *mp_conn_up(mp_conn *conn);
+void mp_conn_ready(mp_conn *conn); /* the handshake is done */
+/* Closes it; `why` is taken over. The next mp_conn_up waits for the backoff. */
+void mp_conn_drop(mp_conn *conn, pond_error *why);
+/* Queues one command, already in RESP. False: no memory or too much waits; nothing was queued. */
+bool mp_conn_send(mp_conn *conn, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms);
+
+#endif

@@ -1,0 +1,425 @@
+/* A line: one loop's connection to one node, its handshake, the fence check, and the operations on it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "cache/redis.h"
+#include "cache/redis_reply.h"
+
+#define FENCE_CHECK_MS 1000
+
+/* ---- requests ---- */
+
+mp_request *mp_line_request(mp_line *line, mp_op *op, mp_op_kind kind) {
+    mp_request *r = line->free;
+    if (r) line->free = r->next_free;
+    else if (!(r = malloc(sizeof *r))) return NULL;
+    r->line = line;
+    r->op = op;
+    r->kind = kind;
+    r->evaluated = false;
+    r->forgotten = NULL;
+    mp_list_init(&r->cmd.node);
+    return r;
+}
+
+static void recycle(mp_request *r) {
+    if (r->op) r->op->link_private = NULL;
+    free(r->forgotten);
+    if (r->line->closing) {
+        free(r);
+        return;
+    }
+    r->next_free = r->line->free;
+    r->line->free = r;
+}
+
+bool mp_line_send(mp_line *line, mp_request *r, int64_t timeout_ms) {
+    if (!line->scratch.failed && mp_conn_send(line->conn, &r->cmd, line->scratch.data, line->scratch.len, timeout_ms)) return true;
+    recycle(r);
+    return false;
+}
+
+static void problem(mp_line *line, const char *text) {
+    pthread_mutex_lock(&line->redis->lock);
+    strncpy(line->redis->problem, text, sizeof line->redis->problem - 1);
+    pthread_mutex_unlock(&line->redis->lock);
+}
+
+/* ---- the fence ---- */
+
+static void drain_waiting(mp_line *line);
+
+static pond_error *fence_problem(mp_line *line, const redisReply *r) {
+    const char *at = line->node->address.shown;
+    if (r->type == REDIS_REPLY_ERROR) {
+        if (strstr(r->str, "NOPERM") || strstr(r->str, "no permissions"))
+            return mp_error_new(POND_ECACHE, "cache %s: the cache's user may not run INFO, or EVAL on mp:*: grant +info +eval +evalsha ~mp:*, or set fence=off", at);
+        return mp_command_error(r, &line->node->address);
+    }
+    if (r->type == REDIS_REPLY_ARRAY && r->elements >= 2 && r->element[1] && r->element[1]->type == REDIS_REPLY_STRING) {
+        if (strcmp(r->element[1]->str, "noinfo") == 0)
+            return mp_error_new(POND_ECACHE, "cache %s: its INFO lacks run_id, role or master_replid: set fence=off", at);
+        return mp_error_new(POND_ECACHE, "cache %s: the server is a %.20s: connect to its master", at, r->element[1]->str);
+    }
+    return mp_error_new(POND_EPROTOCOL, "cache %s: the fence check gave an answer of another form than the protocol's", at);
+}
+
+static bool text_at(const redisReply *r, size_t i, size_t min, size_t max) {
+    return i < r->elements && r->element[i] && r->element[i]->type == REDIS_REPLY_STRING && r->element[i]->len >= min &&
+           r->element[i]->len <= max;
+}
+
+static bool ask_fence(mp_line *line, bool with_text);
+
+static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
+    mp_request *q = MP_OF(cmd, mp_request, cmd);
+    mp_line *line = q->line;
+    int64_t sent = cmd->sent;
+    bool evaluated = q->evaluated;
+    recycle(q);
+    line->fence_asked = false;
+    if (!r) return; /* the connection went, with everything on it */
+    (void)error;
+    if (r->type == REDIS_REPLY_ERROR && strncmp(r->str, "NOSCRIPT", 8) == 0 && !evaluated) {
+        mp_reply_free(r);
+        ask_fence(line, true);
+        return;
+    }
+    if (r->type == REDIS_REPLY_ARRAY && r->elements == 4 && text_at(r, 0, MP_FENCE_LEN, MP_FENCE_LEN) &&
+        text_at(r, 1, 1, MP_RUN_ID_MAX) && text_at(r, 2, 1, MP_RUN_ID_MAX)) {
+        memcpy(line->fence, r->element[0]->str, MP_FENCE_LEN);
+        mp_fence_learn(&line->node->fence, line->fence, r->element[1]->str, r->element[2]->str, sent);
+        line->fence_known = true;
+        if (mp_conn_state_of(line->conn) == MP_CONN_HANDSHAKE) {
+            mp_conn_ready(line->conn);
+            problem(line, "");
+            drain_waiting(line);
+        }
+    } else {
+        mp_conn_drop(line->conn, fence_problem(line, r)); /* with what was sent behind it: nothing may be judged by no fence */
+    }
+    mp_reply_free(r);
+}
+
+static void late_fence(mp_cmd *cmd) { (void)cmd; }
+
+static bool ask_fence(mp_line *line, bool with_text) {
+    mp_request *q = mp_line_request(line, NULL, MP_GET);
+    if (!q) return false;
+    mp_fence_args args;
+    int64_t now = mp_loop_now(line->loop);
+    mp_fence_ask(&line->node->fence, now, &args);
+    mp_buf *out = &line->scratch;
+    mp_buf_reset(out);
+    mp_command_script(out, MP_SCRIPT_fence, with_text, 1, 4);
+    mp_command_arg(out, "mp:f", 4);
+    mp_command_arg(out, args.next, MP_FENCE_LEN);
+    mp_command_arg(out, args.run, strlen(args.run));
+    mp_command_arg(out, args.replid, strlen(args.replid));
+    mp_command_arg(out, args.left, args.left_len);
+    q->evaluated = with_text;
+    q->cmd.done = fence_answered;
+    q->cmd.late = late_fence;
+    if (!mp_line_send(line, q, line->redis->command_timeout)) return false;
+    line->fence_asked = true;
+    line->fence_sent = now;
+    return true;
+}
+
+/* ---- operations ---- */
+
+static void send_op(mp_line *line, mp_op *op, bool with_text);
+
+static void answered(mp_cmd *cmd, redisReply *r, pond_error *error);
+static void late(mp_cmd *cmd);
+
+static void fire_release(mp_line *line, const mp_key *key, const uint8_t *token) {
+    mp_op op = {.kind = MP_RELEASE, .key = *key};
+    memcpy(op.token, token, MP_TOKEN_LEN);
+    mp_request *release = mp_line_request(line, NULL, MP_RELEASE);
+    if (!release) return;
+    mp_buf_reset(&line->scratch);
+    mp_command_encode(&line->scratch, &op, line->fence, true);
+    release->cmd.done = answered;
+    release->cmd.late = late;
+    mp_line_send(line, release, line->redis->command_timeout);
+}
+
+static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
+    mp_request *q = MP_OF(cmd, mp_request, cmd);
+    mp_line *line = q->line;
+    mp_op *op = q->op;
+    if (!op) { /* nobody waits; a lease that was granted all the same goes back */
+        if (r && q->forgotten && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[0] &&
+            r->element[0]->type == REDIS_REPLY_INTEGER && r->element[0]->integer == 2)
+            fire_release(line, &q->forgotten_key, q->token);
+        mp_reply_free(r);
+        recycle(q);
+        return;
+    }
+    uint8_t asked_under[MP_FENCE_LEN];
+    memcpy(asked_under, q->fence, MP_FENCE_LEN);
+    bool evaluated = q->evaluated;
+    recycle(q);
+    if (!r) {
+        mp_op_end(op, MP_FAILED, pond_error_ref(error));
+        return;
+    }
+    if (r->type == REDIS_REPLY_ERROR) {
+        bool no_script = strncmp(r->str, "NOSCRIPT", 8) == 0;
+        pond_error *e = no_script && !evaluated ? NULL : mp_command_error(r, &line->node->address);
+        /* These say that the server has changed: its fence is asked for again before anything else. */
+        if (strncmp(r->str, "READONLY", 8) == 0 || strncmp(r->str, "LOADING", 7) == 0 || strncmp(r->str, "MASTERDOWN", 10) == 0)
+            line->fence_sent = 0;
+        mp_reply_free(r);
+        if (e) mp_op_end(op, MP_FAILED, e);
+        else send_op(line, op, true);
+        return;
+    }
+    if (mp_command_decode(op, r, line->fence, asked_under) == MP_AGAIN_REJECTING) {
+        send_op(line, op, false);
+        return;
+    }
+    if (op->reply == MP_LEASED && memcmp(asked_under, line->fence, MP_FENCE_LEN) != 0) {
+        /* Taken under a fence that is no longer in force: the same holder's call again sets it right. */
+        send_op(line, op, false);
+        return;
+    }
+    op->done(op);
+}
+
+static void late(mp_cmd *cmd) {
+    mp_request *q = MP_OF(cmd, mp_request, cmd);
+    mp_op *op = q->op;
+    if (!op) return;
+    mp_line *line = q->line;
+    mp_line_forget(line, op);
+    mp_op_end(op, MP_FAILED,
+              mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout (%lld ms)", line->node->address.shown,
+                           (long long)op->timeout_ms));
+}
+
+/* The lease was taken in another history of the server: what was loaded under it must not be stored. */
+static bool fill_is_void(mp_line *line, mp_op *op) {
+    if (op->kind != MP_FILL || memcmp(op->fence, line->fence, MP_FENCE_LEN) == 0) return false;
+    fire_release(line, &op->key, op->token);
+    mp_op_end(op, MP_REFUSED, NULL);
+    return true;
+}
+
+static void send_op(mp_line *line, mp_op *op, bool with_text) {
+    if (fill_is_void(line, op)) return;
+    if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
+        ask_fence(line, false);
+    mp_request *q = mp_line_request(line, op, op->kind);
+    if (!q) {
+        mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
+        return;
+    }
+    memcpy(q->fence, line->fence, MP_FENCE_LEN);
+    q->evaluated = with_text;
+    q->cmd.done = answered;
+    q->cmd.late = late;
+    mp_buf_reset(&line->scratch);
+    mp_command_encode(&line->scratch, op, line->fence, with_text);
+    op->link_private = q;
+    if (mp_line_send(line, q, op->timeout_ms)) return;
+    mp_op_end(op, MP_FAILED,
+              mp_error_new(POND_EOVERLOAD, "cache %s: more than 64 MiB wait to be sent, or memory is short", line->node->address.shown));
+}
+
+/* Operations that wait for the handshake stand in a list by their link_private: a small node each. */
+typedef struct parked {
+    mp_node node;
+    mp_op *op;
+    int64_t deadline;
+} parked;
+
+static void unpark(parked *w) {
+    mp_list_remove(&w->node);
+    w->op->link_private = NULL;
+    free(w);
+}
+
+static void park(mp_line *line, mp_op *op) {
+    parked *w = malloc(sizeof *w);
+    if (!w) {
+        mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
+        return;
+    }
+    w->op = op;
+    w->deadline = mp_loop_now(line->loop) + op->timeout_ms;
+    op->link_private = w;
+    op->reply = MP_PENDING;
+    mp_list_push(&line->waiting, &w->node);
+    mp_loop_inflight(line->loop, 1);
+    if (!line->timer.place || w->deadline < line->timer.at) mp_loop_timer_set(line->loop, &line->timer, w->deadline);
+}
+
+static bool is_parked(mp_line *line, const mp_op *op) {
+    for (mp_node *n = line->waiting.next; n != &line->waiting; n = n->next)
+        if (MP_OF(n, parked, node)->op == op) return true;
+    return false;
+}
+
+static void park_timeout(mp_timer *timer) {
+    mp_line *line = MP_OF(timer, mp_line, timer);
+    int64_t now = mp_loop_now(line->loop), next = INT64_MAX;
+    for (mp_node *n = line->waiting.next, *after; n != &line->waiting; n = after) {
+        after = n->next;
+        parked *w = MP_OF(n, parked, node);
+        if (w->deadline > now) {
+            if (w->deadline < next) next = w->deadline;
+            continue;
+        }
+        mp_op *op = w->op;
+        unpark(w);
+        mp_loop_inflight(line->loop, -1);
+        mp_op_end(op, MP_FAILED,
+                  mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)", line->node->address.shown,
+                               (long long)op->timeout_ms));
+        after = line->waiting.next; /* the list may have changed under the owner's hands */
+        next = INT64_MAX;
+    }
+    if (next != INT64_MAX) mp_loop_timer_set(line->loop, &line->timer, next);
+}
+
+static void end_waiting(mp_line *line, pond_error *why) {
+    mp_node *n;
+    mp_loop_timer_stop(line->loop, &line->timer);
+    mp_node all;
+    mp_list_init(&all);
+    mp_list_move(&all, &line->waiting);
+    while ((n = mp_list_shift(&all))) {
+        parked *w = MP_OF(n, parked, node);
+        mp_op *op = w->op;
+        unpark(w);
+        mp_loop_inflight(line->loop, -1);
+        mp_op_end(op, MP_FAILED, pond_error_ref(why));
+    }
+}
+
+static void drain_waiting(mp_line *line) {
+    mp_node *n;
+    mp_loop_timer_stop(line->loop, &line->timer);
+    while ((n = mp_list_shift(&line->waiting))) {
+        parked *w = MP_OF(n, parked, node);
+        mp_op *op = w->op;
+        unpark(w);
+        mp_loop_inflight(line->loop, -1);
+        send_op(line, op, false);
+    }
+}
+
+void mp_line_submit(mp_line *line, mp_op *op) {
+    op->reply = MP_PENDING;
+    op->error = NULL;
+    if (mp_conn_state_of(line->conn) == MP_CONN_READY) {
+        send_op(line, op, false);
+        return;
+    }
+    pond_error *why = mp_conn_up(line->conn);
+    if (why) mp_op_end(op, MP_FAILED, pond_error_ref(why));
+    else park(line, op);
+}
+
+void mp_line_forget(mp_line *line, mp_op *op) {
+    if (!op->link_private) return;
+    if (is_parked(line, op)) {
+        unpark(op->link_private);
+        mp_loop_inflight(line->loop, -1);
+        return;
+    }
+    mp_request *q = op->link_private;
+    op->link_private = NULL;
+    q->op = NULL;
+    if (q->kind != MP_LEASE) return;
+    q->forgotten = malloc(op->key.len + 1);
+    if (!q->forgotten) return;
+    memcpy(q->forgotten, op->key.name, op->key.len);
+    q->forgotten_key = op->key;
+    q->forgotten_key.name = q->forgotten;
+    memcpy(q->token, op->token, MP_TOKEN_LEN);
+}
+
+/* ---- life ---- */
+
+static void handshake_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
+    mp_request *q = MP_OF(cmd, mp_request, cmd);
+    mp_line *line = q->line;
+    recycle(q);
+    (void)error;
+    if (r && r->type == REDIS_REPLY_ERROR) mp_conn_drop(line->conn, mp_command_error(r, &line->node->address));
+    mp_reply_free(r);
+}
+
+static bool handshake_send(mp_line *line) {
+    mp_request *q = mp_line_request(line, NULL, MP_GET);
+    if (!q) return false;
+    q->cmd.done = handshake_answered;
+    q->cmd.late = late_fence;
+    return mp_line_send(line, q, line->redis->command_timeout);
+}
+
+/* AUTH, SELECT and the fence check go out in one write; the fence's answer ends the handshake. */
+static void connected(void *owner) {
+    mp_line *line = owner;
+    const mp_address *a = &line->node->address;
+    mp_buf *out = &line->scratch;
+    bool sent = true;
+    line->fence_known = line->fence_asked = false;
+    atomic_fetch_add(&line->redis->connections, 1);
+    if (a->password) {
+        mp_buf_reset(out);
+        mp_buf_text(out, a->username ? "*3\r\n" : "*2\r\n");
+        mp_command_arg(out, "AUTH", 4);
+        if (a->username) mp_command_arg(out, a->username, strlen(a->username));
+        mp_command_arg(out, a->password, strlen(a->password));
+        sent = handshake_send(line);
+    }
+    if (sent && a->database) {
+        mp_buf_reset(out);
+        mp_buf_text(out, "*2\r\n");
+        mp_command_arg(out, "SELECT", 6);
+        mp_command_number(out, a->database);
+        sent = handshake_send(line);
+    }
+    if (sent && line->redis->fenced) {
+        sent = ask_fence(line, false);
+    } else if (sent) {
+        mp_conn_ready(line->conn);
+        problem(line, "");
+        drain_waiting(line);
+    }
+    if (!sent) mp_conn_drop(line->conn, mp_error_new(POND_ENOMEM, "no memory to connect to the cache"));
+}
+
+static void lost(void *owner, pond_error *why) {
+    mp_line *line = owner;
+    problem(line, pond_error_message(why));
+    end_waiting(line, why);
+}
+
+bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *loop) {
+    *line = (mp_line){.redis = redis, .node = node, .loop = loop};
+    mp_list_init(&line->waiting);
+    mp_buf_init(&line->scratch);
+    line->timer.fire = park_timeout;
+    mp_conn_events events = {.owner = line, .connected = connected, .lost = lost};
+    line->conn = mp_conn_new(loop, &node->address, redis->connect_timeout, events);
+    return line->conn != NULL;
+}
+
+void mp_line_close(mp_line *line) {
+    pond_error *closed = mp_error_new(POND_ECLOSED, "the pond is closed");
+    line->closing = true;
+    mp_conn_free(line->conn);
+    end_waiting(line, closed);
+    pond_error_free(closed);
+    for (mp_request *r = line->free, *next; r; r = next) {
+        next = r->next_free;
+        free(r);
+    }
+    mp_buf_free(&line->scratch);
+}

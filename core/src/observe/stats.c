@@ -1,0 +1,94 @@
+#include "observe/stats.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct mp_stats {
+    pthread_mutex_t lock;
+    mp_ns_stats *first; /* rows are only ever added */
+};
+
+static const char *const names[MP_COUNTERS] = {
+#define COUNTER(name, text) #name,
+#include "observe/counters.def"
+#undef COUNTER
+};
+
+mp_stats *mp_stats_new(void) {
+    mp_stats *stats = calloc(1, sizeof *stats);
+    if (stats) pthread_mutex_init(&stats->lock, NULL);
+    return stats;
+}
+
+void mp_stats_free(mp_stats *stats) {
+    if (!stats) return;
+    for (mp_ns_stats *row = stats->first, *next; row; row = next) {
+        next = row->next;
+        free(row);
+    }
+    pthread_mutex_destroy(&stats->lock);
+    free(stats);
+}
+
+static mp_ns_stats *find(mp_stats *stats, const char *ns) {
+    mp_ns_stats *row = stats->first;
+    while (row && strcmp(row->ns, ns) != 0) row = row->next;
+    return row;
+}
+
+mp_ns_stats *mp_stats_ns(mp_stats *stats, const char *ns) {
+    pthread_mutex_lock(&stats->lock);
+    mp_ns_stats *row = find(stats, ns);
+    if (!row && (row = calloc(1, sizeof *row))) {
+        snprintf(row->ns, sizeof row->ns, "%s", ns);
+        row->next = stats->first;
+        stats->first = row;
+    }
+    pthread_mutex_unlock(&stats->lock);
+    return row;
+}
+
+static uint64_t count(const mp_ns_stats *row, size_t i) {
+    return atomic_load_explicit(&row->counts[i], memory_order_relaxed);
+}
+
+uint64_t mp_stats_get(mp_stats *stats, const char *ns, const char *counter) {
+    size_t i = 0;
+    while (i < MP_COUNTERS && strcmp(names[i], counter) != 0) i++;
+    if (i == MP_COUNTERS) return 0;
+    pthread_mutex_lock(&stats->lock);
+    uint64_t sum = 0;
+    for (mp_ns_stats *row = stats->first; row; row = row->next)
+        if (!ns || strcmp(row->ns, ns) == 0) sum += count(row, i);
+    pthread_mutex_unlock(&stats->lock);
+    return sum;
+}
+
+static void counters_json(mp_buf *json, const uint64_t *counts) {
+    mp_buf_text(json, "{");
+    for (size_t i = 0; i < MP_COUNTERS; i++)
+        mp_buf_printf(json, "%s\"%s\":%llu", i ? "," : "", names[i], (unsigned long long)counts[i]);
+    uint64_t hits = counts[MP_COUNT_hits] + counts[MP_COUNT_negative_hits], all = hits + counts[MP_COUNT_misses];
+    mp_buf_printf(json, ",\"hit_rate\":%.4f}", all ? (double)hits / (double)all : 0.0);
+}
+
+void mp_stats_json(mp_stats *stats, mp_buf *json) {
+    pthread_mutex_lock(&stats->lock);
+    uint64_t total[MP_COUNTERS] = {0}, counts[MP_COUNTERS];
+    for (mp_ns_stats *row = stats->first; row; row = row->next)
+        for (size_t i = 0; i < MP_COUNTERS; i++) total[i] += count(row, i);
+    mp_buf_text(json, "\"total\":");
+    counters_json(json, total);
+    mp_buf_text(json, ",\"namespaces\":{");
+    for (mp_ns_stats *row = stats->first; row; row = row->next) {
+        for (size_t i = 0; i < MP_COUNTERS; i++) counts[i] = count(row, i);
+        if (row != stats->first) mp_buf_text(json, ",");
+        mp_buf_json(json, row->ns, strlen(row->ns));
+        mp_buf_text(json, ":");
+        counters_json(json, counts);
+    }
+    mp_buf_text(json, "}");
+    pthread_mutex_unlock(&stats->lock);
+}

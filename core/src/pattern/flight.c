@@ -1,0 +1,540 @@
+#include "pattern/flight.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "pattern/load.h"
+#include "pattern/pond.h"
+#include "pattern/read.h"
+
+#define SHARDS 16
+#define BUCKETS 64 /* per shard: flights are few, they live as long as a load */
+#define POLL_FIRST_MS 5
+#define POLL_LAST_MS 160
+
+typedef enum phase {
+    NEW,     /* its task is queued */
+    ASKING,  /* the lease operation is under way */
+    WAITING, /* another process loads: ask again after a while */
+    LOADING,
+    FILLING
+} phase;
+
+struct mp_flight {
+    mp_flight *next; /* in its bucket */
+    mp_node node;    /* home->flights */
+    bool listed;     /* in the table: others may join */
+
+    /* Guarded by the shard. `early` may share whatever this flight gives; `mid` joined while the lease operation was under way:
+     * they share a load, which starts later, but not a value that the operation found, which may be older than they are;
+     * `late` joined during the load: they share it only if the fill was accepted. */
+    phase phase;
+    mp_node early, mid, late;
+
+    /* The home lane's. */
+    mp_lane *home;
+    mp_task task;
+    mp_op op, renew;
+    mp_timer timer, deadline;
+    uint8_t token[MP_TOKEN_LEN], fence[MP_FENCE_LEN];
+    bool leased, asking, renewing;
+    bool cache_down; /* load without a lease */
+    int64_t poll_ms, load_began;
+    mp_read *loader;
+    pond_load *load;
+    pond_policy *policy; /* of who loads */
+    pond_value *value;   /* being filled */
+
+    mp_key key;
+    char name[];
+};
+
+typedef struct shard {
+    pthread_mutex_t lock;
+    mp_flight *buckets[BUCKETS];
+} shard;
+
+struct mp_flights {
+    shard shards[SHARDS];
+};
+
+mp_flights *mp_flights_new(void) {
+    mp_flights *flights = calloc(1, sizeof *flights);
+    for (size_t i = 0; flights && i < SHARDS; i++) pthread_mutex_init(&flights->shards[i].lock, NULL);
+    return flights;
+}
+
+void mp_flights_free(mp_flights *flights) {
+    if (!flights) return;
+    for (size_t i = 0; i < SHARDS; i++) pthread_mutex_destroy(&flights->shards[i].lock);
+    free(flights);
+}
+
+static shard *shard_of(const mp_lane *lane, const mp_key *key) { return &lane->pond->flights->shards[key->hash % SHARDS]; }
+static mp_flight **bucket_of(shard *s, const mp_key *key) { return &s->buckets[key->hash / SHARDS % BUCKETS]; }
+
+static void count(const mp_flight *f, mp_counter counter) { mp_count(f->policy->space->stats, counter); }
+
+/* ---- the table (shard locked) ---- */
+
+static mp_flight *find(shard *s, const mp_key *key) {
+    mp_flight *f = *bucket_of(s, key);
+    while (f && (f->key.hash != key->hash || f->key.len != key->len || memcmp(f->name, key->name, key->len) != 0))
+        f = f->next;
+    return f;
+}
+
+static void list(shard *s, mp_flight *f) {
+    mp_flight **bucket = bucket_of(s, &f->key);
+    f->next = *bucket;
+    *bucket = f;
+    f->listed = true;
+}
+
+static void unlist(shard *s, mp_flight *f) {
+    if (!f->listed) return;
+    mp_flight **at = bucket_of(s, &f->key);
+    while (*at != f) at = &(*at)->next;
+    *at = f->next;
+    f->listed = false;
+}
+
+static void add(mp_flight *f, mp_node *to, mp_read *r) {
+    r->flight = f;
+    mp_list_push(to, &r->flight_node);
+}
+
+static void run(mp_task *task);
+static void poll_or_renew(mp_timer *timer);
+static void load_too_slow(mp_timer *timer);
+
+/* A flight for `r`'s key, not yet listed or at home anywhere. */
+static mp_flight *make(const mp_read *r) {
+    mp_flight *f = calloc(1, sizeof *f + r->op.key.len + 1);
+    if (!f) return NULL;
+    memcpy(f->name, r->op.key.name, r->op.key.len);
+    f->key = r->op.key;
+    f->key.name = f->name;
+    mp_list_init(&f->node);
+    mp_list_init(&f->early);
+    mp_list_init(&f->mid);
+    mp_list_init(&f->late);
+    f->task.run = run;
+    f->timer.fire = poll_or_renew;
+    f->deadline.fire = load_too_slow;
+    f->policy = pond_policy_ref(r->call.policy);
+    return f;
+}
+
+static void drop_load(mp_flight *f) {
+    if (!f->load) return;
+    f->load->flight = NULL; /* whoever still answers it is told nothing and changes nothing */
+    f->load = NULL;
+}
+
+static void release(mp_flight *f) {
+    if (f->leased) mp_lane_release(f->home, &f->key, f->token, f->policy->options.command_timeout);
+    f->leased = false;
+}
+
+/* Nothing at home refers to the flight any more. */
+static void ground(mp_flight *f) {
+    mp_loop *loop = f->home->loop;
+    mp_loop_unpost(loop, &f->task);
+    mp_loop_timer_stop(loop, &f->timer);
+    mp_loop_timer_stop(loop, &f->deadline);
+    if (f->asking) mp_lane_forget(f->home, &f->op);
+    if (f->renewing) mp_lane_forget(f->home, &f->renew);
+    f->asking = f->renewing = false;
+    drop_load(f);
+    if (f->phase == LOADING) mp_loop_duty(loop, -1);
+    mp_list_remove(&f->node);
+}
+
+/* Grounded and unlisted. */
+static void scrap(mp_flight *f) {
+    pond_policy_free(f->policy);
+    pond_value_free(f->value);
+    free(f);
+}
+
+/* ---- answers ---- */
+
+/* Shard locked: to a read on another lane, by that lane's inbox. Nothing is left to do for it here. */
+static void send(mp_read *r, pond_value *value, pond_error *error) {
+    r->call.value = value ? pond_value_ref(value) : NULL;
+    r->call.error = error ? pond_error_ref(error) : NULL;
+    mp_loop_post(r->call.lane->loop, &r->deliver);
+}
+
+/* Shard locked: empties `from`; reads of the home lane go to `own` and are answered when the shard is unlocked. */
+static void hand_out(mp_flight *f, mp_node *from, mp_node *own, pond_value *value, pond_error *error) {
+    mp_node *n;
+    while ((n = mp_list_shift(from))) {
+        mp_read *r = MP_OF(n, mp_read, flight_node);
+        r->flight = NULL;
+        if (r != f->loader && value) mp_count(r->call.policy->space->stats, MP_COUNT_waits);
+        if (r->call.lane == f->home) mp_list_push(own, n);
+        else send(r, value, error);
+    }
+}
+
+static void answer_own(mp_node *own, pond_value *value, pond_error *error) {
+    mp_node *n;
+    while ((n = mp_list_shift(own))) {
+        mp_read *r = MP_OF(n, mp_read, flight_node);
+        mp_call_retract(&r->call);
+        r->loader = false;
+        mp_read_answer(r, value ? pond_value_ref(value) : NULL, error ? pond_error_ref(error) : NULL);
+    }
+}
+
+/* Shard locked: the flight starts over, for whoever is in `early`, at the first one's lane. */
+static void restart(mp_flight *f) {
+    mp_read *first = MP_OF(f->early.next, mp_read, flight_node);
+    f->phase = NEW;
+    f->loader = NULL;
+    f->load_began = 0;
+    f->poll_ms = 0;
+    f->leased = f->cache_down = false;
+    pond_value_free(f->value);
+    f->value = NULL;
+    f->home = first->call.lane;
+    mp_loop_post(f->home->loop, &f->task);
+}
+
+/* Ends this round. `shared`: the late ones may have the answer too; else they are the early ones of the next round.
+ * Takes over value and error. The flight may be gone afterwards. */
+static void finish(mp_flight *f, pond_value *value, pond_error *error, bool shared) {
+    shard *s = shard_of(f->home, &f->key);
+    mp_node own;
+    mp_list_init(&own);
+    bool found = f->phase == ASKING; /* a value that the lease operation found, not a load */
+    ground(f);
+    pthread_mutex_lock(&s->lock);
+    f->phase = NEW;
+    hand_out(f, &f->early, &own, value, error);
+    if (!found || error) hand_out(f, &f->mid, &own, value, error);
+    if (shared) hand_out(f, &f->late, &own, value, error);
+    mp_list_move(&f->early, &f->mid);
+    mp_list_move(&f->early, &f->late);
+    bool over = mp_list_empty(&f->early);
+    if (over) unlist(s, f);
+    else restart(f);
+    pthread_mutex_unlock(&s->lock);
+    answer_own(&own, value, error);
+    pond_value_free(value);
+    pond_error_free(error);
+    if (over) scrap(f);
+}
+
+/* ---- the load ---- */
+
+/* The first read of the home lane, to load; NULL: none. Shard locked. */
+static mp_read *choose(mp_flight *f) {
+    for (mp_node *n = f->early.next; n != &f->early; n = n->next) {
+        mp_read *r = MP_OF(n, mp_read, flight_node);
+        if (r->call.lane == f->home) return r;
+    }
+    return NULL;
+}
+
+/* Who was to load has gone before it took the load, or there never was one at home: somebody else, perhaps elsewhere. */
+static void move_on(mp_flight *f) {
+    shard *s = shard_of(f->home, &f->key);
+    release(f);
+    ground(f);
+    pthread_mutex_lock(&s->lock);
+    f->phase = NEW;
+    mp_list_move(&f->early, &f->mid);
+    mp_list_move(&f->early, &f->late);
+    bool over = mp_list_empty(&f->early);
+    if (over) unlist(s, f);
+    else restart(f);
+    pthread_mutex_unlock(&s->lock);
+    if (over) scrap(f);
+}
+
+static void start_load(mp_flight *f) {
+    mp_loop *loop = f->home->loop;
+    shard *s = shard_of(f->home, &f->key);
+    pthread_mutex_lock(&s->lock);
+    mp_list_move(&f->early, &f->mid);
+    f->phase = LOADING; /* from here on joiners are late */
+    mp_read *r = choose(f);
+    pthread_mutex_unlock(&s->lock);
+    mp_loop_duty(loop, 1);
+    if (!r) {
+        move_on(f);
+        return;
+    }
+    pond_policy_free(f->policy);
+    f->policy = pond_policy_ref(r->call.policy);
+    const mp_options *o = &f->policy->options;
+    pond_load *load = mp_load_new(f->home, &f->key, f->home->pond->options.max_value);
+    if (!load) {
+        release(f);
+        finish(f, NULL, mp_error_new(POND_ENOMEM, "no memory for a load"), true);
+        return;
+    }
+    f->loader = r;
+    f->load = load;
+    load->flight = f;
+    r->loader = true;
+    mp_loop_timer_stop(loop, &r->timer);
+    f->load_began = mp_loop_now(loop);
+    count(f, MP_COUNT_loads);
+    if (!f->leased) count(f, MP_COUNT_unfilled_loads);
+    mp_loop_timer_set(loop, &f->deadline, f->load_began + o->load_timeout);
+    if (f->leased) mp_loop_timer_set(loop, &f->timer, f->load_began + o->lease / 3);
+    mp_call_offer(&r->call, load);
+}
+
+static void load_too_slow(mp_timer *timer) {
+    mp_flight *f = MP_OF(timer, mp_flight, deadline);
+    count(f, MP_COUNT_load_errors);
+    release(f);
+    finish(f, NULL,
+           mp_error_new(POND_ETIMEOUT, "the load of \"%.80s\" took longer than load_timeout (%lld ms): make it faster, or raise load_timeout",
+                        f->name + f->key.ns_len + 1, (long long)f->policy->options.load_timeout),
+           false);
+}
+
+static void filled(mp_op *op) {
+    mp_flight *f = MP_OF(op, mp_flight, op);
+    f->asking = false;
+    bool stored = op->reply == MP_STORED;
+    if (stored) count(f, MP_COUNT_fills);
+    else if (op->reply == MP_REFUSED) count(f, MP_COUNT_refused_fills);
+    else count(f, MP_COUNT_cache_errors);
+    pond_error_free(op->error);
+    op->error = NULL;
+    pond_value *value = f->value;
+    f->value = NULL;
+    finish(f, value, NULL, stored);
+}
+
+void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool uncached) {
+    mp_loop *loop = f->home->loop;
+    const mp_options *o = &f->policy->options;
+    f->load = NULL;
+    mp_loop_timer_stop(loop, &f->timer);
+    mp_loop_timer_stop(loop, &f->deadline);
+    if (error) {
+        count(f, MP_COUNT_load_errors);
+        release(f);
+        finish(f, NULL, error, true); /* an error is never older than who asked */
+        return;
+    }
+    bool negative = pond_value_state(value) == POND_ABSENT;
+    int64_t ttl = negative ? o->negative_ttl : o->ttl;
+    if (uncached || ttl <= 0 ||
+        (f->leased && negative && !mp_negative_take(&f->policy->space->negative, mp_loop_now(loop), ttl, o->negative_max))) {
+        release(f);
+        finish(f, value, NULL, false);
+        return;
+    }
+    if (!f->leased) {
+        finish(f, value, NULL, false);
+        return;
+    }
+    f->leased = false;
+    if (f->renewing) mp_lane_forget(f->home, &f->renew);
+    f->renewing = false;
+    mp_loop_duty(loop, -1);
+    shard *s = shard_of(f->home, &f->key);
+    pthread_mutex_lock(&s->lock);
+    f->phase = FILLING;
+    pthread_mutex_unlock(&s->lock);
+    int64_t took = mp_loop_now(loop) - f->load_began;
+    f->value = value;
+    f->asking = true;
+    mp_op *op = &f->op;
+    *op = (mp_op){.kind = MP_FILL, .key = f->key, .ttl_ms = ttl, .timeout_ms = o->command_timeout, .value = value, .done = filled};
+    op->load_ms = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+    memcpy(op->token, f->token, MP_TOKEN_LEN);
+    memcpy(op->fence, f->fence, MP_FENCE_LEN);
+    mp_lane_submit(f->home, op);
+}
+
+/* ---- the lease ---- */
+
+static void wait_and_ask_again(mp_flight *f, int64_t lease_ms) {
+    shard *s = shard_of(f->home, &f->key);
+    pthread_mutex_lock(&s->lock);
+    mp_list_move(&f->early, &f->mid);
+    f->phase = WAITING;
+    pthread_mutex_unlock(&s->lock);
+    f->poll_ms = f->poll_ms ? f->poll_ms * 2 : POLL_FIRST_MS;
+    if (f->poll_ms > POLL_LAST_MS) f->poll_ms = POLL_LAST_MS;
+    int64_t pause = f->poll_ms / 2 + (int64_t)mp_random_below((uint32_t)(f->poll_ms / 2) + 1);
+    if (lease_ms >= 0 && lease_ms < pause) pause = lease_ms + 1;
+    if (!mp_loop_timer_set(f->home->loop, &f->timer, mp_loop_now(f->home->loop) + (pause < 1 ? 1 : pause)))
+        finish(f, NULL, mp_error_new(POND_ENOMEM, "no memory for a timer"), true);
+}
+
+static void asked(mp_op *op) {
+    mp_flight *f = MP_OF(op, mp_flight, op);
+    f->asking = false;
+    switch (op->reply) {
+    case MP_HIT: {
+        pond_value *value = op->value;
+        op->value = NULL;
+        finish(f, value, NULL, false);
+        return;
+    }
+    case MP_LEASED:
+        f->leased = true;
+        memcpy(f->fence, op->fence, MP_FENCE_LEN);
+        start_load(f);
+        return;
+    case MP_BUSY: wait_and_ask_again(f, op->ms); return;
+    case MP_INDOUBT: start_load(f); return;
+    default: break;
+    }
+    pond_error *error = op->error;
+    op->error = NULL;
+    count(f, MP_COUNT_cache_errors);
+    bool closed = error && pond_error_code(error) == POND_ECLOSED;
+    if (closed || f->policy->options.when_cache_down == MP_CACHE_DOWN_ERROR) {
+        finish(f, NULL, error ? error : mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here"), true);
+    } else {
+        pond_error_free(error);
+        start_load(f);
+    }
+}
+
+static void ask(mp_flight *f) {
+    shard *s = shard_of(f->home, &f->key);
+    pthread_mutex_lock(&s->lock);
+    f->phase = ASKING; /* from here on joiners are in the middle */
+    pthread_mutex_unlock(&s->lock);
+    f->asking = true;
+    const mp_options *o = &f->policy->options;
+    mp_op *op = &f->op;
+    uint8_t rejected[sizeof op->rejected], rejected_len = op->rejected_len;
+    memcpy(rejected, op->rejected, sizeof rejected);
+    *op = (mp_op){.kind = MP_LEASE, .key = f->key, .lease_ms = o->lease, .timeout_ms = o->command_timeout, .done = asked};
+    op->rejected_len = rejected_len;
+    memcpy(op->rejected, rejected, sizeof rejected);
+    memcpy(op->token, f->token, MP_TOKEN_LEN);
+    mp_lane_submit(f->home, op);
+}
+
+/* On the home lane: the flight begins, or begins anew. */
+static void run(mp_task *task) {
+    mp_flight *f = MP_OF(task, mp_flight, task);
+    mp_list_push(&f->home->flights, &f->node);
+    mp_random_bytes(f->token, MP_TOKEN_LEN);
+    if (f->home->closed) move_on(f);
+    else if (f->cache_down) start_load(f);
+    else ask(f);
+}
+
+static void renewed(mp_op *op) {
+    mp_flight *f = MP_OF(op, mp_flight, renew);
+    f->renewing = false;
+    pond_error_free(op->error);
+    op->error = NULL;
+    /* Lost: go on, the fill will be refused. */
+}
+
+static bool wanted(mp_flight *f) {
+    shard *s = shard_of(f->home, &f->key);
+    pthread_mutex_lock(&s->lock);
+    bool any = !mp_list_empty(&f->early) || !mp_list_empty(&f->mid) || !mp_list_empty(&f->late);
+    pthread_mutex_unlock(&s->lock);
+    return any;
+}
+
+static void poll_or_renew(mp_timer *timer) {
+    mp_flight *f = MP_OF(timer, mp_flight, timer);
+    if (f->phase == WAITING) {
+        if (wanted(f)) ask(f);
+        else move_on(f);
+        return;
+    }
+    const mp_options *o = &f->policy->options;
+    mp_loop_timer_set(f->home->loop, timer, mp_loop_now(f->home->loop) + o->lease / 3);
+    if (f->renewing) return;
+    f->renewing = true;
+    f->renew = (mp_op){.kind = MP_RENEW, .key = f->key, .lease_ms = o->lease, .timeout_ms = o->command_timeout, .done = renewed};
+    memcpy(f->renew.token, f->token, MP_TOKEN_LEN);
+    mp_lane_submit(f->home, &f->renew);
+}
+
+/* ---- from the reads ---- */
+
+static void out_of_memory(mp_read *r) { mp_read_answer(r, NULL, mp_error_new(POND_ENOMEM, "no memory for a load")); }
+
+void mp_flight_join(mp_read *r, bool cache_down) {
+    mp_lane *lane = r->call.lane;
+    shard *s = shard_of(lane, &r->op.key);
+    pthread_mutex_lock(&s->lock);
+    mp_flight *f = find(s, &r->op.key);
+    if (f) {
+        add(f, f->phase == ASKING ? &f->mid : f->phase >= LOADING ? &f->late : &f->early, r);
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
+    f = make(r);
+    if (f) {
+        f->home = lane;
+        f->cache_down = cache_down;
+        f->op.rejected_len = r->op.rejected_len;
+        memcpy(f->op.rejected, r->op.rejected, sizeof f->op.rejected);
+        add(f, &f->early, r);
+        list(s, f);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (f) mp_loop_defer(lane->loop, &f->task); /* at the end of the turn: who joins until then is early */
+    else out_of_memory(r);
+}
+
+void mp_flight_alone(mp_read *r) {
+    mp_flight *f = make(r);
+    if (!f) {
+        out_of_memory(r);
+        return;
+    }
+    f->home = r->call.lane;
+    f->cache_down = true;
+    add(f, &f->early, r);
+    mp_loop_defer(f->home->loop, &f->task);
+}
+
+bool mp_flight_leave(mp_read *r) {
+    mp_lane *lane = r->call.lane;
+    shard *s = shard_of(lane, &r->op.key);
+    pthread_mutex_lock(&s->lock);
+    mp_flight *f = r->flight;
+    if (f) mp_list_remove(&r->flight_node);
+    r->flight = NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (!f) return false;
+    if (r->loader) { /* so this is the flight's home */
+        r->loader = false;
+        f->loader = NULL;
+        if (r->call.load) { /* not taken yet: somebody else shall load */
+            drop_load(f);
+            mp_call_retract(&r->call);
+            move_on(f);
+        }
+    }
+    return true;
+}
+
+bool mp_flight_asking(mp_read *r) {
+    shard *s = shard_of(r->call.lane, &r->op.key);
+    pthread_mutex_lock(&s->lock);
+    bool asking = r->flight && (r->flight->phase == NEW || (r->flight->phase == ASKING && r->flight->poll_ms == 0));
+    pthread_mutex_unlock(&s->lock);
+    return asking;
+}
+
+void mp_flights_abandon(mp_lane *lane) {
+    while (!mp_list_empty(&lane->flights)) move_on(MP_OF(lane->flights.next, mp_flight, node));
+}

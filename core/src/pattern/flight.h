@@ -1,0 +1,32 @@
+/* Flights: one load per key and process, however many ask; who may share what it gives (protocol.md, rule 6). */
+#ifndef MP_PATTERN_FLIGHT_H
+#define MP_PATTERN_FLIGHT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "model/value.h"
+#include <millpond/error.h>
+
+typedef struct mp_flights mp_flights;
+typedef struct mp_flight mp_flight;
+struct mp_read;
+struct mp_lane;
+
+mp_flights *mp_flights_new(void);
+void mp_flights_free(mp_flights *flights); /* no flight is left */
+
+/* Lock of the read's lane held. The read missed: it joins the flight of its key, or starts one. `cache_down`: the cache has
+ * just failed it, so a new flight loads without a lease. */
+void mp_flight_join(struct mp_read *read, bool cache_down);
+/* The read stops waiting. False if its answer is already on its way. */
+bool mp_flight_leave(struct mp_read *read);
+/* The read waits no longer for others: it gets a load of its own, whose value is not cached. */
+void mp_flight_alone(struct mp_read *read);
+/* Is the flight of this read still asking the cache (nobody is known to load)? */
+bool mp_flight_asking(struct mp_read *read);
+/* The answer of a load. Takes over value or error. Lock of the flight's home held. */
+void mp_flight_loaded(mp_flight *flight, pond_value *value, pond_error *error, bool uncached);
+/* The lane goes away (lock held): leases are released, who waits on other lanes goes on there. */
+void mp_flights_abandon(struct mp_lane *lane);
+
+#endif

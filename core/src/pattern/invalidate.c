@@ -1,0 +1,85 @@
+#include "pattern/invalidate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "pattern/pond.h"
+
+typedef struct item {
+    mp_op op;
+    struct invalidation *owner;
+} item;
+
+typedef struct invalidation {
+    mp_call call;
+    size_t n, open;
+    pond_error *error; /* the first */
+    char *names;
+    item items[];
+} invalidation;
+
+static void unhook(mp_call *call) {
+    invalidation *inv = MP_OF(call, invalidation, call);
+    for (size_t i = 0; i < inv->n; i++)
+        if (inv->items[i].op.reply == MP_PENDING) mp_lane_forget(call->lane, &inv->items[i].op);
+}
+
+static void destroy(mp_call *call) {
+    invalidation *inv = MP_OF(call, invalidation, call);
+    mp_call_clear(call);
+    pond_error_free(inv->error);
+    free(inv->names);
+    free(inv);
+}
+
+static const mp_call_vt vt = {.unhook = unhook, .destroy = destroy};
+
+static void one_done(invalidation *inv) {
+    if (--inv->open > 0) return;
+    pond_error *error = inv->error;
+    inv->error = NULL;
+    mp_call_end(&inv->call, error ? POND_EVENT_ERROR : POND_EVENT_OK, NULL, error);
+}
+
+static void dropped(mp_op *op) {
+    item *it = MP_OF(op, item, op);
+    invalidation *inv = it->owner;
+    mp_ns_stats *stats = inv->call.policy->space->stats;
+    mp_count(stats, op->reply == MP_DONE ? MP_COUNT_invalidations : MP_COUNT_cache_errors);
+    if (!inv->error) inv->error = op->error;
+    else pond_error_free(op->error);
+    op->error = NULL;
+    one_done(inv);
+}
+
+mp_call *mp_invalidate_start(mp_lane *lane, const pond_policy *policy, const char *const *keys, const size_t *lens,
+                             size_t n, uint64_t user, mp_waiter *waiter) {
+    if (!policy) policy = lane->pond->defaults;
+    size_t room = 0;
+    for (size_t i = 0; i < n; i++) room += policy->ns_len + 1 + lens[i] + 1;
+    invalidation *inv = calloc(1, sizeof *inv + n * sizeof inv->items[0]);
+    char *name = inv ? malloc(room + 1) : NULL;
+    if (!name) {
+        free(inv);
+        return NULL;
+    }
+    inv->names = name;
+    inv->n = n;
+    inv->open = n + 1; /* one for this function: an operation may end before the next is submitted */
+    mp_call_init(&inv->call, &vt, lane, policy, user);
+    inv->call.waiter = waiter;
+    for (size_t i = 0; i < n; i++) {
+        item *it = &inv->items[i];
+        it->owner = inv;
+        it->op.kind = MP_INVALIDATE;
+        it->op.timeout_ms = policy->options.command_timeout;
+        it->op.done = dropped;
+        mp_random_bytes(it->op.token, MP_TOKEN_LEN);
+        mp_key_make(&it->op.key, name, policy->options.namespace, policy->ns_len, keys[i], lens[i]);
+        name += it->op.key.len + 1;
+    }
+    for (size_t i = 0; i < n; i++) mp_lane_submit(lane, &inv->items[i].op);
+    one_done(inv);
+    return &inv->call;
+}

@@ -1,0 +1,130 @@
+#include "pattern/load.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "pattern/flight.h"
+#include "pattern/pond.h"
+
+/* The loaders that run in this thread, innermost first. */
+typedef struct frame {
+    struct frame *outer;
+    const pond_load *load;
+} frame;
+static _Thread_local frame *innermost;
+
+pond_load *mp_load_new(mp_lane *lane, const mp_key *key, int64_t max_value) {
+    pond_load *load = calloc(1, sizeof *load + key->len + 1);
+    if (!load) return NULL;
+    load->refs = 1;
+    load->lane = lane;
+    mp_lane_ref(lane);
+    load->max_value = max_value;
+    load->ns_len = key->ns_len;
+    load->len = key->len;
+    memcpy(load->name, key->name, key->len);
+    return load;
+}
+
+void mp_load_unref(pond_load *load) {
+    if (atomic_fetch_sub_explicit(&load->refs, 1, memory_order_acq_rel) != 1) return;
+    mp_lane_unref(load->lane);
+    free(load);
+}
+
+bool mp_load_runs_here(const pond *p, const mp_key *key) {
+    for (frame *f = innermost; f; f = f->outer)
+        if (f->load->lane->pond == p && f->load->len == key->len && memcmp(f->load->name, key->name, key->len) == 0)
+            return true;
+    return false;
+}
+
+size_t mp_load_depth_here(const pond *p) {
+    size_t depth = 0;
+    for (frame *f = innermost; f; f = f->outer) depth += f->load->lane->pond == p;
+    return depth;
+}
+
+void mp_load_run(pond_load *load, pond_loader loader, void *ctx) {
+    frame here = {.outer = innermost, .load = load};
+    innermost = &here;
+    atomic_fetch_add_explicit(&load->refs, 1, memory_order_relaxed);
+    loader(load, ctx);
+    innermost = here.outer;
+    if (!atomic_load(&load->answered)) pond_load_fail(load, POND_EMISUSE, "the loader returned without an answer");
+    mp_load_unref(load);
+}
+
+const char *pond_load_key(const pond_load *load, size_t *len) {
+    if (len) *len = load->len - load->ns_len - 1;
+    return load->name + load->ns_len + 1;
+}
+
+/* The one way back: to the flight, if anybody still wants it. Takes over value and error; frees the handle. */
+static int answer(pond_load *load, pond_value *value, pond_error *error, unsigned flags) {
+    if (atomic_exchange(&load->answered, true)) {
+        pond_value_free(value);
+        pond_error_free(error);
+        return POND_EMISUSE;
+    }
+    int code = error ? pond_error_code(error) : POND_OK;
+    mp_lane *lane = load->lane;
+    mp_lane_lock(lane);
+    mp_flight *flight = load->flight;
+    load->flight = NULL;
+    if (flight) {
+        mp_loop_touch(lane->loop);
+        mp_flight_loaded(flight, value, error, flags & POND_LOAD_UNCACHED);
+        mp_lane_kick(lane);
+    }
+    mp_lane_unlock(lane);
+    if (!flight) {
+        pond_value_free(value);
+        pond_error_free(error);
+    }
+    mp_load_unref(load);
+    return code;
+}
+
+static pond_error *check(const pond_load *load, const void *data, size_t len, pond_codec codec) {
+    size_t key_len;
+    const char *key = pond_load_key(load, &key_len);
+    int shown = key_len > 80 ? 80 : (int)key_len;
+    if (codec < POND_JSON || codec > POND_EJSON)
+        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" has codec %d, which there is not", shown, key, (int)codec);
+    if (!data && len) return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is NULL with length %zu", shown, key, len);
+    if (len > (uint64_t)load->max_value || len > UINT32_MAX - 1024)
+        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" has %zu bytes, over max_value = %lld: store less, or raise it",
+                            shown, key, len, (long long)load->max_value);
+    if (codec != POND_BYTES) {
+        size_t good = mp_utf8_check(data, len);
+        if (good < len)
+            return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is not UTF-8 at byte %zu: store it as bytes", shown, key, good);
+    }
+    if (codec == POND_JSON && len == 0)
+        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is empty, which is not JSON", shown, key);
+    return NULL;
+}
+
+int pond_load_value(pond_load *load, const void *data, size_t len, pond_codec codec, unsigned flags) {
+    pond_error *error = check(load, data, len, codec);
+    pond_value *value = error ? NULL : mp_value_new(POND_VALUE, codec, data, len);
+    if (!value && !error) error = mp_error_new(POND_ENOMEM, "no memory for a value of %zu bytes", len);
+    return answer(load, value, error, flags);
+}
+
+int pond_load_absent(pond_load *load, unsigned flags) { return answer(load, mp_value_absent(), NULL, flags); }
+
+int pond_load_fail(pond_load *load, int code, const char *message) {
+    answer(load, NULL, mp_error_new(code ? code : POND_ELOADER, "%s", message ? message : "the loader failed"), 0);
+    return POND_OK;
+}
+
+int pond_load_fail_with(pond_load *load, int code, const char *message, const void *owner, void *object,
+                        void (*release)(void *object)) {
+    answer(load, NULL,
+           mp_error_with(code ? code : POND_ELOADER, message ? message : "the loader failed", owner, object, release), 0);
+    return POND_OK;
+}

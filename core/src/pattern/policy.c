@@ -1,0 +1,62 @@
+#include "pattern/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "pattern/pond.h"
+
+static mp_space *space_of(pond *p, const char *ns) {
+    mp_ns_stats *stats = mp_stats_ns(p->stats, ns);
+    if (!stats) return NULL;
+    pthread_mutex_lock(&p->lock);
+    mp_space *space = p->spaces;
+    while (space && space->stats != stats) space = space->next;
+    if (!space && (space = calloc(1, sizeof *space))) {
+        space->stats = stats;
+        mp_negative_init(&space->negative);
+        space->next = p->spaces;
+        p->spaces = space;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return space;
+}
+
+int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, const char *const *options, size_t n,
+                   pond_error **err) {
+    pond_policy *policy = calloc(1, sizeof *policy);
+    if (!policy || !mp_options_copy(&policy->options, base)) {
+        free(policy);
+        return mp_fail(err, POND_ENOMEM, "no memory for a policy");
+    }
+    policy->refs = 1;
+    int code = POND_OK;
+    for (size_t i = 0; i < n && code == POND_OK; i++)
+        code = mp_options_set(&policy->options, MP_SCOPE_POLICY, options[2 * i], options[2 * i + 1], err);
+    if (code == POND_OK && !(policy->space = space_of(p, policy->options.namespace)))
+        code = mp_fail(err, POND_ENOMEM, "no memory for a policy");
+    if (code != POND_OK) {
+        pond_policy_free(policy);
+        return code;
+    }
+    policy->ns_len = strlen(policy->options.namespace);
+    *out = policy;
+    return POND_OK;
+}
+
+int pond_policy_new(pond_policy **out, pond *p, const pond_policy *base, const char *const *options, size_t n,
+                    pond_error **err) {
+    if (!out || !p || (n && !options)) return mp_fail(err, POND_EMISUSE, "pond_policy_new: out, pond or options is NULL");
+    return mp_policy_make(out, p, base ? &base->options : &p->options, options, n, err);
+}
+
+pond_policy *pond_policy_ref(pond_policy *policy) {
+    if (policy) atomic_fetch_add_explicit(&policy->refs, 1, memory_order_relaxed);
+    return policy;
+}
+
+void pond_policy_free(pond_policy *policy) {
+    if (!policy || atomic_fetch_sub_explicit(&policy->refs, 1, memory_order_acq_rel) != 1) return;
+    mp_options_free(&policy->options);
+    free(policy);
+}

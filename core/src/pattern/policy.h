@@ -1,0 +1,32 @@
+/* Policies: the options of a call, compiled once. Spaces: what a namespace has of its own in this pond. */
+#ifndef MP_PATTERN_POLICY_H
+#define MP_PATTERN_POLICY_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include "model/config.h"
+#include "observe/stats.h"
+#include "pattern/negative.h"
+#include <millpond/pond.h>
+
+typedef struct mp_space {
+    struct mp_space *next;
+    mp_ns_stats *stats;
+    mp_negative negative;
+} mp_space;
+
+struct pond_policy {
+    _Atomic uint32_t refs;
+    mp_options options;
+    size_t ns_len; /* of options.namespace */
+    mp_space *space;
+};
+
+enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };   /* when_wait_ends */
+enum { MP_CACHE_DOWN_STORE = 0, MP_CACHE_DOWN_ERROR = 1 }; /* when_cache_down */
+
+/* Used by api/ too. */
+int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, const char *const *options, size_t n,
+                   pond_error **err);
+
+#endif

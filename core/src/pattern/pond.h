@@ -1,0 +1,43 @@
+/* What all calls of one pond share. */
+#ifndef MP_PATTERN_POND_H
+#define MP_PATTERN_POND_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/list.h"
+#include "cache/cache.h"
+#include "engine/pool.h"
+#include "pattern/flight.h"
+#include "pattern/lane.h"
+#include "pattern/policy.h"
+#include "store/store.h"
+#include <millpond/queue.h>
+
+struct pond {
+    _Atomic uint32_t refs;
+    mp_options options;
+    pond_policy *defaults;
+    mp_cache *cache;
+    mp_store *store; /* NULL: loaders only */
+    mp_stats *stats;
+    mp_flights *flights;
+
+    _Atomic bool closed;
+    _Atomic size_t calls;        /* under way, on all lanes */
+    mp_lane *_Atomic blocking;   /* the lane of calls that block; made with the first */
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t drained;
+    mp_node lanes;
+    mp_pool *pool;     /* made with the first job */
+    mp_space *spaces;
+
+    int (*interrupt)(void *ctx);
+    void *interrupt_ctx;
+};
+
+/* NULL without memory or descriptors. */
+mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err);
+mp_pool *mp_pond_pool(pond *p);
+
+#endif

@@ -1,0 +1,153 @@
+#include "pattern/read.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "pattern/pond.h"
+
+static mp_read *of_call(mp_call *call) { return MP_OF(call, mp_read, call); }
+
+static void count(const mp_read *r, mp_counter counter) { mp_count(r->call.policy->space->stats, counter); }
+
+static void unhook(mp_call *call) {
+    mp_read *r = of_call(call);
+    mp_loop *loop = call->lane->loop;
+    mp_loop_timer_stop(loop, &r->timer);
+    if (r->state == MP_READ_ASKING) {
+        mp_lane_forget(call->lane, &r->op);
+    } else if (r->state == MP_READ_FLYING && !mp_flight_leave(r)) {
+        mp_loop_unpost(loop, &r->deliver); /* its answer was on its way here */
+        pond_value_free(call->value);
+        pond_error_free(call->error);
+        call->value = NULL;
+        call->error = NULL;
+    }
+    r->state = MP_READ_IDLE;
+}
+
+static void destroy(mp_call *call) {
+    mp_read *r = of_call(call);
+    mp_call_clear(call);
+    free(r);
+}
+
+static const mp_call_vt vt = {.unhook = unhook, .destroy = destroy};
+
+static void end_value(mp_read *r, pond_value *value) {
+    mp_loop_timer_stop(r->call.lane->loop, &r->timer);
+    r->state = MP_READ_IDLE;
+    mp_call_end_value(&r->call, value);
+}
+
+static void end_error(mp_read *r, pond_error *error) {
+    mp_loop_timer_stop(r->call.lane->loop, &r->timer);
+    r->state = MP_READ_IDLE;
+    mp_call_end(&r->call, POND_EVENT_ERROR, NULL, error);
+}
+
+static void waited_too_long(mp_timer *timer) {
+    mp_read *r = MP_OF(timer, mp_read, timer);
+    mp_lane *lane = r->call.lane;
+    if (r->state != MP_READ_FLYING || r->loader) return;
+    if (mp_flight_asking(r)) { /* the cache is slow, nobody's load is waited for: its own deadline ends that */
+        mp_loop_timer_set(lane->loop, timer, mp_loop_now(lane->loop) + 10);
+        return;
+    }
+    if (!mp_flight_leave(r)) return;
+    if (r->call.policy->options.when_wait_ends == MP_WAIT_ENDS_LOAD) {
+        mp_flight_alone(r);
+        return;
+    }
+    count(r, MP_COUNT_timeouts);
+    end_error(r, mp_error_new(POND_ETIMEOUT,
+                              "waited %lld ms (wait_timeout) for another caller's load of \"%.80s\": try again, raise "
+                              "wait_timeout, or set when_wait_ends=load",
+                              (long long)(mp_loop_now(lane->loop) - r->started), r->op.key.name + r->op.key.ns_len + 1));
+}
+
+static void fly(mp_read *r, bool cache_down) {
+    mp_lane *lane = r->call.lane;
+    r->state = MP_READ_FLYING;
+    r->started = mp_loop_now(lane->loop);
+    mp_loop_timer_set(lane->loop, &r->timer, r->started + r->call.policy->options.wait_timeout);
+    mp_flight_join(r, cache_down);
+}
+
+static void asked(mp_op *op) {
+    mp_read *r = MP_OF(op, mp_read, op);
+    r->state = MP_READ_IDLE;
+    if (op->reply == MP_HIT) {
+        pond_value *value = op->value;
+        op->value = NULL;
+        count(r, pond_value_state(value) == POND_ABSENT ? MP_COUNT_negative_hits : MP_COUNT_hits);
+        end_value(r, value);
+        return;
+    }
+    count(r, MP_COUNT_misses);
+    if (op->damaged) count(r, MP_COUNT_damaged);
+    if (op->reply == MP_MISSED) {
+        if (r->lookup) end_value(r, mp_value_miss());
+        else fly(r, false);
+        return;
+    }
+    pond_error *error = op->error;
+    op->error = NULL;
+    count(r, MP_COUNT_cache_errors);
+    bool closed = error && pond_error_code(error) == POND_ECLOSED;
+    if (r->lookup || closed || r->call.policy->options.when_cache_down == MP_CACHE_DOWN_ERROR) {
+        end_error(r, error);
+    } else {
+        pond_error_free(error);
+        fly(r, true);
+    }
+}
+
+static void ask(mp_read *r) {
+    r->state = MP_READ_ASKING;
+    r->op.kind = MP_GET;
+    r->op.reply = MP_PENDING;
+    r->op.done = asked;
+    mp_lane_submit(r->call.lane, &r->op);
+}
+
+void mp_read_answer(mp_read *r, pond_value *value, pond_error *error) {
+    if (error) end_error(r, error);
+    else end_value(r, value);
+}
+
+/* On the read's own lane: what a flight that is at home elsewhere has left here. */
+static void deliver(mp_task *task) {
+    mp_read *r = MP_OF(task, mp_read, deliver);
+    pond_value *value = r->call.value;
+    pond_error *error = r->call.error;
+    r->call.value = NULL;
+    r->call.error = NULL;
+    mp_read_answer(r, value, error);
+}
+
+mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, uint64_t user,
+                       mp_waiter *waiter) {
+    mp_read *r = malloc(sizeof *r + key->len + 1);
+    if (!r) return NULL;
+    memset(r, 0, sizeof *r);
+    memcpy(r->name, key->name, key->len + 1);
+    mp_call_init(&r->call, &vt, lane, policy, user);
+    r->call.waiter = waiter;
+    r->lookup = lookup;
+    r->state = MP_READ_IDLE;
+    mp_list_init(&r->flight_node);
+    r->timer.fire = waited_too_long;
+    r->deliver.run = deliver;
+    r->op.key = *key;
+    r->op.key.name = r->name;
+    r->op.timeout_ms = r->call.policy->options.command_timeout;
+    /* Where hits need no wait the caller has already looked, and the lease operation looks again. */
+    if (lane->pond->cache->vt->peek && !lookup) {
+        count(r, MP_COUNT_misses);
+        fly(r, false);
+    } else {
+        ask(r);
+    }
+    return r;
+}

@@ -1,0 +1,35 @@
+/* Reads: cache-aside (fetch) and lookup. */
+#ifndef MP_PATTERN_READ_H
+#define MP_PATTERN_READ_H
+
+#include "model/key.h"
+#include "pattern/call.h"
+#include "pattern/flight.h"
+
+typedef enum mp_read_state {
+    MP_READ_IDLE,
+    MP_READ_ASKING, /* GET is under way */
+    MP_READ_FLYING  /* waits in a flight, or for what a flight has posted to its lane */
+} mp_read_state;
+
+typedef struct mp_read {
+    mp_call call;
+    bool lookup;
+    bool loader; /* its caller does the load that it waits for */
+    mp_read_state state;
+    mp_flight *flight;   /* and its node: guarded by the flight's shard; NULL: no longer in one */
+    mp_node flight_node;
+    mp_timer timer; /* wait_timeout */
+    int64_t started;
+    mp_task deliver; /* call.value or call.error was left here by another lane's flight */
+    mp_op op;
+    char name[];
+} mp_read;
+
+/* Lane's lock held. NULL without memory. `key` was checked. */
+mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, uint64_t user,
+                       mp_waiter *waiter);
+/* Lock held: what a flight gives back. Takes over value and error. */
+void mp_read_answer(mp_read *read, pond_value *value, pond_error *error);
+
+#endif

@@ -1,0 +1,303 @@
+#include "store/sqlite_pool.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/quote.h"
+
+/* What belongs to one process: a child makes its own, for it may find these locks held by threads that it has not. */
+typedef struct crew {
+    pid_t pid;
+    const char *broken; /* why no call can be served, or NULL */
+    pthread_mutex_t lock;
+    pthread_cond_t returned; /* a connection came back, or the right to open one */
+    pthread_cond_t turn;     /* the writer is done */
+    mp_sqlite_conn *idle;    /* the last one used is first: its caches are warm */
+    unsigned open;           /* connections, idle or lent, or just being opened */
+    bool writing;
+    /* Lent or being opened. Read without the lock by a child, so it goes up before the list changes, and down after. */
+    _Atomic unsigned lent;
+} crew;
+
+struct mp_sqlite_pool {
+    char *path;
+    unsigned max;
+    int64_t timeout_ms;
+    _Atomic(crew *) crew;
+    _Atomic pid_t adopting; /* the process one of whose threads makes a new crew; another's number means nothing */
+};
+
+/* The address. */
+
+static int bad_path(pond_error **err, const char *path, const char *why) {
+    char shown[MP_QUOTE_MAX];
+    return mp_fail(err, POND_EURL, "store: the path %s of the sqlite: address %s", mp_quote(shown, path, strlen(path)),
+                   why);
+}
+
+/* An absolute path, since connections are opened later too and the process may have changed its directory by then. */
+static int resolve(char **out, const char *path, pond_error **err) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+    const char *base = slash == NULL ? path : slash + 1;
+    if (folder == NULL) return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+    struct stat st;
+    char *real = realpath(folder, NULL);
+    int why = errno;
+    if (real == NULL || stat(real, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        char shown[MP_QUOTE_MAX], file[MP_QUOTE_MAX];
+        if (real != NULL) why = ENOTDIR;
+        mp_fail(err, POND_EURL, "store: sqlite: cannot make or open %s: its folder %s cannot be used: %s",
+                mp_quote(file, path, strlen(path)), mp_quote(shown, folder, strlen(folder)), strerror(why));
+        free(real);
+        free(folder);
+        return POND_EURL;
+    }
+    free(folder);
+    size_t size = strlen(real) + 1 + strlen(base) + 1;
+    char *whole = malloc(size);
+    if (whole != NULL) {
+        strcpy(whole, strcmp(real, "/") == 0 ? "" : real);
+        strcat(whole, "/");
+        strcat(whole, base);
+    }
+    free(real);
+    if (whole == NULL) return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+    if (stat(whole, &st) == 0 && S_ISDIR(st.st_mode)) {
+        free(whole);
+        return bad_path(err, path, "is a folder: name a file in it");
+    }
+    *out = whole;
+    return POND_OK;
+}
+
+static int check_path(char **out, const char *path, pond_error **err) {
+    size_t len = strlen(path);
+    if (len == 0) return mp_fail(err, POND_EURL, "store: the address sqlite: names no file: write sqlite:shop.db");
+    if (strcmp(path, ":memory:") == 0) {
+        *out = strdup(path);
+        return *out != NULL ? POND_OK : mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+    }
+    if (strncmp(path, "//", 2) == 0)
+        return bad_path(err, path, "begins with two slashes: write sqlite:shop.db or sqlite:/var/lib/shop.db");
+    if (strncmp(path, "file:", 5) == 0) return bad_path(err, path, "is a URI: write the file's path");
+    if (path[0] == ':') return bad_path(err, path, "begins with a colon, but is not :memory:");
+    if (strchr(path, '?') != NULL) return bad_path(err, path, "has a ?: sqlite: takes no parameters");
+    if (path[len - 1] == '/') return bad_path(err, path, "is a folder: name a file in it");
+    return resolve(out, path, err);
+}
+
+/* The crew. */
+
+static crew *crew_new(pid_t pid) {
+    crew *c = calloc(1, sizeof *c);
+    if (c == NULL) return NULL;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->returned, &monotonic);
+    pthread_cond_init(&c->turn, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    c->pid = pid;
+    return c;
+}
+
+static void crew_free(crew *c) {
+    pthread_cond_destroy(&c->turn);
+    pthread_cond_destroy(&c->returned);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* Closes all that is idle: `close` knows how. */
+static void dismiss(crew *c, void (*close)(mp_sqlite_conn *)) {
+    for (mp_sqlite_conn *conn; (conn = c->idle) != NULL;) {
+        c->idle = conn->next;
+        close(conn);
+    }
+}
+
+static bool is_memory(const mp_sqlite_pool *pool) { return strcmp(pool->path, ":memory:") == 0; }
+
+/* The parent's crew is left where it is: its locks may be held for ever. */
+static crew *succeed(mp_sqlite_pool *pool, crew *parents, pid_t me) {
+    crew *mine = crew_new(me);
+    if (mine == NULL) return NULL;
+    if (parents->broken != NULL) mine->broken = parents->broken;
+    else if (is_memory(pool))
+        mine->broken = "sqlite::memory: stays with the process that opened it, and this one is its child "
+                       "by fork(): open the pond after the fork";
+    else if (atomic_load(&parents->lent) > 0)
+        mine->broken = "the process forked while a call to the store was under way: open the pond after the fork";
+    else dismiss(parents, mp_sqlite_conn_close_inherited);
+    return mine;
+}
+
+/* This process's crew; NULL without memory. */
+static crew *crew_of(mp_sqlite_pool *pool) {
+    pid_t me = getpid();
+    crew *c = atomic_load(&pool->crew);
+    while (c->pid != me) {
+        pid_t by = atomic_load(&pool->adopting);
+        if (by == me || !atomic_compare_exchange_strong(&pool->adopting, &by, me)) {
+            sched_yield(); /* another thread of this process is at it */
+            c = atomic_load(&pool->crew);
+            continue;
+        }
+        c = atomic_load(&pool->crew);
+        if (c->pid != me) {
+            crew *mine = succeed(pool, c, me);
+            if (mine != NULL) atomic_store(&pool->crew, mine);
+            c = mine;
+        }
+        atomic_store(&pool->adopting, 0);
+        if (c == NULL) return NULL;
+    }
+    return c;
+}
+
+int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, int64_t timeout_ms, pond_error **err) {
+    char *real = NULL;
+    int rc = check_path(&real, path, err);
+    if (rc == POND_OK) rc = mp_sqlite_version_check(sqlite3_libversion_number(), sqlite3_libversion(), err);
+    if (rc == POND_OK && sqlite3_threadsafe() == 0)
+        rc =
+            mp_fail(err, POND_ESTORE, "this SQLite was built without threads (SQLITE_THREADSAFE=0) and cannot be used");
+    if (rc != POND_OK) {
+        free(real);
+        return rc;
+    }
+    mp_sqlite_pool *pool = calloc(1, sizeof *pool);
+    crew *c = crew_new(getpid());
+    if (pool == NULL || c == NULL) rc = mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+    if (rc == POND_OK) rc = mp_sqlite_conn_open(&c->idle, real, true, timeout_ms, err);
+    if (rc != POND_OK) {
+        if (c != NULL) crew_free(c);
+        free(pool);
+        free(real);
+        return rc;
+    }
+    c->open = 1;
+    pool->path = real;
+    pool->max = is_memory(pool) || max < 1 ? 1 : max;
+    pool->timeout_ms = timeout_ms;
+    atomic_init(&pool->crew, c);
+    *out = pool;
+    return POND_OK;
+}
+
+void mp_sqlite_pool_close(mp_sqlite_pool *pool) {
+    if (pool == NULL) return;
+    crew *c = atomic_load(&pool->crew);
+    if (c->pid == getpid()) {
+        dismiss(c, mp_sqlite_conn_close);
+        crew_free(c);
+    } else if (!is_memory(pool) && atomic_load(&c->lent) == 0) dismiss(c, mp_sqlite_conn_close_inherited);
+    free(pool->path);
+    free(pool);
+}
+
+/* Lending. */
+
+static struct timespec deadline_after(int64_t ms) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += (time_t)(ms / 1000);
+    at.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+static int too_late(const mp_sqlite_pool *pool, pond_error **err, const char *what) {
+    return mp_fail(err, POND_ESTORE, "sqlite:%s: %s for longer than store_timeout (%lld ms)", pool->path, what,
+                   (long long)pool->timeout_ms);
+}
+
+/* Lock held, and dropped while a connection is opened. */
+static int lend(mp_sqlite_pool *pool, crew *c, const struct timespec *deadline, mp_sqlite_conn **out,
+                pond_error **err) {
+    while (c->idle == NULL && c->open >= pool->max)
+        if (pthread_cond_timedwait(&c->returned, &c->lock, deadline) == ETIMEDOUT && c->idle == NULL &&
+            c->open >= pool->max)
+            return too_late(pool, err, "all connections were busy");
+    atomic_fetch_add(&c->lent, 1);
+    if (c->idle != NULL) {
+        *out = c->idle;
+        c->idle = (*out)->next;
+        return POND_OK;
+    }
+    c->open++;
+    pthread_mutex_unlock(&c->lock);
+    /* The first connection of a child does not make the file either: it was there. */
+    int rc = mp_sqlite_conn_open(out, pool->path, false, pool->timeout_ms, err);
+    pthread_mutex_lock(&c->lock);
+    if (rc != POND_OK) {
+        c->open--;
+        pthread_cond_signal(&c->returned);
+        atomic_fetch_sub(&c->lent, 1);
+    }
+    return rc;
+}
+
+static void end_turn(crew *c) {
+    c->writing = false;
+    pthread_cond_signal(&c->turn);
+}
+
+int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err) {
+    crew *c = crew_of(pool);
+    if (c == NULL) return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", pool->path);
+    if (c->broken != NULL) {
+        if (err != NULL) *err = mp_error_new_retriable(POND_ESTORE, 0, "sqlite:%s: %s", pool->path, c->broken);
+        return POND_ESTORE;
+    }
+    struct timespec deadline = deadline_after(pool->timeout_ms);
+    int rc = POND_OK;
+    pthread_mutex_lock(&c->lock);
+    while (writes && c->writing && rc == POND_OK)
+        if (pthread_cond_timedwait(&c->turn, &c->lock, &deadline) == ETIMEDOUT && c->writing)
+            rc = too_late(pool, err, "another write of this process was under way");
+    if (rc == POND_OK) {
+        if (writes) c->writing = true;
+        rc = lend(pool, c, &deadline, out, err);
+        if (rc == POND_OK) (*out)->writes = writes;
+        else if (writes) end_turn(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (rc == POND_OK && mp_sqlite_conn_moved(*out)) {
+        mp_sqlite_give(pool, *out);
+        if (err != NULL)
+            *err =
+                mp_error_new_retriable(POND_ESTORE, 0,
+                                       "sqlite:%s: the file was removed or replaced while it was open: close the pond, "
+                                       "and open it again",
+                                       pool->path);
+        return POND_ESTORE;
+    }
+    return rc;
+}
+
+void mp_sqlite_give(mp_sqlite_pool *pool, mp_sqlite_conn *conn) {
+    crew *c = atomic_load(&pool->crew);
+    mp_sqlite_conn_tidy(conn);
+    pthread_mutex_lock(&c->lock);
+    if (conn->writes) end_turn(c);
+    conn->next = c->idle;
+    c->idle = conn;
+    pthread_cond_signal(&c->returned);
+    atomic_fetch_sub(&c->lent, 1);
+    pthread_mutex_unlock(&c->lock);
+}

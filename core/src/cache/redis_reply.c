@@ -39,14 +39,14 @@ static void *make_text(const redisReadTask *task, char *str, size_t len) {
     return placed(task, &t->reply);
 }
 
-static redisReply *plain(const redisReadTask *task) {
+static redisReply *plain(int type) {
     redisReply *r = calloc(1, sizeof *r);
-    if (r) r->type = task->type;
+    if (r) r->type = type;
     return r;
 }
 
 static void *make_array(const redisReadTask *task, size_t elements) {
-    redisReply *r = plain(task);
+    redisReply *r = plain(task->type);
     if (r && elements) {
         r->element = calloc(elements, sizeof r->element[0]);
         if (!r->element) {
@@ -59,7 +59,7 @@ static void *make_array(const redisReadTask *task, size_t elements) {
 }
 
 static void *make_integer(const redisReadTask *task, long long value) {
-    redisReply *r = plain(task);
+    redisReply *r = plain(REDIS_REPLY_INTEGER);
     if (r) r->integer = value;
     return placed(task, r);
 }
@@ -70,7 +70,7 @@ static void *make_double(const redisReadTask *task, double value, char *str, siz
     return r;
 }
 
-static void *make_nil(const redisReadTask *task) { return placed(task, plain(task)); }
+static void *make_nil(const redisReadTask *task) { return placed(task, plain(REDIS_REPLY_NIL)); /* the task only knows that a text was to come */ }
 
 static void *make_bool(const redisReadTask *task, int value) { return make_integer(task, value != 0); }
 

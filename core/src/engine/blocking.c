@@ -72,6 +72,7 @@ void mp_waiter_init(mp_waiter *w) {
     mp_list_init(&w->node);
     cond_init(&w->cond);
     w->ready = w->asleep = false;
+    w->leads = NULL;
 }
 
 void mp_waiter_destroy(mp_waiter *w) { pthread_cond_destroy(&w->cond); }
@@ -79,6 +80,7 @@ void mp_waiter_destroy(mp_waiter *w) { pthread_cond_destroy(&w->cond); }
 void mp_waiter_wake(mp_waiter *w) {
     w->ready = true;
     if (w->asleep) pthread_cond_signal(&w->cond);
+    else if (w->leads && mp_loop_asleep(w->leads->loop)) mp_loop_post(w->leads->loop, &w->leads->wake);
 }
 
 /* Somebody else's turn: a follower's, or, for what nobody waits for, the background thread's. */
@@ -126,11 +128,13 @@ bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *
     while (!w->ready) {
         if (!b->led) {
             b->led = true;
+            w->leads = b;
             while (!w->ready) {
                 mp_loop_turn(b->loop, check ? SLICE_MS : -1);
                 if (check && mp_loop_now(b->loop) - checked >= SLICE_MS) break;
             }
             b->led = false;
+            w->leads = NULL;
             hand_over(b);
         } else {
             w->asleep = true;

@@ -15,7 +15,8 @@ typedef struct mp_waiter {
     mp_node node;
     pthread_cond_t cond;
     bool ready; /* set by mp_waiter_wake, cleared by the owner before it waits again */
-    bool asleep;
+    bool asleep;         /* as a follower */
+    mp_blocking *leads;  /* it is the leader of that one */
 } mp_waiter;
 
 mp_blocking *mp_blocking_new(void);

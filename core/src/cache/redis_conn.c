@@ -10,7 +10,7 @@
 #include "base/random.h"
 #include "cache/redis_reply.h"
 
-#define EARLY_FLUSH 32 /* commands: a longer turn is sent in pieces, so that the server works meanwhile */
+#define EARLY_FLUSH 128 /* commands: a longer turn is sent in pieces, so that the server works meanwhile (32: 10 % slower on one CPU) */
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_LAST_MS 1000
 #define UNSENT_MAX (64u << 20)

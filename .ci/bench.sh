@@ -1,0 +1,14 @@
+# ./run bench [...]: sourced by ./run. The arguments go to tests/bench/main.py.
+# shellcheck shell=bash
+base
+apt_need redis-server
+node_need
+python_package
+node_package
+pip_need bench -r tests/bench/requirements.txt
+npm_need bench tests/bench "$(sha256sum tests/bench/package.json)-$(node --version)"
+step "the C client"
+c_build bench-c
+export MILLPOND_BENCH_C=$BUILD/bench-c/bin/bench_link
+step "bench"
+exec "$VENV/bin/python" tests/bench/main.py "$@"

@@ -1,0 +1,110 @@
+# ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
+# counts to .ci/count. A suite that runs no test has failed.
+# shellcheck shell=bash
+PARTS=(checks c asan python node cross)
+EXTRA=(tsan) # only when named
+RESULTS=$BUILD/results
+PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
+# A hang must not cost the whole run: no suite may take longer than this.
+LIMIT=(timeout -k 10 900)
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export PYTHONDONTWRITEBYTECODE=1
+
+suite_checks() {
+    local rc=0 check
+    while read -r check; do
+        echo "-- $check"
+        if $check; then echo "ok: $check"; else
+            echo "FAILED: $check"
+            rc=1
+        fi
+    done <<END
+.ci/layers
+.ci/layers --self-test
+.ci/format
+.ci/versions
+$VENV/bin/python -B bindings/gen/generate.py --check
+tests/package/headers core/include cc c++
+END
+    return $rc
+}
+
+c_tests() { # c_tests PRESET LABEL
+    "${LIMIT[@]}" ctest --test-dir "build/$1" -L "$2" --output-on-failure --no-tests=error \
+        --output-junit "$RESULTS/$1.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000
+}
+suite_c() { c_build dev && c_tests dev '.'; }
+suite_asan() { c_build asan && c_tests asan '^c$'; }
+suite_tsan() { c_build tsan && c_tests tsan '^c$'; }
+suite_python() { "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
+suite_node() { cd node && "${LIMIT[@]}" npm test; }
+suite_cross() {
+    MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
+}
+
+count() { # passed failed skipped of a suite, from what it left behind
+    case $1 in
+    checks) .ci/count checks "$LOGS/test-checks.log" ;;
+    c) .ci/count ctest "$RESULTS/dev.xml" ;;
+    asan | tsan) .ci/count ctest "$RESULTS/$1.xml" ;;
+    node) .ci/count node "$LOGS/test-node.log" ;;
+    *) .ci/count pytest "$RESULTS/$1.xml" ;;
+    esac
+}
+
+[ $# -gt 0 ] || set -- "${PARTS[@]}"
+for part in "$@"; do
+    case " ${PARTS[*]} ${EXTRA[*]} " in
+    *" $part "*) ;;
+    *) die "there is no part '$part': they are ${PARTS[*]} ${EXTRA[*]}" ;;
+    esac
+done
+base
+apt_need "${APT_TEST[@]}"
+wants() { # does any of these parts run?
+    local part
+    for part in "${chosen[@]}"; do case " $* " in *" $part "*) return 0 ;; esac done
+    return 1
+}
+chosen=("$@")
+# What cannot be installed shows in the suites that need it; the others still run.
+set +e
+if wants python cross; then
+    python_package
+    requirements=()
+    for file in python/tests/requirements.txt tests/cross/requirements.txt; do
+        [ -f "$file" ] && requirements+=(-r "$file")
+    done
+    pip_need tests pytest ${requirements[@]+"${requirements[@]}"}
+fi
+if wants node cross; then node_need && node_package; fi
+if wants cross; then npm_need cross tests/cross "$(sha256sum tests/cross/package.json)-$(node --version)"; fi
+if wants cross && ! wants c; then step "the C core" && c_build dev; fi
+
+rm -rf "$RESULTS"
+mkdir -p "$RESULTS"
+table=$(printf '%-10s %8s %8s %8s %9s' suite passed failed skipped seconds)
+passed=0 failed=0
+for part in "${chosen[@]}"; do
+    step "$part"
+    start=$SECONDS
+    (set -e; "suite_$part") >"$LOGS/test-$part.log" 2>&1 </dev/null
+    rc=$?
+    read -r good bad skipped < <(count "$part")
+    note=
+    if [ $((good + bad)) -eq 0 ]; then
+        bad=1 note='  ran no test'
+    elif [ $rc -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1 note="  ended with status $rc"
+    fi
+    if [ "$bad" -ne 0 ]; then
+        tail -n 100 "$LOGS/test-$part.log" >&2
+        echo "^ the end of build/logs/test-$part.log" >&2
+    fi
+    passed=$((passed + good)) failed=$((failed + bad))
+    table+=$(printf '\n%-10s %8s %8s %8s %9s%s' "$part" "$good" "$bad" "$skipped" $((SECONDS - start)) "$note")
+done
+printf '\n%s\n\n%s passed, %s failed\n' "$table" "$passed" "$failed"
+[ "$failed" -eq 0 ]
+exit

@@ -34,8 +34,8 @@ static inline const mp_key *key_number(key *k, const char *prefix, uint64_t numb
 static inline void op_done(mp_op *op) { op->link_private = op; /* seen */ }
 
 /* Tokens are numbers here. */
-static inline mp_op run(mp_cache *cache, mp_op_kind kind, const mp_key *k, uint64_t token, int64_t ms, pond_value *value,
-                        int64_t now_ms) {
+static inline mp_op run(mp_cache *cache, mp_op_kind kind, const mp_key *k, uint64_t token, int64_t ms,
+                        pond_value *value, int64_t now_ms) {
     mp_op op = {.kind = kind, .key = *k, .lease_ms = ms, .ttl_ms = ms, .value = value, .done = op_done};
     memcpy(op.token, &token, sizeof token);
     memset(op.fence, 0xff, sizeof op.fence);

@@ -249,8 +249,7 @@ static void every_answer_is_the_models(void **state) {
         pond_value *value = NULL;
         if (kind == MP_FILL) {
             bool absent = next_random(&seed) % 3 == 0;
-            value = absent ? mp_value_absent()
-                           : mp_value_new(POND_VALUE, POND_BYTES, &step, sizeof step);
+            value = absent ? mp_value_absent() : mp_value_new(POND_VALUE, POND_BYTES, &step, sizeof step);
             expected = mine ? MP_STORED : MP_REFUSED;
             if (mine) *m = (model){.state = absent ? POND_ABSENT : POND_VALUE, .content = step, .expires = now + ms};
             stored += mine;
@@ -263,7 +262,8 @@ static void every_answer_is_the_models(void **state) {
         assert_int_equal(op.reply, expected);
         if (op.reply == MP_HIT) {
             assert_int_equal(pond_value_state(op.value), m->state);
-            if (m->state == POND_VALUE) assert_memory_equal(pond_value_data(op.value, NULL), &m->content, sizeof m->content);
+            if (m->state == POND_VALUE)
+                assert_memory_equal(pond_value_data(op.value, NULL), &m->content, sizeof m->content);
             pond_value_free(op.value);
         }
         if (op.reply == MP_BUSY) assert_int_equal(op.ms, m->lease_expires - now);
@@ -274,7 +274,7 @@ static void every_answer_is_the_models(void **state) {
         if (kind == MP_RELEASE && mine) m->token = 0;
         if (kind == MP_INVALIDATE) *m = (model){.state = POND_MISS};
     }
-    fprintf(stderr,"stored %u\n",stored);assert_true(stored > 1000);
+    assert_true(stored > 1000);
     assert_int_equal(described(cache, "evictions"), 0);
     free(models);
 }
@@ -354,7 +354,8 @@ static void a_child_of_fork_has_caches_of_its_own(void **state) {
     if (pid == 0) {
         mp_cache *b = NULL;
         int code = open_named(&b, "memory:forked", 2 * MIB, NULL); /* not even the size of the parent's */
-        bool fresh = code == POND_OK && b != a && get(b, &k.key, 1) == MP_MISSED && store(b, &k.key, 5, 9, 1) == MP_STORED;
+        bool fresh =
+            code == POND_OK && b != a && get(b, &k.key, 1) == MP_MISSED && store(b, &k.key, 5, 9, 1) == MP_STORED;
         a->vt->close(a);
         if (fresh) b->vt->close(b);
         _exit(fresh ? 0 : 1);

@@ -15,17 +15,20 @@
  * The bytes are divided: nine tenths for values (with the leases and this structure), one tenth for absences. Neither can
  * push out the other, so who asks for random ids reaches the absences only. Both bounds hold over all shards together:
  * a value may be much larger than a shard's share, and then every shard gives up a little for it. */
-enum { VALUES, ABSENCES, CLASSES, LEASES = CLASSES, ACCOUNTS };
+enum { VALUES, ABSENCES, CLASSES };
 
-#define ABSENCES_SHARE 10       /* one part in so many of the bytes */
-#define LARGEST_SHARE 8         /* a larger part for one entry is refused: too much would have to go for it */
-#define LEASES_SHARE 16         /* a part that leases may take at most */
-#define LEASE_BYTES 160         /* of one, about, with its part of the table */
-#define LEASES_LEAST 32         /* of a shard */
+#define ABSENCES_SHARE 10      /* one part in so many of the bytes */
+#define LARGEST_SHARE 8        /* a larger part for one entry is refused: too much would have to go for it */
+#define CROWDED_SHARE 4        /* of what a class may take, for its small queues: room for one of the largest */
+#define LEASES_SHARE 16        /* leases may take a part at most, */
+#define LEASES_KEPT_SHARE 128  /* a part is kept free for them, or they would push out values as they come and go, */
+#define LEASES_KEPT_LEAST 3072 /* and for a shard so many bytes */
+#define LEASE_BYTES 160        /* of one, about, with its part of the table */
+#define LEASES_LEAST 32        /* of a shard */
 #define FEW_SHARDS 16
-#define MANY_SHARDS 64          /* from MANY_FROM bytes on */
+#define MANY_SHARDS 64 /* from MANY_FROM bytes on */
 #define MANY_FROM (64ll << 20)
-#define EVICT_BATCH 16          /* under one lock */
+#define EVICT_BATCH 16 /* under one lock */
 #define LINE 64
 
 typedef struct shard {
@@ -39,10 +42,12 @@ typedef struct memory {
     mp_cache base;
     int64_t max, fixed; /* the bound, and what this structure takes of it */
     int64_t limits[CLASSES];
+    int64_t leases_kept;
     int64_t largest; /* entry */
     uint32_t shards; /* power of two */
     unsigned shift;  /* hash >> shift is the shard */
-    _Alignas(LINE) _Atomic int64_t bytes[ACCOUNTS];
+    _Alignas(LINE) mp_mtotal totals[CLASSES];
+    _Atomic int64_t lease_bytes;
     _Atomic uint32_t turn; /* which shard is next to give something up */
     shard shard[];
 } memory;
@@ -62,10 +67,10 @@ static void lock(shard *s) { pthread_mutex_lock(&s->lock); }
 
 /* What a holder of the lock has changed is counted before it lets go. */
 static void unlock(memory *m, shard *s) {
-    for (int c = 0; c < CLASSES; c++) mp_mpool_tell(&s->pools[c], &m->bytes[c]);
+    for (int c = 0; c < CLASSES; c++) mp_mpool_tell(&s->pools[c], &m->totals[c]);
     int64_t leases = mp_mleases_bytes(&s->leases);
     if (leases != s->leases_told)
-        atomic_fetch_add_explicit(&m->bytes[LEASES], leases - s->leases_told, memory_order_relaxed);
+        atomic_fetch_add_explicit(&m->lease_bytes, leases - s->leases_told, memory_order_relaxed);
     s->leases_told = leases;
     pthread_mutex_unlock(&s->lock);
 }
@@ -77,10 +82,15 @@ static void free_entries(mp_node *entries) {
 
 /* Room. */
 
-static int64_t bytes_of(memory *m, int account) { return atomic_load_explicit(&m->bytes[account], memory_order_relaxed); }
+static int64_t load(const _Atomic int64_t *bytes) { return atomic_load_explicit(bytes, memory_order_relaxed); }
 
-static bool too_much(memory *m, int class) {
-    return bytes_of(m, class) + (class == VALUES ? m->fixed + bytes_of(m, LEASES) : 0) > m->limits[class];
+static bool too_much(const memory *m, int class) {
+    int64_t bytes = load(&m->totals[class].bytes);
+    if (class == VALUES) {
+        int64_t leases = load(&m->lease_bytes);
+        bytes += m->fixed + (leases > m->leases_kept ? leases : m->leases_kept);
+    }
+    return bytes > m->limits[class];
 }
 
 /* In turn, but rather the shard that was just added to where that one has more entries: so they stay alike. Counted in
@@ -93,17 +103,23 @@ static shard *next_to_give(memory *m, int class, shard *own) {
     return atomic_load_explicit(&own->pools[class].entries, memory_order_relaxed) >= theirs ? own : next;
 }
 
+/* Many large values in small queues would push out the main ones. Then the small ones give first, wherever they are. */
+static bool crowded(const memory *m, int class) {
+    return load(&m->totals[class].small) > m->limits[class] / CROWDED_SHARE;
+}
+
 /* `keep` was just added to `own`, and may have gone again; it is only compared. */
 static void make_room(memory *m, int class, shard *own, const mp_mitem *keep, int64_t now_ms) {
     mp_node out;
     mp_list_init(&out);
-    for (uint32_t in_vain = 0; in_vain < m->shards && too_much(m, class);) {
+    for (uint32_t in_vain = 0; in_vain < 2 * m->shards && too_much(m, class);) {
+        bool small_only = in_vain < m->shards && crowded(m, class);
         shard *s = next_to_give(m, class, in_vain ? NULL : own);
         mp_mpool *pool = &s->pools[class];
         int n = 0;
         lock(s);
-        while (n < EVICT_BATCH && too_much(m, class) && mp_mpool_evict(pool, keep, now_ms, &out)) {
-            mp_mpool_tell(pool, &m->bytes[class]);
+        while (n < EVICT_BATCH && too_much(m, class) && mp_mpool_evict(pool, small_only, keep, now_ms, &out)) {
+            mp_mpool_tell(pool, &m->totals[class]);
             n++;
         }
         unlock(m, s);
@@ -356,12 +372,12 @@ static void describe(mp_cache *cache, mp_buf *json) {
         leases += s->leases.table.count;
         unlock(m, s);
     }
-    int64_t bytes = m->fixed;
-    for (int a = 0; a < ACCOUNTS; a++) bytes += bytes_of(m, a);
+    int64_t negative = load(&m->totals[ABSENCES].bytes);
+    int64_t bytes = m->fixed + load(&m->lease_bytes) + load(&m->totals[VALUES].bytes) + negative;
     mp_buf_printf(json,
                   "\"memory\": {\"entries\": %llu, \"bytes\": %lld, \"negative_bytes\": %lld, \"max_bytes\": %lld, "
                   "\"evictions\": %llu, \"leases\": %llu}",
-                  (unsigned long long)entries, (long long)bytes, (long long)bytes_of(m, ABSENCES), (long long)m->max,
+                  (unsigned long long)entries, (long long)bytes, (long long)negative, (long long)m->max,
                   (unsigned long long)evictions, (unsigned long long)leases);
 }
 
@@ -397,6 +413,8 @@ mp_cache *mp_memory_new(int64_t max) {
     m->fixed = (int64_t)size;
     m->limits[ABSENCES] = max / ABSENCES_SHARE;
     m->limits[VALUES] = max - m->limits[ABSENCES];
+    m->leases_kept = max / LEASES_KEPT_SHARE;
+    if (m->leases_kept < LEASES_KEPT_LEAST * (int64_t)shards) m->leases_kept = LEASES_KEPT_LEAST * (int64_t)shards;
     m->largest = max / LARGEST_SHARE;
     m->shards = shards;
     m->shift = 64 - (unsigned)__builtin_ctz(shards);
@@ -405,7 +423,9 @@ mp_cache *mp_memory_new(int64_t max) {
         shard *s = &m->shard[i];
         lock_init(&s->lock);
         for (int c = 0; c < CLASSES; c++) mp_mpool_init(&s->pools[c]);
-        mp_mleases_init(&s->leases, leases < LEASES_LEAST ? LEASES_LEAST : leases > INT32_MAX ? INT32_MAX : (uint32_t)leases);
+        mp_mleases_init(&s->leases, leases < LEASES_LEAST ? LEASES_LEAST
+                                    : leases > INT32_MAX  ? INT32_MAX
+                                                          : (uint32_t)leases);
     }
     return &m->base;
 }

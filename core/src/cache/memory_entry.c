@@ -6,8 +6,8 @@
 /* A small value is copied into the block of its entry, so that a hit touches a line of the table and one or two of this
  * block, and waits for memory twice, not three times; the block lives until the last reference to the value has gone. A
  * large one is kept by reference, and an absence needs nothing, as it is always the same one. */
-#define WHOLE 0u /* struct whole, then the key, then the payload and its NUL */
-#define APART 8u /* struct apart, then the key */
+#define WHOLE 0u   /* struct whole, then the key, then the payload and its NUL */
+#define APART 8u   /* struct apart, then the key */
 #define ABSENT 16u /* mp_mitem, then the key */
 
 #define WHOLE_MAX 1024 /* bytes of payload: beyond, what a reader does with the value costs more than finding it */

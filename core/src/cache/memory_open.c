@@ -46,7 +46,8 @@ static named *find(const char *name) {
 }
 
 static bool in_name(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+           c == '-';
 }
 
 /* Where the name starts, or NULL. */
@@ -62,7 +63,8 @@ static const char *parse(const char *address, pond_error **err) {
     size_t len = 0;
     while (in_name(name[len])) len++;
     if (name[len]) {
-        mp_fail(err, POND_EURL, "cache: the name %s in a " SCHEME " address holds other than letters, digits, _ . and -",
+        mp_fail(err, POND_EURL,
+                "cache: the name %s in a " SCHEME " address holds other than letters, digits, _ . and -",
                 mp_quote(shown, name, strlen(name)));
         return NULL;
     }
@@ -95,7 +97,8 @@ static int get(mp_cache **out, const char *name, int64_t max, pond_error **err) 
     if (!n) return mp_fail(err, POND_ENOMEM, "no memory for a " SCHEME " cache");
     if (n->max != max)
         return mp_fail(err, POND_EOPTION,
-                       "memory_max: %lld bytes are asked for, but this process has the cache \"" SCHEME "%s\" open with "
+                       "memory_max: %lld bytes are asked for, but this process has the cache \"" SCHEME
+                       "%s\" open with "
                        "%lld: open it with the same memory_max, or under another name",
                        (long long)max, name, (long long)n->max);
     n->refs++;

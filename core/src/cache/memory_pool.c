@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL_SHARE 10    /* the small queue may take one part in so many of the bytes */
-#define STEPS 64          /* second chances and promotions in a row, so that an eviction ends soon */
+#define SMALL_SHARE 10 /* the small queue may take one part in so many of the bytes */
+#define STEPS 64       /* second chances and promotions in a row, so that an eviction ends soon */
 #define GHOSTS_OF_A_SET 4
 #define GHOST_BITS 16
 #define FIRST_SETS 16u
@@ -75,15 +75,24 @@ static void remember(mp_mpool *pool, uint32_t hash) {
 
 /* Queues. */
 
+static void count(mp_mpool *pool, const mp_mitem *entry, int sign) {
+    int64_t bytes = sign * mp_mentry_bytes(entry);
+    if (entry->marks & MP_MENTRY_MAIN) {
+        pool->main_bytes += bytes;
+    } else {
+        pool->small_bytes += bytes;
+        pool->small_count += (uint32_t)sign;
+    }
+}
+
 static void enqueue(mp_mpool *pool, mp_mitem *entry, bool to_main) {
-    int64_t bytes = mp_mentry_bytes(entry);
     entry->marks = (uint8_t)((entry->marks & MP_MENTRY_KIND) | (to_main ? MP_MENTRY_MAIN : 0));
     mp_list_push(to_main ? &pool->main : &pool->small, &entry->link);
-    *(to_main ? &pool->main_bytes : &pool->small_bytes) += bytes;
+    count(pool, entry, 1);
 }
 
 static void dequeue(mp_mpool *pool, mp_mitem *entry) {
-    *(entry->marks & MP_MENTRY_MAIN ? &pool->main_bytes : &pool->small_bytes) -= mp_mentry_bytes(entry);
+    count(pool, entry, -1);
     mp_list_remove(&entry->link);
 }
 
@@ -143,10 +152,22 @@ static mp_mitem *victim_of_main(mp_mpool *pool, const mp_mitem *keep, int64_t no
     return NULL;
 }
 
-bool mp_mpool_evict(mp_mpool *pool, const mp_mitem *keep, int64_t now_ms, mp_node *out) {
-    bool small_first = pool->small_bytes * SMALL_SHARE > pool->small_bytes + pool->main_bytes;
-    mp_mitem *entry = small_first ? victim_of_small(pool, keep, now_ms) : victim_of_main(pool, keep, now_ms);
-    if (!entry) entry = small_first ? victim_of_main(pool, keep, now_ms) : victim_of_small(pool, keep, now_ms);
+/* By bytes and by entries: a value larger than the small queue's part would else clear that queue and be the next to go,
+ * before anybody can ask for it again. */
+static bool small_is_over(const mp_mpool *pool) {
+    return pool->small_bytes * SMALL_SHARE > pool->small_bytes + pool->main_bytes &&
+           (uint64_t)pool->small_count * SMALL_SHARE > pool->table.count;
+}
+
+bool mp_mpool_evict(mp_mpool *pool, bool small_only, const mp_mitem *keep, int64_t now_ms, mp_node *out) {
+    mp_mitem *entry;
+    if (small_only || small_is_over(pool)) {
+        entry = victim_of_small(pool, keep, now_ms);
+        if (!entry && !small_only) entry = victim_of_main(pool, keep, now_ms);
+    } else {
+        entry = victim_of_main(pool, keep, now_ms);
+        if (!entry) entry = victim_of_small(pool, keep, now_ms);
+    }
     if (!entry) return false;
     if (!over(entry, now_ms)) {
         pool->evictions++;
@@ -165,10 +186,15 @@ void mp_mpool_reap(mp_mpool *pool, int64_t now_ms, mp_node *out) {
         }
 }
 
-void mp_mpool_tell(mp_mpool *pool, _Atomic int64_t *total) {
+static void tell(_Atomic int64_t *total, int64_t *told, int64_t bytes) {
+    if (bytes != *told) atomic_fetch_add_explicit(total, bytes - *told, memory_order_relaxed);
+    *told = bytes;
+}
+
+void mp_mpool_tell(mp_mpool *pool, mp_mtotal *total) {
     int64_t bytes = pool->table.bytes + pool->small_bytes + pool->main_bytes +
                     (pool->ghosts ? mp_mblock_bytes(pool->ghost_sets * sizeof *pool->ghosts) : 0);
-    if (bytes != pool->told) atomic_fetch_add_explicit(total, bytes - pool->told, memory_order_relaxed);
-    pool->told = bytes;
+    tell(&total->bytes, &pool->told, bytes);
+    tell(&total->small, &pool->small_told, pool->small_bytes);
     atomic_store_explicit(&pool->entries, pool->table.count, memory_order_relaxed);
 }

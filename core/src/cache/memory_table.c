@@ -29,7 +29,7 @@ struct bucket {
 struct mp_msegment {
     struct bucket buckets[BUCKETS];
     uint32_t count;
-    uint32_t depth;         /* so many top bits of the hash are the same in all its items */
+    uint32_t depth; /* so many top bits of the hash are the same in all its items */
     char fill[LINE - 2 * sizeof(uint32_t)];
 };
 
@@ -89,7 +89,7 @@ mp_mitem *mp_mtable_find(const mp_mtable *table, uint32_t hash, const char *key,
         uint64_t tags = bucket->tags;
         for (uint64_t same = zeros((tags ^ pattern) | TOP_BYTE); same; same &= same - 1) {
             mp_mitem *item = bucket->items[lowest(same)];
-            if (!item) continue;                    /* not the same after all, see zeros() */
+            if (!item) continue;                     /* not the same after all, see zeros() */
             __builtin_prefetch((char *)item + LINE); /* the key may reach there */
             if (is(item, hash, key, len)) return item;
         }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "model/document.h"
 #include "store/sqlite_pool.h"
@@ -27,63 +28,96 @@ static int create(mp_store *store, const char *collection, pond_error **err) {
     return rc;
 }
 
-/* Runs `statement` for one id, and leaves it reset. */
-static int get_one(mp_sqlite_conn *conn, sqlite3_stmt *statement, const mp_document_name *name, pond_value **out,
-                   pond_error **err) {
-    int rc;
-    sqlite3_bind_text(statement, 1, name->id, (int)name->id_len, SQLITE_STATIC); /* a failure shows in the step */
-    switch (sqlite3_step(statement)) {
-    case SQLITE_ROW: {
-        /* Straight from the page: the row stays until the reset. Without text it is no document, or there is no memory. */
-        const char *doc = (const char *)sqlite3_column_text(statement, 0);
-        if (doc == NULL && sqlite3_errcode(conn->db) == SQLITE_NOMEM)
-            rc = mp_sqlite_fail(err, conn, name->collection, name->id, name->id_len);
-        else rc = mp_document_unpack(name, doc, (size_t)sqlite3_column_bytes(statement, 0), out, err);
-        break;
-    }
-    case SQLITE_DONE:
-        *out = mp_value_absent();
-        rc = POND_OK;
-        break;
-    default: rc = mp_sqlite_fail(err, conn, name->collection, name->id, name->id_len);
-    }
-    sqlite3_reset(statement);
-    return rc;
-}
-
-/* Statement by statement in one read transaction: faster than one statement over json_each, and without its limits. */
-static int get_all(mp_sqlite_conn *conn, const char *collection, const char *const *ids, const size_t *lens, size_t n,
-                   pond_value **out, pond_error **err) {
-    sqlite3_stmt *statement;
-    int rc = mp_sqlite_statement(conn, collection, MP_SQL_GET, &statement, err);
-    if (rc == POND_OK && n > 1) rc = mp_sqlite_begin(conn, err);
-    if (rc != POND_OK) return rc;
-    size_t done = 0;
-    while (done < n && rc == POND_OK) {
-        const mp_document_name name = {collection, ids[done], lens[done]};
-        rc = get_one(conn, statement, &name, &out[done], err);
-        if (rc == POND_OK) done++;
-    }
-    if (rc == POND_OK && n > 1) rc = mp_sqlite_commit(conn, err);
-    sqlite3_clear_bindings(statement); /* they point to the caller's ids */
-    if (rc != POND_OK)                 /* the transaction is rolled back as the connection goes back */
-        while (done > 0) pond_value_free(out[--done]);
-    return rc;
-}
-
-static int get_many(mp_store *store, const char *collection, const char *const *ids, const size_t *lens, size_t n,
+/* The document in a column of the row where `statement` stands, straight from the page: the row stays until the next
+ * step. What has no text there is no document, unless there was no memory. */
+static int read_row(mp_sqlite_conn *conn, sqlite3_stmt *statement, int column, const mp_document_name *name,
                     pond_value **out, pond_error **err) {
-    mp_sqlite_conn *conn;
-    int rc = mp_sqlite_take(pool_of(store), false, &conn, err);
+    const char *doc = (const char *)sqlite3_column_text(statement, column);
+    if (doc == NULL && sqlite3_errcode(conn->db) == SQLITE_NOMEM)
+        return mp_sqlite_fail(err, conn, name->collection, name->id, name->id_len);
+    return mp_document_unpack(name, doc, (size_t)sqlite3_column_bytes(statement, column), out, err);
+}
+
+static int get_one(mp_sqlite_conn *conn, const mp_document_name *name, pond_value **out, pond_error **err) {
+    sqlite3_stmt *statement;
+    int rc = mp_sqlite_statement(conn, name->collection, MP_SQL_GET, &statement, err);
     if (rc != POND_OK) return rc;
-    rc = get_all(conn, collection, ids, lens, n, out, err);
-    mp_sqlite_give(pool_of(store), conn);
+    int step = sqlite3_bind_text(statement, 1, name->id, (int)name->id_len, SQLITE_STATIC);
+    if (step == SQLITE_OK) step = sqlite3_step(statement);
+    if (step == SQLITE_ROW) rc = read_row(conn, statement, 0, name, out, err);
+    else if (step == SQLITE_DONE) *out = mp_value_absent();
+    else rc = mp_sqlite_fail(err, conn, name->collection, name->id, name->id_len);
+    mp_sqlite_done(statement);
     return rc;
 }
 
 static int get(mp_store *store, const char *collection, const char *id, size_t len, pond_value **out,
                pond_error **err) {
-    return get_many(store, collection, &id, &len, 1, out, err);
+    const mp_document_name name = {collection, id, len};
+    mp_sqlite_conn *conn;
+    int rc = mp_sqlite_take(pool_of(store), false, &conn, err);
+    if (rc != POND_OK) return rc;
+    rc = get_one(conn, &name, out, err);
+    mp_sqlite_give(pool_of(store), conn);
+    return rc;
+}
+
+typedef struct many {
+    const char *collection;
+    const char *const *ids;
+    const size_t *lens;
+    size_t n;
+    pond_value **out;
+} many;
+
+/* The rows that there are, each with its place in the list; a place may come again only in a table of someone else's
+ * where ids are not unique: then the first row counts, as it does for one id. */
+static int read_rows(mp_sqlite_conn *conn, sqlite3_stmt *statement, const many *m, pond_error **err) {
+    int rc = POND_OK, step;
+    while (rc == POND_OK && (step = sqlite3_step(statement)) != SQLITE_DONE) {
+        if (step != SQLITE_ROW) return mp_sqlite_fail(err, conn, m->collection, NULL, 0);
+        size_t at = (size_t)sqlite3_column_int64(statement, 0);
+        if (at >= m->n || m->out[at] != mp_value_absent()) continue;
+        const mp_document_name name = {m->collection, m->ids[at], m->lens[at]};
+        rc = read_row(conn, statement, 1, &name, &m->out[at], err);
+    }
+    return rc;
+}
+
+/* One statement, so one moment: all ids as one JSON array. */
+static int get_all(mp_sqlite_conn *conn, const many *m, pond_error **err) {
+    sqlite3_stmt *statement;
+    int rc = mp_sqlite_statement(conn, m->collection, MP_SQL_GET_MANY, &statement, err);
+    if (rc != POND_OK) return rc;
+    mp_buf list;
+    mp_buf_init(&list);
+    for (size_t i = 0; i < m->n; i++) {
+        mp_buf_text(&list, i == 0 ? "[" : ",");
+        mp_buf_json(&list, m->ids[i], m->lens[i]);
+        m->out[i] = mp_value_absent();
+    }
+    mp_buf_text(&list, "]");
+    if (list.failed || list.len > INT_MAX)
+        rc = mp_fail(err, POND_ENOMEM, "%.64s: no memory for a list of %zu ids", m->collection, m->n);
+    else if (sqlite3_bind_text(statement, 1, list.data, (int)list.len, SQLITE_STATIC) != SQLITE_OK)
+        rc = mp_sqlite_fail(err, conn, m->collection, NULL, 0);
+    else rc = read_rows(conn, statement, m, err);
+    mp_sqlite_done(statement);
+    mp_buf_free(&list);
+    for (size_t i = 0; i < m->n && rc != POND_OK; i++) pond_value_free(m->out[i]);
+    return rc;
+}
+
+static int get_many(mp_store *store, const char *collection, const char *const *ids, const size_t *lens, size_t n,
+                    pond_value **out, pond_error **err) {
+    const many m = {collection, ids, lens, n, out};
+    mp_sqlite_conn *conn;
+    if (n == 1) return get(store, collection, ids[0], lens[0], out, err);
+    int rc = mp_sqlite_take(pool_of(store), false, &conn, err);
+    if (rc != POND_OK) return rc;
+    rc = get_all(conn, &m, err);
+    mp_sqlite_give(pool_of(store), conn);
+    return rc;
 }
 
 /* A statement without rows for one id. */
@@ -100,8 +134,7 @@ static int change(mp_store *store, mp_sqlite_sql kind, const mp_document_name *n
         if (done == SQLITE_OK) done = sqlite3_step(statement);
         if (done != SQLITE_DONE) rc = mp_sqlite_fail(err, conn, name->collection, name->id, name->id_len);
         else if (changed != NULL) *changed = sqlite3_changes(conn->db) > 0;
-        sqlite3_reset(statement);
-        sqlite3_clear_bindings(statement);
+        mp_sqlite_done(statement);
     }
     mp_sqlite_give(pool_of(store), conn);
     return rc;

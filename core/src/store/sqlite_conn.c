@@ -16,6 +16,9 @@ enum { OLDEST = 3038000, SQL_MAX = 256 + MP_SQLITE_QUOTED_MAX };
  * what write-behind orders by; a document that comes another way has none, which is 0. */
 static const char *const sql_of[MP_SQL_KINDS] = {
     [MP_SQL_GET] = "SELECT doc FROM %s WHERE id = ?1",
+    /* CROSS JOIN: the list first, then the table by its key. 100 films: 48 us; 100 single statements in a transaction: 65;
+       IN with 100 parameters: 58. */
+    [MP_SQL_GET_MANY] = "SELECT list.key, doc FROM json_each(?1) AS list CROSS JOIN %s AS t ON t.id = list.value",
     [MP_SQL_PUT] = "INSERT INTO %s (id, doc, ver) VALUES (?1, ?2, 0) "
                    "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc, ver = excluded.ver",
     [MP_SQL_REMOVE] = "DELETE FROM %s WHERE id = ?1",
@@ -104,9 +107,6 @@ static int set_up(mp_sqlite_conn *conn, bool first, int64_t timeout_ms) {
     if ((rc & 0xff) == SQLITE_READONLY) rc = SQLITE_OK;
     /* Does it read at all? A file of another kind is found out here. */
     if (rc == SQLITE_OK) rc = sqlite3_exec(conn->db, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
-    if (rc == SQLITE_OK) rc = sqlite3_prepare_v3(conn->db, "BEGIN", -1, SQLITE_PREPARE_PERSISTENT, &conn->begin, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_prepare_v3(conn->db, "COMMIT", -1, SQLITE_PREPARE_PERSISTENT, &conn->commit, NULL);
     return rc;
 }
 
@@ -140,8 +140,6 @@ static void finalize(mp_sqlite_table *table) {
 void mp_sqlite_conn_close(mp_sqlite_conn *conn) {
     if (conn == NULL) return;
     for (size_t i = 0; i < MP_SQLITE_TABLES; i++) finalize(&conn->tables[i]);
-    sqlite3_finalize(conn->begin);
-    sqlite3_finalize(conn->commit);
     sqlite3_close(conn->db);
     free(conn);
 }
@@ -161,16 +159,6 @@ bool mp_sqlite_conn_moved(const mp_sqlite_conn *conn) {
 }
 
 /* Statements. */
-
-static int step_whole(mp_sqlite_conn *conn, sqlite3_stmt *statement, const char *what, pond_error **err) {
-    int rc = sqlite3_step(statement) == SQLITE_DONE ? POND_OK : fail(err, conn, what);
-    sqlite3_reset(statement);
-    return rc;
-}
-
-int mp_sqlite_begin(mp_sqlite_conn *conn, pond_error **err) { return step_whole(conn, conn->begin, "BEGIN", err); }
-
-int mp_sqlite_commit(mp_sqlite_conn *conn, pond_error **err) { return step_whole(conn, conn->commit, "COMMIT", err); }
 
 /* Is there a table that SQLite takes for `collection`? Refuses one that is spelled in another case. */
 static int find_table(mp_sqlite_conn *conn, const char *collection, bool *found, pond_error **err) {
@@ -227,6 +215,11 @@ int mp_sqlite_statement(mp_sqlite_conn *conn, const char *collection, mp_sqlite_
     }
     *out = table->statements[kind];
     return POND_OK;
+}
+
+void mp_sqlite_done(sqlite3_stmt *statement) {
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
 }
 
 int mp_sqlite_create(mp_sqlite_conn *conn, const char *collection, pond_error **err) {

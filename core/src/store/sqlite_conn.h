@@ -15,7 +15,7 @@
 /* Two quotes, every byte doubled, and the NUL. */
 #define MP_SQLITE_QUOTED_MAX (2 * MP_COLLECTION_MAX + 3)
 
-typedef enum mp_sqlite_sql { MP_SQL_GET, MP_SQL_PUT, MP_SQL_REMOVE, MP_SQL_KINDS } mp_sqlite_sql;
+typedef enum mp_sqlite_sql { MP_SQL_GET, MP_SQL_GET_MANY, MP_SQL_PUT, MP_SQL_REMOVE, MP_SQL_KINDS } mp_sqlite_sql;
 
 typedef struct mp_sqlite_table {
     char name[MP_COLLECTION_MAX + 1]; /* empty: unused */
@@ -29,8 +29,8 @@ typedef struct mp_sqlite_conn {
     struct mp_sqlite_conn *next; /* the pool's */
     bool writes;                 /* the pool's: its borrower has the writer's turn */
     sqlite3 *db;
+    int64_t looked_ms; /* the pool's: when it was last known that the file stands where it should */
     uint64_t uses;
-    sqlite3_stmt *begin, *commit;
     mp_sqlite_table tables[MP_SQLITE_TABLES];
 } mp_sqlite_conn;
 
@@ -45,15 +45,11 @@ void mp_sqlite_conn_tidy(mp_sqlite_conn *conn);
 /* Whether its file still stands under its path. */
 bool mp_sqlite_conn_moved(const mp_sqlite_conn *conn);
 
-/* One read transaction around several statements. */
-int mp_sqlite_begin(mp_sqlite_conn *conn, pond_error **err);
-int mp_sqlite_commit(mp_sqlite_conn *conn, pond_error **err);
-
-/* A prepared statement, reset and without bindings; borrowed until the connection is given back, and to be reset by
- * then. Says what to do if there is no such table, and refuses a table whose name differs in case: to SQLite it is the
+/* A prepared statement, reset and without bindings; borrowed until mp_sqlite_done, or the next call of this. Says what to do if there is no such table, and refuses a table whose name differs in case: to SQLite it is the
  * same table, to a cache it would be another. */
 int mp_sqlite_statement(mp_sqlite_conn *conn, const char *collection, mp_sqlite_sql kind, sqlite3_stmt **out,
                         pond_error **err);
+void mp_sqlite_done(sqlite3_stmt *statement);
 /* CREATE TABLE IF NOT EXISTS, and a look at whether what stands there can be used. */
 int mp_sqlite_create(mp_sqlite_conn *conn, const char *collection, pond_error **err);
 

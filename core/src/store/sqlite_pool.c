@@ -11,8 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/quote.h"
+
+enum { LOOK_MS = 100 };
 
 /* What belongs to one process: a child makes its own, for it may find these locks held by threads that it has not. */
 typedef struct crew {
@@ -209,29 +212,26 @@ void mp_sqlite_pool_close(mp_sqlite_pool *pool) {
 
 /* Lending. */
 
-static struct timespec deadline_after(int64_t ms) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += (time_t)(ms / 1000);
-    at.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
 static int too_late(const mp_sqlite_pool *pool, pond_error **err, const char *what) {
     return mp_fail(err, POND_ESTORE, "sqlite:%s: %s for longer than store_timeout (%lld ms)", pool->path, what,
                    (long long)pool->timeout_ms);
 }
 
+/* Waits until `deadline`, which the first wait of a call sets; false: it is over. */
+static bool wait_for(mp_sqlite_pool *pool, crew *c, pthread_cond_t *cond, struct timespec *deadline) {
+    if (deadline->tv_sec == 0) {
+        clock_gettime(CLOCK_MONOTONIC, deadline);
+        int64_t ns = deadline->tv_nsec + pool->timeout_ms % 1000 * 1000000;
+        deadline->tv_sec += (time_t)(pool->timeout_ms / 1000 + ns / 1000000000);
+        deadline->tv_nsec = (long)(ns % 1000000000);
+    }
+    return pthread_cond_timedwait(cond, &c->lock, deadline) != ETIMEDOUT;
+}
+
 /* Lock held, and dropped while a connection is opened. */
-static int lend(mp_sqlite_pool *pool, crew *c, const struct timespec *deadline, mp_sqlite_conn **out,
-                pond_error **err) {
+static int lend(mp_sqlite_pool *pool, crew *c, struct timespec *deadline, mp_sqlite_conn **out, pond_error **err) {
     while (c->idle == NULL && c->open >= pool->max)
-        if (pthread_cond_timedwait(&c->returned, &c->lock, deadline) == ETIMEDOUT && c->idle == NULL &&
-            c->open >= pool->max)
+        if (!wait_for(pool, c, &c->returned, deadline) && c->idle == NULL && c->open >= pool->max)
             return too_late(pool, err, "all connections were busy");
     atomic_fetch_add(&c->lent, 1);
     if (c->idle != NULL) {
@@ -241,7 +241,7 @@ static int lend(mp_sqlite_pool *pool, crew *c, const struct timespec *deadline, 
     }
     c->open++;
     pthread_mutex_unlock(&c->lock);
-    /* The first connection of a child does not make the file either: it was there. */
+    /* It does not make the file, not even as the first of a child: it was there. */
     int rc = mp_sqlite_conn_open(out, pool->path, false, pool->timeout_ms, err);
     pthread_mutex_lock(&c->lock);
     if (rc != POND_OK) {
@@ -257,6 +257,16 @@ static void end_turn(crew *c) {
     pthread_cond_signal(&c->turn);
 }
 
+/* SQLite itself goes on with a file that was deleted or replaced (restored from a backup): what is written is lost. A look
+ * costs about a fifth of a read, so reads look only now and then. */
+static bool in_place(mp_sqlite_conn *conn, bool writes) {
+    int64_t now = mp_clock_ms();
+    if (!writes && now - conn->looked_ms < LOOK_MS) return true;
+    if (mp_sqlite_conn_moved(conn)) return false;
+    conn->looked_ms = now;
+    return true;
+}
+
 int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err) {
     crew *c = crew_of(pool);
     if (c == NULL) return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", pool->path);
@@ -264,11 +274,11 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
         if (err != NULL) *err = mp_error_new_retriable(POND_ESTORE, 0, "sqlite:%s: %s", pool->path, c->broken);
         return POND_ESTORE;
     }
-    struct timespec deadline = deadline_after(pool->timeout_ms);
+    struct timespec deadline = {0};
     int rc = POND_OK;
     pthread_mutex_lock(&c->lock);
     while (writes && c->writing && rc == POND_OK)
-        if (pthread_cond_timedwait(&c->turn, &c->lock, &deadline) == ETIMEDOUT && c->writing)
+        if (!wait_for(pool, c, &c->turn, &deadline) && c->writing)
             rc = too_late(pool, err, "another write of this process was under way");
     if (rc == POND_OK) {
         if (writes) c->writing = true;
@@ -277,17 +287,15 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
         else if (writes) end_turn(c);
     }
     pthread_mutex_unlock(&c->lock);
-    if (rc == POND_OK && mp_sqlite_conn_moved(*out)) {
-        mp_sqlite_give(pool, *out);
-        if (err != NULL)
-            *err =
-                mp_error_new_retriable(POND_ESTORE, 0,
-                                       "sqlite:%s: the file was removed or replaced while it was open: close the pond, "
-                                       "and open it again",
-                                       pool->path);
-        return POND_ESTORE;
-    }
-    return rc;
+    if (rc != POND_OK || in_place(*out, writes)) return rc;
+    mp_sqlite_give(pool, *out);
+    if (err != NULL)
+        *err =
+            mp_error_new_retriable(POND_ESTORE, 0,
+                                   "sqlite:%s: the file was removed or replaced while it was open: close the pond, and "
+                                   "open it again",
+                                   pool->path);
+    return POND_ESTORE;
 }
 
 void mp_sqlite_give(mp_sqlite_pool *pool, mp_sqlite_conn *conn) {

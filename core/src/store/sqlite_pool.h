@@ -24,8 +24,9 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
 /* Every connection was given back. Takes NULL. */
 void mp_sqlite_pool_close(mp_sqlite_pool *pool);
 
-/* A connection outside any transaction, the caller's own until it is given back. POND_ESTORE, retriable, if the time is
- * over before there is one, or before the writer's turn comes. */
+/* A connection outside any transaction, the caller's own until it is given back. POND_ESTORE: retriable if the time is
+ * over before there is one, or before the writer's turn comes; not if the file was removed or replaced (a writer finds
+ * out at once, readers within 100 ms). */
 int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err);
 void mp_sqlite_give(mp_sqlite_pool *pool, mp_sqlite_conn *conn);
 

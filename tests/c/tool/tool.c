@@ -322,6 +322,17 @@ static int run_invalidate(pond *p, const command *line, const pond_policy *polic
     return pond_invalidate(p, keys, lens, count, policy, err);
 }
 
+/* JSON without the spaces between its tokens. */
+static void text_compact(text *to, const char *json, size_t len) {
+    bool quoted = false;
+    for (size_t i = 0; i < len; i++) {
+        if (!quoted && json[i] == ' ') continue;
+        if (json[i] == '"') quoted = !quoted;
+        if (quoted && json[i] == '\\' && i + 1 < len) text_add(to, json + i++, 1);
+        text_add(to, json + i, 1);
+    }
+}
+
 static int answer_with(int code, pond_value *value, const char *wrap, text *out) {
     if (code != POND_OK) return code;
     text_puts(out, "{\"ok\":true,");
@@ -329,7 +340,7 @@ static int answer_with(int code, pond_value *value, const char *wrap, text *out)
         size_t len;
         const char *data = pond_value_data(value, &len);
         text_printf(out, "\"%s\":", wrap);
-        text_add(out, data, len);
+        text_compact(out, data, len);
     } else {
         tool_value(out, value);
     }
@@ -391,9 +402,11 @@ static int run_key(pond *p, const command *line, text *out, pond_error **err) {
     if (code == POND_OK && is(line, "fetch")) {
         code = run_fetch(p, line, policy, out, err);
     } else if (code == POND_OK && is(line, "lookup")) {
-        code = answer_with(pond_lookup(p, key->value, key->len, policy, &value, err), value, NULL, out);
+        code = pond_lookup(p, key->value, key->len, policy, &value, err);
+        code = answer_with(code, value, NULL, out);
     } else if (code == POND_OK && is(line, "explain")) {
-        code = answer_with(pond_explain(p, key->value, key->len, policy, &value, err), value, "info", out);
+        code = pond_explain(p, key->value, key->len, policy, &value, err);
+        code = answer_with(code, value, "info", out);
     } else if (code == POND_OK) {
         code = run_invalidate(p, line, policy, err);
     }
@@ -418,7 +431,8 @@ static int run(tool *self, const command *line, text *out, pond_error **err) {
     }
     if (is(line, "stats")) {
         pond_value *value = NULL;
-        return answer_with(pond_stats(p, &value, err), value, "info", out);
+        int code = pond_stats(p, &value, err);
+        return answer_with(code, value, "info", out);
     }
     if (is(line, "fetch") || is(line, "lookup") || is(line, "explain") || is(line, "invalidate"))
         return run_key(p, line, out, err);

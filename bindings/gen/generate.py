@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Writes what the Python and Node packages must know of the core's tables, so that no list is kept twice.
+
+    python bindings/gen/generate.py            writes python/millpond/_generated.py, node/lib/generated.cjs and
+                                               node/types/generated.d.ts
+    python bindings/gen/generate.py --check    writes nothing; exits 1 and says what differs if a file is out of date
+
+Read: POND_ERROR_MAP in core/include/millpond/error.h, and core/src/model/options.def. The files written are committed.
+A new error code needs a row in ERROR_CLASSES here: its class is part of both languages' public face.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ERRORS = "core/include/millpond/error.h"
+OPTIONS = "core/src/model/options.def"
+
+# code: (class in Python and Node, what else it is in Python)
+ERROR_CLASSES = {
+    "OPTION": ("OptionError", "ValueError"),
+    "URL": ("UrlError", "ValueError"),
+    "KEY": ("InvalidKey", "ValueError"),
+    "VALUE": ("InvalidValue", "ValueError"),
+    "LOADER": ("LoaderError", None),
+    "TIMEOUT": ("TimeoutError", "_builtins.TimeoutError"),
+    "CACHE": ("CacheError", None),
+    "STORE": ("StoreError", None),
+    "CLOSED": ("ClosedError", None),
+    "DEADLOCK": ("DeadlockError", "RuntimeError"),
+    "CANCELED": ("CanceledError", None),
+    "INTERRUPTED": ("Interrupted", None),
+    "NOMEM": ("OutOfMemory", "MemoryError"),
+    "PROTOCOL": ("ProtocolError", None),
+    "OVERLOAD": ("OverloadError", None),
+    "MISUSE": ("MisuseError", "RuntimeError"),
+    "ABSENT": ("Absent", "LookupError"),
+}
+
+C_STRING = r'"((?:[^"\\]|\\.)*)"'
+
+
+def c_text(literal: str) -> str:
+    return literal.replace('\\"', '"').replace("\\\\", "\\")
+
+
+def read_errors() -> list[dict]:
+    text = (ROOT / ERRORS).read_text(encoding="utf-8")
+    start = text.index("#define POND_ERROR_MAP(X)")
+    table = re.match(r"(?:.*\\\n)*.*\n", text[start:]).group(0)
+    rows = [{"code": name, "number": int(number), "retriable": retriable == "1", "text": c_text(meaning)}
+            for name, number, retriable, meaning
+            in re.findall(r"X\(\s*(\w+),\s*(-?\d+),\s*([01]),\s*" + C_STRING + r"\s*\)", table)]
+    if len(rows) != table.count(" X("):
+        raise SystemExit(f"{ERRORS}: {table.count(' X(')} rows in POND_ERROR_MAP, {len(rows)} understood")
+    for row in rows:
+        if row["code"] not in ERROR_CLASSES:
+            raise SystemExit(f"{ERRORS}: {row['code']} has no class; give it one in ERROR_CLASSES of bindings/gen/generate.py")
+        row["class"], row["python"] = ERROR_CLASSES[row["code"]]
+    return rows
+
+
+def read_options() -> list[dict]:
+    text = (ROOT / OPTIONS).read_text(encoding="utf-8")
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    row = re.compile(r"OPT\(\s*(\w+),\s*(\w+),\s*(\w+),\s*" + ",\\s*".join([C_STRING] * 3) + r"\s*\)")
+    rows = [{"name": name, "type": kind.lower(), "scope": scope.lower(), "default": c_text(default), "range": c_text(span),
+             "text": c_text(meaning)}
+            for name, kind, scope, default, span, meaning in row.findall(text)]
+    if not rows or len(rows) != text.count("OPT("):
+        raise SystemExit(f"{OPTIONS}: {text.count('OPT(')} rows, {len(rows)} understood")
+    return rows
+
+
+def camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def python_type(option: dict) -> str:
+    if option["type"] == "choice":
+        return "Literal[" + ", ".join(json.dumps(choice) for choice in option["range"].split("|")) + "]"
+    return {"duration": "Duration", "size": "int | str", "count": "int | str", "switch": "bool | str"}.get(option["type"], "str")
+
+
+def python_options(options: list[dict], name: str, text: str) -> list[str]:
+    lines = [f"class {name}(TypedDict, total=False):", f'    """{text}"""', ""]
+    for option in options:
+        lines.append(f"    # {option['text']}" + (f" (default {option['default']})" if option["default"] else ""))
+        lines.append(f"    {option['name']}: {python_type(option)} | None")
+    return lines
+
+
+def python_file(errors: list[dict], options: list[dict]) -> str:
+    lines = [
+        f'"""Written by bindings/gen/generate.py from {ERRORS} and {OPTIONS}: do not edit."""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "import builtins as _builtins",
+        "import datetime",
+        "from typing import Any, Literal, TypedDict, Union",
+        "",
+        "# milliseconds, a text such as \"250ms\", \"30s\", \"5m\", \"1h\", or a timedelta",
+        "Duration = Union[int, str, datetime.timedelta]",
+        "",
+        "",
+        "class Error(Exception):",
+        '    """The base of every error of Millpond\'s own. `code` and `number` are for machines, the message is for people,',
+        '    `retriable` says whether the same call may succeed later without a change."""',
+        "",
+        '    code: str = ""',
+        "    number: int = 0",
+        "    retriable: bool = False",
+        "",
+        "    def __init__(self, message: str = \"\", *, retriable: bool | None = None) -> None:",
+        "        super().__init__(message)",
+        "        if retriable is not None:",
+        "            self.retriable = retriable",
+        "",
+        "    def __reduce__(self) -> tuple[Any, ...]:",
+        "        return type(self), self.args, self.__dict__ or None",
+        "",
+    ]
+    for row in errors:
+        bases = ", ".join(filter(None, ["Error", row["python"]]))
+        lines += ["", f"class {row['class']}({bases}):", f'    """{row["text"][0].upper() + row["text"][1:]}."""', "",
+                  f'    code = "{row["code"]}"', f"    number = {row['number']}", f"    retriable = {row['retriable']}", ""]
+    lines += ["", "# in the order of their numbers: the class of -1 stands first",
+              "ERRORS: tuple[type[Error], ...] = ("]
+    lines += [f"    {row['class']}," for row in sorted(errors, key=lambda row: -row["number"])]
+    lines += [")", "", ""]
+    policy = [option for option in options if option["scope"] in ("both", "policy")]
+    lines += python_options(policy, "PolicyOptions", "What a call, a namespace or open() may set.")
+    lines += ["", ""]
+    lines += ["class PondOptions(PolicyOptions, total=False):", '    """What open() alone may set, beside PolicyOptions."""', ""]
+    # cache, store and namespace are arguments of open() in their own right
+    for option in options:
+        if option["scope"] == "pond" and option["name"] not in ("cache", "store"):
+            lines.append(f"    # {option['text']}" + (f" (default {option['default']})" if option["default"] else ""))
+            lines.append(f"    {option['name']}: {python_type(option)} | None")
+    lines += ["", "", "POLICY_OPTIONS: frozenset[str] = frozenset({"]
+    lines += [f'    "{option["name"]}",' for option in policy]
+    lines += ["})", "", "POND_OPTIONS: frozenset[str] = frozenset({"]
+    lines += [f'    "{option["name"]}",' for option in options]
+    lines += ["})", ""]
+    return "\n".join(lines)
+
+
+def node_file(errors: list[dict], options: list[dict]) -> str:
+    error_rows = [{"code": row["code"], "number": row["number"], "className": row["class"], "retriable": row["retriable"],
+                   "text": row["text"]} for row in errors]
+    option_rows = [{"name": camel(row["name"]), "core": row["name"], "type": row["type"], "scope": row["scope"],
+                    "default": row["default"], "range": row["range"], "text": row["text"]} for row in options]
+    lines = [f"// Written by bindings/gen/generate.py from {ERRORS} and {OPTIONS}: do not edit.", "'use strict'", "",
+             "exports.errors = ["]
+    lines += [f"  {json.dumps(row, ensure_ascii=False)}," for row in error_rows]
+    lines += ["]", "", "exports.options = ["]
+    lines += [f"  {json.dumps(row, ensure_ascii=False)}," for row in option_rows]
+    lines += ["]", ""]
+    return "\n".join(lines)
+
+
+def node_type(option: dict) -> str:
+    if option["type"] == "choice":
+        return " | ".join(f"'{choice}'" for choice in option["range"].split("|"))
+    return {"duration": "Duration", "size": "number | string", "count": "number | string",
+            "switch": "boolean | 'on' | 'off'"}.get(option["type"], "string")
+
+
+def node_options(options: list[dict]) -> list[str]:
+    lines = []
+    for option in options:
+        default = f" Default: {option['default']}." if option["default"] else ""
+        lines += [f"  /** {option['text'][0].upper() + option['text'][1:]}.{default} */",
+                  f"  {camel(option['name'])}?: {node_type(option)} | null | undefined"]
+    return lines
+
+
+def node_types_file(errors: list[dict], options: list[dict]) -> str:
+    lines = [f"// Written by bindings/gen/generate.py from {ERRORS} and {OPTIONS}: do not edit.", "",
+             "/** Milliseconds, or a text such as \"250ms\", \"30s\", \"5m\", \"1h\", \"1d\". */",
+             "export type Duration = number | string", "", "export type ErrorCode ="]
+    lines += [f"  | 'POND_E{row['code']}'" for row in errors]
+    lines += ["", "/** The base of every error of Millpond's own. */", "export declare class PondError extends Error {",
+              "  constructor(message: string, options?: { retriable?: boolean, cause?: unknown })",
+              "  readonly code: ErrorCode", "  readonly number: number",
+              "  /** The same call may succeed later without a change. */", "  readonly retriable: boolean", "}"]
+    for row in errors:
+        lines += ["", f"/** {row['text'][0].upper() + row['text'][1:]}. */",
+                  f"export declare class {row['class']} extends PondError {{ readonly code: 'POND_E{row['code']}' }}"]
+    lines += ["", "/** What a call, a namespace or open() may set. */", "export interface PolicyOptions {"]
+    lines += node_options([option for option in options if option["scope"] in ("both", "policy")])
+    lines += ["}", "", "/** What open() alone may set, beside PolicyOptions. The cache is its first argument. */",
+              "export interface PondOptions extends PolicyOptions {"]
+    lines += node_options([option for option in options if option["scope"] == "pond" and option["name"] != "cache"])
+    lines += ["}", ""]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    check = "--check" in sys.argv[1:]
+    errors, options = read_errors(), read_options()
+    stale = 0
+    for path, text in (("python/millpond/_generated.py", python_file(errors, options)),
+                       ("node/lib/generated.cjs", node_file(errors, options)),
+                       ("node/types/generated.d.ts", node_types_file(errors, options))):
+        file = ROOT / path
+        old = file.read_text(encoding="utf-8") if file.exists() else ""
+        if old == text:
+            continue
+        if check:
+            stale = 1
+            sys.stdout.writelines(difflib.unified_diff(old.splitlines(True), text.splitlines(True), path, path + " (as it should be)"))
+            print(f"{path} is out of date: run python bindings/gen/generate.py and commit it")
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            print(f"{path} written")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())

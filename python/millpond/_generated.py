@@ -1,0 +1,268 @@
+"""Written by bindings/gen/generate.py from core/include/millpond/error.h and core/src/model/options.def: do not edit."""
+
+from __future__ import annotations
+
+import builtins as _builtins
+import datetime
+from typing import Any, Literal, TypedDict, Union
+
+# milliseconds, a text such as "250ms", "30s", "5m", "1h", or a timedelta
+Duration = Union[int, str, datetime.timedelta]
+
+
+class Error(Exception):
+    """The base of every error of Millpond's own. `code` and `number` are for machines, the message is for people,
+    `retriable` says whether the same call may succeed later without a change."""
+
+    code: str = ""
+    number: int = 0
+    retriable: bool = False
+
+    def __init__(self, message: str = "", *, retriable: bool | None = None) -> None:
+        super().__init__(message)
+        if retriable is not None:
+            self.retriable = retriable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, self.__dict__ or None
+
+
+class OptionError(Error, ValueError):
+    """An option is unknown, or its value is out of range."""
+
+    code = "OPTION"
+    number = -1
+    retriable = False
+
+
+class UrlError(Error, ValueError):
+    """A cache or store address cannot be used."""
+
+    code = "URL"
+    number = -2
+    retriable = False
+
+
+class InvalidKey(Error, ValueError):
+    """A key is empty, too long, or not clean UTF-8."""
+
+    code = "KEY"
+    number = -3
+    retriable = False
+
+
+class InvalidValue(Error, ValueError):
+    """A value is too large, not clean UTF-8, or of a type that cannot be stored."""
+
+    code = "VALUE"
+    number = -4
+    retriable = False
+
+
+class LoaderError(Error):
+    """The loader failed."""
+
+    code = "LOADER"
+    number = -5
+    retriable = False
+
+
+class TimeoutError(Error, _builtins.TimeoutError):
+    """The deadline passed."""
+
+    code = "TIMEOUT"
+    number = -6
+    retriable = True
+
+
+class CacheError(Error):
+    """The cache cannot be reached, or refused the command."""
+
+    code = "CACHE"
+    number = -7
+    retriable = True
+
+
+class StoreError(Error):
+    """The store cannot be reached, or refused the statement."""
+
+    code = "STORE"
+    number = -8
+    retriable = True
+
+
+class ClosedError(Error):
+    """The pond is closed."""
+
+    code = "CLOSED"
+    number = -9
+    retriable = False
+
+
+class DeadlockError(Error, RuntimeError):
+    """A loader asked for the key that it is loading."""
+
+    code = "DEADLOCK"
+    number = -10
+    retriable = False
+
+
+class CanceledError(Error):
+    """The request was cancelled."""
+
+    code = "CANCELED"
+    number = -11
+    retriable = False
+
+
+class Interrupted(Error):
+    """A signal interrupted the wait."""
+
+    code = "INTERRUPTED"
+    number = -12
+    retriable = False
+
+
+class OutOfMemory(Error, MemoryError):
+    """No memory."""
+
+    code = "NOMEM"
+    number = -13
+    retriable = True
+
+
+class ProtocolError(Error):
+    """The server answered something unexpected."""
+
+    code = "PROTOCOL"
+    number = -14
+    retriable = True
+
+
+class OverloadError(Error):
+    """Too much is waiting to be sent."""
+
+    code = "OVERLOAD"
+    number = -15
+    retriable = True
+
+
+class MisuseError(Error, RuntimeError):
+    """The library was called in a way that it does not allow."""
+
+    code = "MISUSE"
+    number = -16
+    retriable = False
+
+
+class Absent(Error, LookupError):
+    """There is no such thing (only where absence was asked to be an error)."""
+
+    code = "ABSENT"
+    number = -17
+    retriable = False
+
+
+# in the order of their numbers: the class of -1 stands first
+ERRORS: tuple[type[Error], ...] = (
+    OptionError,
+    UrlError,
+    InvalidKey,
+    InvalidValue,
+    LoaderError,
+    TimeoutError,
+    CacheError,
+    StoreError,
+    ClosedError,
+    DeadlockError,
+    CanceledError,
+    Interrupted,
+    OutOfMemory,
+    ProtocolError,
+    OverloadError,
+    MisuseError,
+    Absent,
+)
+
+
+class PolicyOptions(TypedDict, total=False):
+    """What a call, a namespace or open() may set."""
+
+    # prefix of the keys, and the row of the statistics (default default)
+    namespace: str | None
+    # how long a value is served (default 5m)
+    ttl: Duration | None
+    # how long an absence is served; 0: absences are not cached (default 30s)
+    negative_ttl: Duration | None
+    # absences that this process caches per namespace and negative_ttl; more are answered but not cached (default 100000)
+    negative_max: int | str | None
+    # longest wait for the cache's answer to one command (default 500ms)
+    command_timeout: Duration | None
+    # a loader that died is replaced after this; a living one renews every third of it (default 3s)
+    lease: Duration | None
+    # longest wait for another's load (default 5s)
+    wait_timeout: Duration | None
+    # longest time that a load is waited for and its lease renewed (default 30s)
+    load_timeout: Duration | None
+    # when wait_timeout has passed: an error, or an own load that is not cached (default error)
+    when_wait_ends: Literal["error", "load"] | None
+    # when the cache cannot be reached: load without it, or an error (default store)
+    when_cache_down: Literal["store", "error"] | None
+
+
+class PondOptions(PolicyOptions, total=False):
+    """What open() alone may set, beside PolicyOptions."""
+
+    # the cache's user (ACL); wins over the address
+    username: str | None
+    # the cache's password; wins over the address
+    password: str | None
+    # bound of a memory: cache, its own overhead included (default 256MiB)
+    memory_max: int | str | None
+    # a larger value is refused (default 16MiB)
+    max_value: int | str | None
+    # time to connect to the cache (default 1s)
+    connect_timeout: Duration | None
+    # longest wait for a lock of the store (default 5s)
+    store_timeout: Duration | None
+    # worker threads for the store's calls from event loops (default 4)
+    store_threads: int | str | None
+    # refuse entries of a server history that was lost (see GUIDE.md) (default on)
+    fence: bool | str | None
+
+
+POLICY_OPTIONS: frozenset[str] = frozenset({
+    "namespace",
+    "ttl",
+    "negative_ttl",
+    "negative_max",
+    "command_timeout",
+    "lease",
+    "wait_timeout",
+    "load_timeout",
+    "when_wait_ends",
+    "when_cache_down",
+})
+
+POND_OPTIONS: frozenset[str] = frozenset({
+    "cache",
+    "store",
+    "username",
+    "password",
+    "memory_max",
+    "max_value",
+    "connect_timeout",
+    "store_timeout",
+    "store_threads",
+    "fence",
+    "namespace",
+    "ttl",
+    "negative_ttl",
+    "negative_max",
+    "command_timeout",
+    "lease",
+    "wait_timeout",
+    "load_timeout",
+    "when_wait_ends",
+    "when_cache_down",
+})

@@ -1,0 +1,31 @@
+"""Hands the C module the Python objects that it needs, once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+from . import _core, _json, _loops, _models, _options
+from ._errors import ERRORS, Error
+from ._values import NULL, Entry
+
+_core.setup(
+    errors=ERRORS,
+    error_base=Error,
+    null=NULL,
+    entry=Entry,
+    encode_json=_json.encode,
+    scan_json=_json.scan,
+    model_codec=_models.codec,
+    option_text=_options.option_text,
+    later=_loops.later,
+    attach=_loops.attach,
+    spawn=_loops.spawn,
+    running_loop=asyncio.get_running_loop,
+    copy_context=contextvars.copy_context,
+    loading=_loops.loading,
+    cancelled_error=asyncio.CancelledError,
+    invalid_state_error=asyncio.InvalidStateError,
+    main_thread=threading.main_thread().ident,
+)

@@ -1,0 +1,19 @@
+"""Types of the public layer that need no module of their own at run time."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Literal
+
+from ._generated import PolicyOptions
+
+
+class FetchOptions(PolicyOptions, total=False):
+    # called with what the loader gave, unless it was None; false: handed out, but not cached
+    should_cache: Callable[[Any], object] | None
+
+
+class CallOptions(FetchOptions, total=False):
+    encode: Callable[[Any], bytes | str] | None
+    decode: Callable[[Any], Any] | None
+    model: Any
+    absent: Literal["none", "raise"] | None

@@ -1,0 +1,140 @@
+"""Millpond for asyncio: the names of millpond, awaited.
+
+    pond = millpond.aio.open("redis://127.0.0.1:6379/0", namespace="shop")     # at import time, no loop needs to run
+    user = await pond.fetch("user:42", load_user, ttl="5m")                    # load_user may be async or not
+
+A pond binds itself to each event loop that uses it. A load runs in a task of its own: a caller that is cancelled does not end
+a load that others wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterable, overload
+
+from . import _core, _loops
+from . import _setup as _setup  # noqa: F401
+from ._cached import AsyncCached, Cached
+from ._options import milliseconds
+from ._pond import open_engine
+from ._store import document_text
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Coroutine
+
+    from typing_extensions import ParamSpec, Self, TypeVar, Unpack
+
+    from ._generated import Duration, PondOptions
+    from ._types import CallOptions
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+__all__ = ["Pond", "Store", "open"]
+
+
+def open(cache: str = "memory:", *, store: str | None = None, namespace: str | None = None, **options: Unpack[PondOptions]) -> Pond:
+    """As millpond.open(), for asyncio. Not awaited: nothing is connected yet, and no loop needs to run."""
+    return Pond(*open_engine(cache, store, {"namespace": namespace, **options}))
+
+
+class Pond(_core.LoopHandle):
+    """An open pond, or a view of one with its own defaults (namespace()). Any number of event loops may use it."""
+
+    __slots__ = ("__weakref__",)
+
+    # fetch, lookup, invalidate and explain are _core.LoopHandle's.
+
+    def namespace(self, name: str | None = None, **options: Unpack[CallOptions]) -> Self:
+        """The same pond under another namespace, with other defaults for what its calls do not say."""
+        view: Self = self._derive(namespace=name, **options)
+        return view
+
+    @overload
+    def cached(self, key: Callable[P, Awaitable[R]], /) -> Cached[P, Coroutine[Any, Any, R]]: ...
+
+    @overload
+    def cached(
+        self, key: str | None = None, /, **options: Unpack[CallOptions]
+    ) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, Coroutine[Any, Any, R]]]: ...
+
+    def cached(self, key: Any = None, /, **options: Any) -> Any:
+        """A decorator: the function's results are cached under a key made from its arguments.
+
+            @pond.cached("price:{sku}", ttl="1m")
+            async def price(sku): ...
+
+            await price("A7")               # fetch("price:A7", ...)
+            await price.invalidate("A7")
+
+        The function may be async or not; the cached one is async. Without a template the key is the function's full name with all
+        its arguments, a method's `self` left out.
+        """
+        if callable(key):
+            return self.cached()(key)
+        pond = self._derive(**options) if options else self
+        return lambda function: AsyncCached(pond, function, key)
+
+    def store(self, collection: str) -> Store:
+        """A collection of the store, past the cache."""
+        return Store(self, collection)
+
+    async def stats(self) -> dict[str, Any]:
+        """Counters since open, with one dict per namespace."""
+        return _core.stats(self)
+
+    async def stat(self, name: str, namespace: str | None = None) -> int:
+        """One counter ("hits", "misses", "negative_hits", "loads"...), of a namespace or of all together."""
+        return _core.stat(self, namespace, name)
+
+    async def close(self, timeout: Duration = "30s") -> None:
+        """Refuses new work, waits for what is under way, ends the rest with ClosedError. Again: nothing happens."""
+        wait = milliseconds("timeout", timeout)
+        # In a thread: what is under way in this loop must go on meanwhile.
+        await asyncio.get_running_loop().run_in_executor(None, _core.close, self, wait)
+        queue = self._queue()
+        if queue is not None:
+            _loops.detach(queue)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<millpond.aio.Pond, namespace {self._namespace!r}>"
+
+
+class Store:
+    """A collection of the pond's store. What you cached of its documents is yours to invalidate."""
+
+    __slots__ = ("_pond", "collection")
+
+    def __init__(self, pond: Pond, collection: str) -> None:
+        self._pond = pond
+        self.collection = collection
+
+    def __repr__(self) -> str:
+        return f"<millpond.aio store {self.collection!r}>"
+
+    async def create(self) -> None:
+        """Makes the collection if it is not there."""
+        await self._pond._store_create(self.collection)
+
+    async def get(self, id: str) -> dict[str, Any] | None:
+        """The document, its id first; None if there is none."""
+        return await self._pond._store_get(self.collection, id)
+
+    async def get_many(self, ids: Iterable[str]) -> list[dict[str, Any] | None]:
+        """The documents in the order asked, None where there is none."""
+        return await self._pond._store_get_many(self.collection, ids)
+
+    async def put(self, id: str, doc: dict[str, Any]) -> None:
+        """Inserts or replaces."""
+        await self._pond._store_put(self.collection, id, document_text(doc))
+
+    async def delete(self, id: str) -> bool:
+        """Whether there was one."""
+        return await self._pond._store_delete(self.collection, id)

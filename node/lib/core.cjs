@@ -1,0 +1,102 @@
+// The JavaScript side of the crossing: requests wait here under a number until the addon delivers what became of them, a
+// batch in one call.
+'use strict'
+
+const { open } = require('./binding.cjs')
+const { inOurNames } = require('./options.cjs')
+const { classes: { ClosedError }, fromAddon } = require('./errors.cjs')
+const { KIND } = require('./values.cjs')
+
+let resolver
+const capture = resolve => { resolver = resolve }
+
+/** A request under way. Its promise resolves with itself, whatever came: what is made of that runs in a `then` of the
+ * caller's, and so in the caller's asynchronous context. */
+class Request {
+  constructor (view, policy, key, options, loader) {
+    this.view = view
+    this.policy = policy
+    this.key = key
+    this.options = options
+    this.loader = loader
+    this.kind = 0
+    this.value = undefined
+    this.load = 0 // a load that the core asks for and that has not begun
+    this.resolve = undefined
+  }
+
+  wait () {
+    const promise = new Promise(capture)
+    this.resolve = resolver
+    return promise
+  }
+}
+
+class Core {
+  #requests = []
+  #spare = []
+  #idle = undefined
+  next = 0 // the number of the next request
+  pending = 0
+  closing = false
+
+  constructor (pairs) {
+    try {
+      this.native = open(pairs, (count, ...values) => this.#deliver(count, values))
+    } catch (raw) {
+      throw inOurNames(fromAddon(raw))
+    }
+    this.meta = this.native.meta
+    this.policies = new FinalizationRegistry(index => this.native.freePolicy(index))
+  }
+
+  /** The kind of what a call answered at once. */
+  get kindNow () {
+    return this.meta[this.meta.length - 1]
+  }
+
+  refuseIfClosing () {
+    if (this.closing) throw new ClosedError('the pond is closed')
+  }
+
+  /** `request` went under way as number `next`. */
+  began (request) {
+    this.#requests[this.next] = request
+    this.pending++
+    this.next = this.#spare.length === 0 ? this.#requests.length : this.#spare.pop()
+  }
+
+  #deliver (count, values) {
+    const { meta } = this
+    for (let i = 0; i < count; i++) {
+      const number = meta[2 * i]
+      const kind = meta[2 * i + 1]
+      const request = this.#requests[number]
+      if (kind === KIND.LOAD) {
+        request.load = values[i]
+      } else {
+        this.#requests[number] = undefined
+        this.#spare.push(number)
+        this.pending--
+        request.value = values[i]
+      }
+      request.kind = kind
+      request.resolve(request)
+    }
+    if (this.pending === 0 && this.#idle !== undefined) this.#idle()
+  }
+
+  /** Resolves when nothing is under way, or after `timeout` milliseconds. */
+  idle (timeout) {
+    if (this.pending === 0) return Promise.resolve()
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, timeout)
+      this.#idle = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}
+
+module.exports = { Core, Request }

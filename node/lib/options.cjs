@@ -1,0 +1,113 @@
+// Options: names as JavaScript writes them (negativeTtl), checked and turned into the core's pairs of texts; and policies,
+// the options of a call compiled once.
+'use strict'
+
+const { options: TABLE } = require('./generated.cjs')
+const { classes: { OptionError, PondError } } = require('./errors.cjs')
+
+const ROWS = new Map(TABLE.map(row => [row.name, row]))
+// Options that stay in JavaScript.
+const FUNCTIONS = ['shouldCache', 'encode', 'decode']
+const ABSENT = ['null', 'raise']
+
+/** The known name that is nearest to a mistyped one, or undefined. */
+function nearest (name, names) {
+  const plain = text => text.toLowerCase().replaceAll(/[_-]/g, '')
+  let best
+  let least = Math.max(2, name.length / 3)
+  for (const candidate of names) {
+    const distance = edits(plain(name), plain(candidate))
+    if (distance < least) [best, least] = [candidate, distance]
+  }
+  return best
+}
+
+function edits (a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let k = 1; k <= b.length; k++) {
+      next.push(Math.min(next[k - 1] + 1, row[k] + 1, row[k - 1] + (a[i - 1] === b[k - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length]
+}
+
+function show (value) {
+  return typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? 'an object' : String(value)
+}
+
+function unknown (name, scope) {
+  if (ROWS.has(name)) throw new OptionError(`${name} is an option of open(), not of a call or namespace`)
+  const names = [...FUNCTIONS, 'absent', ...TABLE.filter(row => scope === 'pond' || row.scope !== 'pond').map(row => row.name)]
+  const near = nearest(name, names)
+  throw new OptionError(`unknown option ${JSON.stringify(name)}${near ? `: did you mean ${near}?` : ''}`)
+}
+
+/** The text that the core is given for a value. */
+function text ({ name, type }, value) {
+  switch (typeof value) {
+    case 'number': {
+      if (type === 'text' || type === 'choice' || type === 'switch') break
+      if (!Number.isInteger(value)) {
+        throw new OptionError(`${name}: ${value} is no whole number${type === 'duration' ? ' of milliseconds' : ''}`)
+      }
+      return String(BigInt(value))
+    }
+    case 'boolean':
+      if (type === 'switch') return value ? 'on' : 'off'
+      break
+    case 'string':
+      if (value.includes('\0')) throw new OptionError(`${name}: ${show(value)} holds U+0000`)
+      if (!value.isWellFormed()) throw new OptionError(`${name}: ${show(value)} has a lone surrogate, so it has no UTF-8`)
+      return value
+  }
+  const takes = { text: 'a string', choice: 'a string', switch: 'true or false', duration: 'milliseconds or a string such as "5m"' }
+  throw new OptionError(`${name}: ${show(value)} is not ${takes[type] ?? 'a number or a string'}`)
+}
+
+/** The core names options its own way; people read the name that they wrote. */
+function inOurNames (error) {
+  if (error instanceof PondError) {
+    for (const { name, core } of TABLE) {
+      if (name !== core) error.message = error.message.replaceAll(new RegExp(`\\b${core}\\b`, 'g'), name)
+    }
+  }
+  return error
+}
+
+/** Checks an options object -> { pairs for the core, shouldCache, encode, decode, absent }. `scope`: "pond" or "policy". */
+function parse (options, scope) {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new OptionError(`options: ${show(options)} is not an object of options`)
+  }
+  const parsed = { pairs: [], shouldCache: undefined, encode: undefined, decode: undefined, absent: undefined }
+  for (const name of Object.keys(options)) {
+    const value = options[name]
+    if (value === undefined || value === null) continue
+    if (FUNCTIONS.includes(name)) {
+      if (typeof value !== 'function') throw new OptionError(`${name}: ${show(value)} is not a function`)
+      parsed[name] = value
+    } else if (name === 'absent') {
+      if (!ABSENT.includes(value)) throw new OptionError(`absent: ${show(value)} is not "null" or "raise"`)
+      parsed.absent = value
+    } else {
+      const row = ROWS.get(name)
+      if (row === undefined || (scope !== 'pond' && row.scope === 'pond')) unknown(name, scope)
+      parsed.pairs.push(row.core, text(row, value))
+    }
+  }
+  return parsed
+}
+
+const UNITS = { '': 1, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** A duration that stays in JavaScript: 250, "250ms", "30s", "5m"... -> milliseconds. */
+function milliseconds (name, value) {
+  const [, number, unit] = /^(\d{1,15})(ms|s|m|h|d|)$/.exec(typeof value === 'number' ? String(value) : value) ?? []
+  if (number === undefined) throw new OptionError(`${name}: ${show(value)} is no duration: write milliseconds or "30s"`)
+  return Math.min(Number(number) * UNITS[unit], 2 ** 31 - 1)
+}
+
+module.exports = { parse, inOurNames, milliseconds, show }

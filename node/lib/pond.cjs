@@ -1,0 +1,238 @@
+// The pond: fetch, lookup, invalidate and what stands around them.
+'use strict'
+
+const { Core, Request } = require('./core.cjs')
+const { View, failure, succeeded } = require('./view.cjs')
+const { Policy } = require('./policy.cjs')
+const { Store } = require('./store.cjs')
+const { keyMaker } = require('./cached.cjs')
+const { parse, milliseconds, show } = require('./options.cjs')
+const { runLoader, insideLoad, deadlock } = require('./loading.cjs')
+const { KIND, decode } = require('./values.cjs')
+const { classes: { Absent, InvalidKey, InvalidValue, MisuseError, OptionError, TimeoutError }, fromAddon } = require('./errors.cjs')
+
+function wrongKey (key) {
+  if (typeof key === 'string') {
+    return new InvalidKey(`the key ${show(key)} has a lone surrogate: it is not Unicode, so it has no UTF-8`)
+  }
+  return new InvalidKey(`the key must be a string, not ${key === null ? 'null' : Array.isArray(key) ? 'an array' : typeof key}`)
+}
+
+function checkKey (key) {
+  if (typeof key !== 'string' || !key.isWellFormed()) throw wrongKey(key)
+}
+
+function wrongLoader (options, loader) {
+  return new MisuseError(typeof options === 'function'
+    ? 'fetch(key, options, loader): the loader comes last'
+    : `fetch(key, [options,] loader): the loader must be a function, not ${show(loader)}`)
+}
+
+/** A cached value as the caller sees it. */
+function toCaller (view, options, key, kind, data) {
+  const decoder = options?.decode ?? view.decode
+  let value = data
+  if (kind !== KIND.TEXT && kind !== KIND.BYTES) {
+    try {
+      value = decode(data)
+    } catch (error) {
+      throw new InvalidValue(`what is cached under ${show(key)} is not JSON: ${error.message}`, { cause: error })
+    }
+    if (data === 'null') return value
+  }
+  return decoder === undefined ? value : decoder(value)
+}
+
+function absence (policy, key) {
+  if (policy.raise) throw new Absent(`there is no ${show(key)}`)
+  return null
+}
+
+/** What a fetch came to; or its loader is to run first. */
+function fetched (request) {
+  const { kind, view, options, policy, key, value } = request
+  switch (kind) {
+    case KIND.LOAD: {
+      const promise = request.wait()
+      runLoader(request)
+      return promise.then(fetched)
+    }
+    case KIND.ABSENT: return absence(policy, key)
+    case KIND.ERROR: throw failure(request)
+    default: return toCaller(view, options, key, kind, value)
+  }
+}
+
+function entry (view, options, key, kind, data) {
+  switch (kind) {
+    case KIND.MISS: return { state: 'miss', value: undefined }
+    case KIND.ABSENT: return { state: 'absent', value: null }
+    default: return { state: 'value', value: toCaller(view, options, key, kind, data) }
+  }
+}
+
+function lookedUp (request) {
+  const { kind, view, options, key, value } = succeeded(request)
+  return entry(view, options, key, kind, value)
+}
+
+class Pond {
+  #view
+  #root // the pond itself, if this is a namespace of it
+  #closing
+
+  /** Ponds come from open(), namespaces from pond.namespace(). */
+  constructor (view, root) {
+    if (!(view instanceof View)) throw new MisuseError('a pond is made by open()')
+    this.#view = view
+    this.#root = root
+  }
+
+  fetch (key, options, loader) {
+    if (loader === undefined) {
+      loader = options
+      options = undefined
+    }
+    const view = this.#view
+    const { core } = view
+    try {
+      if (typeof loader !== 'function') throw wrongLoader(options, loader)
+      if (typeof key !== 'string' || !key.isWellFormed()) throw wrongKey(key)
+      const policy = view.policyOf(options)
+      core.refuseIfClosing()
+      if (insideLoad(core, policy, key)) throw deadlock(key)
+      const value = core.native.fetch(key, policy.index, core.next)
+      if (value !== undefined) {
+        const kind = core.kindNow
+        return Promise.resolve(kind === KIND.ABSENT ? absence(policy, key) : toCaller(view, options, key, kind, value))
+      }
+      const request = new Request(view, policy, key, options, loader)
+      core.began(request)
+      return request.wait().then(fetched)
+    } catch (error) {
+      return Promise.reject(fromAddon(error))
+    }
+  }
+
+  async lookup (key, options) {
+    const view = this.#view
+    const { core } = view
+    checkKey(key)
+    const policy = view.policyOf(options)
+    core.refuseIfClosing()
+    let value
+    try {
+      value = core.native.lookup(key, policy.index, core.next)
+    } catch (error) {
+      throw fromAddon(error)
+    }
+    if (value !== undefined) return entry(view, options, key, core.kindNow, value)
+    const request = new Request(view, policy, key, options, undefined)
+    core.began(request)
+    return lookedUp(await request.wait())
+  }
+
+  async invalidate (keys, options) {
+    const list = Array.isArray(keys) ? keys : [keys]
+    for (const key of list) checkKey(key)
+    const { index } = this.#view.policyOf(options)
+    await this.#view.start((native, number) => native.invalidate(list, index, number))
+  }
+
+  async explain (key, options) {
+    checkKey(key)
+    const { index } = this.#view.policyOf(options)
+    const { value } = await this.#view.start((native, number) => native.explain(key, index, number))
+    return JSON.parse(value)
+  }
+
+  namespace (name, options) {
+    if (typeof name !== 'string') throw new OptionError(`namespace: ${show(name)} is not a string`)
+    const view = this.#view
+    const policy = view.policyOf({ ...options, namespace: name })
+    return new Pond(new View(view.core, policy, options, view), this.#root ?? this)
+  }
+
+  cached (fn, options) {
+    if (typeof fn !== 'function') throw new MisuseError(`cached(fn, options): fn must be a function, not ${show(fn)}`)
+    if (typeof options !== 'object' || options === null) {
+      throw new OptionError(`cached(fn, options): ${show(options)} is not an object of options`)
+    }
+    const { key: pattern, ...rest } = options
+    const keyOf = keyMaker(pattern, fn)
+    this.#view.policyOf(rest) // what is wrong with the options is said here and now
+    const pond = this
+    function cached (...args) {
+      try {
+        return pond.fetch(keyOf(this, args), rest, () => fn.apply(this, args))
+      } catch (error) {
+        return Promise.reject(error)
+      }
+    }
+    // `this` is the function itself in f.key(1), and what was asked for in f.key.call(object, 1)
+    const receiver = self => self === cached ? undefined : self
+    return Object.defineProperties(cached, {
+      name: { value: fn.name },
+      length: { value: fn.length },
+      key: { value: function key (...args) { return keyOf(receiver(this), args) } },
+      invalidate: {
+        value: async function invalidate (...args) { await pond.invalidate(keyOf(receiver(this), args), rest) }
+      }
+    })
+  }
+
+  store (collection) {
+    return new Store(this.#view, collection)
+  }
+
+  stats () {
+    try {
+      return JSON.parse(this.#view.core.native.stats())
+    } catch (error) {
+      throw fromAddon(error)
+    }
+  }
+
+  stat (counter, namespace = this.#root && this.#view.policy.namespace) {
+    if (typeof counter !== 'string') throw new OptionError(`stat(counter): ${show(counter)} is not a string`)
+    if (namespace !== undefined && typeof namespace !== 'string') {
+      throw new OptionError(`stat(counter, namespace): ${show(namespace)} is not a string`)
+    }
+    try {
+      return this.#view.core.native.stat(counter, namespace)
+    } catch (error) {
+      throw fromAddon(error)
+    }
+  }
+
+  async close ({ timeout = 5000 } = {}) {
+    const pond = this.#root ?? this
+    pond.#closing ??= pond.#close(milliseconds('timeout', timeout))
+    return pond.#closing
+  }
+
+  async #close (timeout) {
+    const { core } = this.#view
+    core.closing = true
+    await core.idle(timeout)
+    const { pending } = core
+    if (core.native.close()) throw new TimeoutError(`${pending} requests were under way after ${timeout} ms, and were ended`)
+  }
+
+  [Symbol.asyncDispose] () {
+    return this.close()
+  }
+}
+
+/** Opens a pond. Nothing is connected yet; a bad address or option is an error here, and opens nothing. */
+async function open (cache = 'memory:', options = {}) {
+  if (typeof cache !== 'string') throw new OptionError(`open(cache, options): the cache must be an address, not ${show(cache)}`)
+  const parsed = parse(options, 'pond')
+  if (options.cache !== undefined) throw new OptionError('cache: the address is the first argument of open()')
+  if (cache.includes('\0')) throw new OptionError('cache: the address holds U+0000')
+  const core = new Core(['cache', cache, ...parsed.pairs])
+  const policy = new Policy(core, 0, options.namespace ?? 'default', parsed.absent === 'raise')
+  return new Pond(new View(core, policy, parsed))
+}
+
+module.exports = { Pond, open }

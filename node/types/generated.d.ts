@@ -1,0 +1,129 @@
+// Written by bindings/gen/generate.py from core/include/millpond/error.h and core/src/model/options.def: do not edit.
+
+/** Milliseconds, or a text such as "250ms", "30s", "5m", "1h", "1d". */
+export type Duration = number | string
+
+export type ErrorCode =
+  | 'POND_EOPTION'
+  | 'POND_EURL'
+  | 'POND_EKEY'
+  | 'POND_EVALUE'
+  | 'POND_ELOADER'
+  | 'POND_ETIMEOUT'
+  | 'POND_ECACHE'
+  | 'POND_ESTORE'
+  | 'POND_ECLOSED'
+  | 'POND_EDEADLOCK'
+  | 'POND_ECANCELED'
+  | 'POND_EINTERRUPTED'
+  | 'POND_ENOMEM'
+  | 'POND_EPROTOCOL'
+  | 'POND_EOVERLOAD'
+  | 'POND_EMISUSE'
+  | 'POND_EABSENT'
+
+/** The base of every error of Millpond's own. */
+export declare class PondError extends Error {
+  constructor(message: string, options?: { retriable?: boolean, cause?: unknown })
+  readonly code: ErrorCode
+  readonly number: number
+  /** The same call may succeed later without a change. */
+  readonly retriable: boolean
+}
+
+/** An option is unknown, or its value is out of range. */
+export declare class OptionError extends PondError { readonly code: 'POND_EOPTION' }
+
+/** A cache or store address cannot be used. */
+export declare class UrlError extends PondError { readonly code: 'POND_EURL' }
+
+/** A key is empty, too long, or not clean UTF-8. */
+export declare class InvalidKey extends PondError { readonly code: 'POND_EKEY' }
+
+/** A value is too large, not clean UTF-8, or of a type that cannot be stored. */
+export declare class InvalidValue extends PondError { readonly code: 'POND_EVALUE' }
+
+/** The loader failed. */
+export declare class LoaderError extends PondError { readonly code: 'POND_ELOADER' }
+
+/** The deadline passed. */
+export declare class TimeoutError extends PondError { readonly code: 'POND_ETIMEOUT' }
+
+/** The cache cannot be reached, or refused the command. */
+export declare class CacheError extends PondError { readonly code: 'POND_ECACHE' }
+
+/** The store cannot be reached, or refused the statement. */
+export declare class StoreError extends PondError { readonly code: 'POND_ESTORE' }
+
+/** The pond is closed. */
+export declare class ClosedError extends PondError { readonly code: 'POND_ECLOSED' }
+
+/** A loader asked for the key that it is loading. */
+export declare class DeadlockError extends PondError { readonly code: 'POND_EDEADLOCK' }
+
+/** The request was cancelled. */
+export declare class CanceledError extends PondError { readonly code: 'POND_ECANCELED' }
+
+/** A signal interrupted the wait. */
+export declare class Interrupted extends PondError { readonly code: 'POND_EINTERRUPTED' }
+
+/** No memory. */
+export declare class OutOfMemory extends PondError { readonly code: 'POND_ENOMEM' }
+
+/** The server answered something unexpected. */
+export declare class ProtocolError extends PondError { readonly code: 'POND_EPROTOCOL' }
+
+/** Too much is waiting to be sent. */
+export declare class OverloadError extends PondError { readonly code: 'POND_EOVERLOAD' }
+
+/** The library was called in a way that it does not allow. */
+export declare class MisuseError extends PondError { readonly code: 'POND_EMISUSE' }
+
+/** There is no such thing (only where absence was asked to be an error). */
+export declare class Absent extends PondError { readonly code: 'POND_EABSENT' }
+
+/** What a call, a namespace or open() may set. */
+export interface PolicyOptions {
+  /** Prefix of the keys, and the row of the statistics. Default: default. */
+  namespace?: string | null | undefined
+  /** How long a value is served. Default: 5m. */
+  ttl?: Duration | null | undefined
+  /** How long an absence is served; 0: absences are not cached. Default: 30s. */
+  negativeTtl?: Duration | null | undefined
+  /** Absences that this process caches per namespace and negative_ttl; more are answered but not cached. Default: 100000. */
+  negativeMax?: number | string | null | undefined
+  /** Longest wait for the cache's answer to one command. Default: 500ms. */
+  commandTimeout?: Duration | null | undefined
+  /** A loader that died is replaced after this; a living one renews every third of it. Default: 3s. */
+  lease?: Duration | null | undefined
+  /** Longest wait for another's load. Default: 5s. */
+  waitTimeout?: Duration | null | undefined
+  /** Longest time that a load is waited for and its lease renewed. Default: 30s. */
+  loadTimeout?: Duration | null | undefined
+  /** When wait_timeout has passed: an error, or an own load that is not cached. Default: error. */
+  whenWaitEnds?: 'error' | 'load' | null | undefined
+  /** When the cache cannot be reached: load without it, or an error. Default: store. */
+  whenCacheDown?: 'store' | 'error' | null | undefined
+}
+
+/** What open() alone may set, beside PolicyOptions. The cache is its first argument. */
+export interface PondOptions extends PolicyOptions {
+  /** The system of record; empty: loaders only. */
+  store?: string | null | undefined
+  /** The cache's user (ACL); wins over the address. */
+  username?: string | null | undefined
+  /** The cache's password; wins over the address. */
+  password?: string | null | undefined
+  /** Bound of a memory: cache, its own overhead included. Default: 256MiB. */
+  memoryMax?: number | string | null | undefined
+  /** A larger value is refused. Default: 16MiB. */
+  maxValue?: number | string | null | undefined
+  /** Time to connect to the cache. Default: 1s. */
+  connectTimeout?: Duration | null | undefined
+  /** Longest wait for a lock of the store. Default: 5s. */
+  storeTimeout?: Duration | null | undefined
+  /** Worker threads for the store's calls from event loops. Default: 4. */
+  storeThreads?: number | string | null | undefined
+  /** Refuse entries of a server history that was lost (see GUIDE.md). Default: on. */
+  fence?: boolean | 'on' | 'off' | null | undefined
+}

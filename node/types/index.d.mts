@@ -1,0 +1,3 @@
+export * from './millpond.js'
+import * as millpond from './millpond.js'
+export default millpond

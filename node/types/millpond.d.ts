@@ -1,0 +1,147 @@
+import type { Duration, PolicyOptions, PondOptions } from './generated.js'
+
+export * from './generated.js'
+
+export type Awaitable<T> = T | PromiseLike<T>
+
+/** A null that is data: a loader that gives it has found something, and what it found is null. It is a null in JSON too. */
+export interface Null { toJSON(): null, readonly [Symbol.toStringTag]: 'millpond.NULL' }
+export declare const NULL: Null
+
+/** The version of the core, "major.minor.patch". */
+export declare const version: string
+
+/** What is found, without null and undefined, which mean 'there is no such thing'. */
+export type Found<T> = T extends null | undefined | void ? never : T
+
+/** Gives the value of `key`; null or undefined: there is no such thing. */
+export type Loader<T> = (key: string) => Awaitable<T>
+
+/** Options that hold functions. */
+export interface ValueOptions<T = any> {
+  /** False: hand the loaded value to who waits, but do not cache it. */
+  shouldCache?: ((value: Found<T>) => boolean) | null | undefined
+  /** Makes of a loaded value what is stored: text, bytes, or what JSON can hold. */
+  encode?: ((value: Found<T>) => unknown) | null | undefined
+  /** Makes a value again of what was stored. */
+  decode?: ((stored: any) => T) | null | undefined
+}
+
+export interface AbsentOption {
+  /** What an absence is: null (the default), or an error of class Absent. */
+  absent?: 'null' | 'raise' | null | undefined
+}
+
+export interface FetchOptions<T = any> extends PolicyOptions, ValueOptions<T>, AbsentOption {}
+export interface OpenOptions extends PondOptions, ValueOptions, AbsentOption {}
+type Raise = { absent: 'raise' }
+
+export type Entry<T> =
+  | { state: 'value', value: T }
+  | { state: 'absent', value: null }
+  | { state: 'miss', value: undefined }
+
+export interface Counters {
+  hits: number
+  negative_hits: number
+  misses: number
+  waits: number
+  loads: number
+  load_errors: number
+  fills: number
+  refused_fills: number
+  unfilled_loads: number
+  invalidations: number
+  timeouts: number
+  cache_errors: number
+  damaged: number
+  hit_rate: number | null
+}
+
+export interface Stats {
+  total: Counters
+  namespaces: { [namespace: string]: Counters }
+  /** About the cache and the pond as a whole. */
+  [more: string]: unknown
+}
+
+export interface Explanation {
+  state: 'value' | 'absent' | 'miss'
+  [more: string]: unknown
+}
+
+export interface CachedOptions<This, A extends unknown[], T> extends PolicyOptions, ValueOptions<T>, AbsentOption {
+  /** "price:{sku}" (the name of a parameter), "price:{0}" (its position), "price:{user.id}", or a function of the same
+   * arguments. */
+  key: string | ((this: This, ...args: A) => string)
+}
+
+export interface Cached<This, A extends unknown[], R> {
+  (this: This, ...args: A): Promise<R>
+  /** The key of a call with these arguments. */
+  key(...args: A): string
+  /** Drops what is cached for a call with these arguments. */
+  invalidate(...args: A): Promise<void>
+}
+
+export interface Collection<D extends object = Record<string, unknown>> {
+  /** Makes the collection if there is none. */
+  create(): Promise<void>
+  /** The document, or null. */
+  get(id: string): Promise<(D & { id: string }) | null>
+  /** Documents and nulls, in the order of the ids. */
+  getMany(ids: readonly string[]): Promise<Array<(D & { id: string }) | null>>
+  /** Inserts or replaces. The document has no `id`, or this one. */
+  put(id: string, document: D): Promise<void>
+  /** Says whether there was one. */
+  delete(id: string): Promise<boolean>
+}
+
+export declare class Pond {
+  private constructor()
+
+  /** Cache-aside: the cached value, or what `loader` gives, which is then cached. However many callers and processes miss one
+   * key, one of them loads. A loader's error goes to all who wait, and is not cached. */
+  fetch<T>(key: string, loader: Loader<T>): Promise<Found<T> | null>
+  fetch<T>(key: string, options: FetchOptions<T> & Raise, loader: Loader<T>): Promise<Found<T>>
+  fetch<T>(key: string, options: FetchOptions<T> | undefined, loader: Loader<T>): Promise<Found<T> | null>
+
+  /** What the cache holds, without loading. */
+  lookup<T = unknown>(key: string, options?: FetchOptions<T>): Promise<Entry<T>>
+
+  /** Drops what is cached under the keys, and revokes the loads under way: nothing that was read before this call is served
+   * after it has resolved. All keys are checked before the first is touched. */
+  invalidate(keys: string | readonly string[], options?: PolicyOptions): Promise<void>
+
+  /** What is known of a key: state, time left, who holds the lease. */
+  explain(key: string, options?: PolicyOptions): Promise<Explanation>
+
+  /** The same pond under another namespace, with options of its own. */
+  namespace(name: string, options?: FetchOptions): Pond
+
+  /** `fn`, cached. Its `this` and its arguments are passed on. */
+  cached<This, A extends unknown[], T>(fn: (this: This, ...args: A) => Awaitable<T>,
+    options: CachedOptions<This, A, T> & Raise): Cached<This, A, Found<T>>
+  cached<This, A extends unknown[], T>(fn: (this: This, ...args: A) => Awaitable<T>,
+    options: CachedOptions<This, A, T>): Cached<This, A, Found<T> | null>
+
+  /** A collection of the store, past the cache. */
+  store<D extends object = Record<string, unknown>>(collection: string): Collection<D>
+
+  /** All counters since open. */
+  stats(): Stats
+  /** One counter; of all namespaces together if none is named (of its own, in a namespace's view). */
+  stat(counter: keyof Omit<Counters, 'hit_rate'>, namespace?: string): number
+
+  /** Refuses new work, waits for what is under way, ends the rest with ClosedError; rejects with TimeoutError if there was
+   * such a rest. Default: 5 s. Closing a namespace's view closes its pond. */
+  close(options?: { timeout?: Duration }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** Opens a pond. Nothing is connected yet; a bad address or option is an error here, and opens nothing.
+ *
+ *     const pond = await open('redis://127.0.0.1:6379/0', { namespace: 'shop' })
+ *     const user = await pond.fetch('user:42', { ttl: '5m' }, () => loadUser(42))
+ */
+export declare function open(cache?: string, options?: OpenOptions): Promise<Pond>

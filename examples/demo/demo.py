@@ -1,0 +1,238 @@
+"""Millpond's demo: a film catalogue served through the cache, in numbers that this run measured.
+
+    python examples/demo/demo.py [--json]
+
+First on memory: + sqlite: (a database in a temporary folder, no server at all), then the same through Redis where one answers:
+MILLPOND_DEMO_REDIS, else redis://127.0.0.1:6379/0. It writes only below the namespace "millpond-demo-<pid>" there, with short TTLs.
+--json ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import pathlib
+import random
+import re
+import socket
+import sys
+import tempfile
+import time
+import urllib.parse
+
+import millpond
+import millpond.aio
+
+MOVIES = pathlib.Path(__file__).resolve().parent / "data/movies.json"
+CALLERS, LOADER_MS = 1000, 100
+ABSENT_IDS, ABSENT_LOOKUPS = 1000, 10_000
+LOOKUPS = 20_000
+ZIPF = 1.0  # the n-th favourite film is asked for 1/n as often as the first
+
+
+def films() -> dict[str, dict]:
+    """The catalogue by id: fields in snake_case, the row number as the id (titles repeat, so they are none)."""
+    def snake(name: str) -> str:
+        return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+    rows = json.loads(MOVIES.read_text(encoding="utf-8"))
+    return {f"{number:04}": {snake(name): value for name, value in row.items()} for number, row in enumerate(rows)}
+
+
+def ms(since: float) -> float:
+    return round((time.perf_counter() - since) * 1000, 1)
+
+
+class Printer:
+    """A quiet table: what was done, what came of it."""
+
+    def __init__(self, colour: bool):
+        self.bold, self.dim, self.plain = ("\033[1m", "\033[2m", "\033[0m") if colour else ("", "", "")
+
+    def title(self, words: str) -> None:
+        print(f"\n{self.bold}{words}{self.plain}\n{'─' * len(words)}")
+
+    def row(self, what: str, result: str, note: str = "") -> None:
+        print(f"  {what:<44} {self.bold}{result:<30}{self.plain} {self.dim}{note}{self.plain}".rstrip())
+
+
+# ---- the five acts ----------------------------------------------------------------------------------------------------
+
+async def import_films(pond, catalogue: dict) -> dict:
+    began = time.perf_counter()
+    collection = pond.store("films")
+    await collection.create()
+    names = iter(catalogue.items())
+
+    async def writer() -> None:
+        for name, film in names:  # shared: each film goes to one writer
+            await collection.put(name, film)
+
+    await asyncio.gather(*(writer() for _ in range(8)))
+    return {"films": len(catalogue), "ms": ms(began)}
+
+
+async def stampede(pond) -> dict:
+    """A thousand callers ask for one cold key at once; the loader takes 100 ms."""
+    loads, returned, start = 0, 0.0, asyncio.Event()
+
+    async def load():
+        nonlocal loads, returned
+        loads += 1
+        await asyncio.sleep(LOADER_MS / 1000)
+        returned = time.perf_counter()
+        return {"top": ["The Godfather", "Inception"]}
+
+    async def caller():
+        await start.wait()
+        return await pond.fetch("front-page", load)
+
+    tasks = [asyncio.ensure_future(caller()) for _ in range(CALLERS)]
+    await asyncio.sleep(0)
+    began = time.perf_counter()
+    start.set()
+    answers = await asyncio.gather(*tasks)
+    done = time.perf_counter()
+    assert all(answer == answers[0] for answer in answers)
+    return {"callers": CALLERS, "loads": loads, "load_ms": round((returned - began) * 1000, 1),
+            "all_answered_ms": round((done - began) * 1000, 1), "after_load_ms": round((done - returned) * 1000, 1)}
+
+
+async def negative(pond) -> dict:
+    """Ids that do not exist, ten times over: the store is asked once for each."""
+    loads = 0
+    collection = pond.store("films")
+
+    def loader(name: str):
+        async def load():
+            nonlocal loads
+            loads += 1
+            return await collection.get(name)
+        return load
+
+    began = time.perf_counter()
+    names = [f"ghost-{number % ABSENT_IDS}" for number in range(ABSENT_LOOKUPS)]
+    for first in range(0, len(names), 100):
+        found = await asyncio.gather(*(pond.fetch(f"film:{name}", loader(name)) for name in names[first:first + 100]))
+        assert not any(found)
+    return {"lookups": ABSENT_LOOKUPS, "ids": ABSENT_IDS, "loads": loads, "ms": ms(began)}
+
+
+async def lookups(pond, catalogue: dict) -> dict:
+    """Films as visitors ask for them: few are asked for often, many now and then."""
+    loads = 0
+    collection = pond.store("films")
+
+    def loader(name: str):
+        async def load():
+            nonlocal loads
+            loads += 1
+            return await collection.get(name)
+        return load
+
+    chance = random.Random(1)
+    favourites = list(catalogue)
+    chance.shuffle(favourites)
+    weights = list(itertools.accumulate(1 / (rank + 1) ** ZIPF for rank in range(len(favourites))))
+    wanted = iter(chance.choices(favourites, cum_weights=weights, k=LOOKUPS))
+    before = {name: pond.stat(name) for name in ("hits", "loads")}
+    began = time.perf_counter()
+
+    async def visitor() -> None:
+        for name in wanted:
+            film = await pond.fetch(f"film:{name}", loader(name))
+            assert film["id"] == name
+
+    await asyncio.gather(*(visitor() for _ in range(32)))
+    took = ms(began)
+    hits = pond.stat("hits") - before["hits"]
+    assert pond.stat("loads") - before["loads"] == loads
+    return {"count": LOOKUPS, "hits": hits, "loads": loads, "hit_rate": round(hits / LOOKUPS, 4), "ms": took,
+            "per_second": round(LOOKUPS / took * 1000)}
+
+
+async def new_row(pond) -> dict:
+    """A film that was absent a moment ago: created, invalidated, and there with the next read."""
+    collection = pond.store("films")
+
+    async def load():
+        return await collection.get("new")
+
+    await collection.delete("new")
+    await pond.invalidate("film:new")
+    before = await pond.fetch("film:new", load)
+    cached = (await pond.lookup("film:new")).state
+    await collection.put("new", {"title": "The Millpond"})
+    began = time.perf_counter()
+    await pond.invalidate("film:new")
+    film = await pond.fetch("film:new", load)
+    return {"before": before, "cached_as": cached, "after": film["title"] if film else None, "ms": ms(began)}
+
+
+async def play(cache: str, namespace: str, catalogue: dict, printer: Printer) -> dict:
+    with tempfile.TemporaryDirectory(prefix="millpond-demo-") as folder:
+        pond = millpond.aio.open(cache, store=f"sqlite:{folder}/films.db", namespace=namespace, ttl="1m", negative_ttl="30s")
+        try:
+            results = {"import": await import_films(pond, catalogue)}
+            result = results["import"]
+            printer.row(f"imported {result['films']:,} films into SQLite", f"{result['ms']:,.0f} ms")
+            result = results["stampede"] = await stampede(pond)
+            printer.row(f"{CALLERS:,} callers, one cold key, a {LOADER_MS} ms loader", f"{result['loads']} load",
+                        f"all answered after {result['all_answered_ms']} ms, {result['after_load_ms']} ms after the load")
+            result = results["negative"] = await negative(pond)
+            printer.row(f"{ABSENT_LOOKUPS:,} lookups of {ABSENT_IDS:,} films that are not there", f"{result['loads']:,} loads",
+                        f"{result['ms']:,.0f} ms; the absences are cached for 30 s")
+            result = results["lookups"] = await lookups(pond, catalogue)
+            printer.row(f"{LOOKUPS:,} lookups, few films asked for often", f"{result['hit_rate']:.1%} hits",
+                        f"{result['loads']:,} loads; {result['per_second']:,} lookups/s with JSON decode")
+            result = results["new_row"] = await new_row(pond)
+            printer.row("a film created and invalidated", f"{result['cached_as']} -> {result['after']!r}",
+                        f"read again {result['ms']} ms after the write")
+            return results
+        finally:
+            await pond.close()
+
+
+# ---- the stage --------------------------------------------------------------------------------------------------------
+
+def answers(url: str) -> bool:
+    """Does a server answer there? A look at the port, so that the demo can say so without waiting."""
+    parts = urllib.parse.urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 6379), 0.3):
+            return True
+    except OSError:
+        return False
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description="Millpond's demo")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    arguments = parser.parse_args()
+    printer = Printer(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    began = time.perf_counter()
+    catalogue = films()
+    namespace = f"millpond-demo-{os.getpid()}"
+    redis = os.environ.get("MILLPOND_DEMO_REDIS") or "redis://127.0.0.1:6379/0"
+    shown = redis.rpartition("@")[2].removeprefix("redis://")
+
+    printer.title(f"Millpond {millpond.__version__}: memory: + sqlite:, no server")
+    results = await play("memory:", namespace, catalogue, printer)
+    if answers(redis):
+        printer.title(f"the same through Redis at {shown}")
+        results["redis"] = await play(redis, namespace, catalogue, printer)
+    else:
+        printer.title("the same through Redis")
+        printer.row("left out: nothing answers at", shown, "start redis-server, or set MILLPOND_DEMO_REDIS")
+        results["redis"] = None
+    results["seconds"] = round(time.perf_counter() - began, 2)
+    print(f"\n  {results['seconds']} s in all\n")
+    if arguments.json:
+        print(json.dumps(results, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

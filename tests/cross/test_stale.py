@@ -1,0 +1,63 @@
+"""The hit path is one GET and no script; and no read that began after an invalidation returned sees the old value."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+import harness
+
+HITS = 3000
+ROUNDS = 10_000
+# What the fence check runs once a second and connection: a script, and what the script calls.
+FENCE = {"evalsha", "eval", "script|load", "info", "hmget", "hset", "del"}
+OURS = {"config|resetstat", "info", "client|list"}
+
+
+@pytest.mark.parametrize("language", harness.LANGUAGES)
+def test_a_hit_is_one_get(language, start, redis, ns, say):
+    tool = start(language)
+    tool.open(redis.url, ns)
+    tool.do(f"sweep key=k ids=10 rounds=2 load=json")
+    redis.call("CONFIG", "RESETSTAT")
+    began = time.monotonic()
+    for _ in range(3):  # with pauses, so that the fence's check is due
+        answer = tool.do(f"sweep key=k ids=10 rounds={HITS // 30} load=json", 60)
+        assert answer["answers"] == HITS // 3 and answer["loads"] == 0 and not answer["errors"], answer
+        time.sleep(0.6)
+    took = time.monotonic() - began
+    calls = redis.stats()
+    scripts = calls.get("evalsha", 0) + calls.get("eval", 0)
+    say(f"{HITS:,} hits in {took:.1f} s, pauses included: {calls.get('get', 0):,} GET, {scripts} fence checks")
+    assert calls.get("get", 0) == HITS
+    assert 1 <= scripts <= took + 1, "the fence is checked once a second, and nothing else is a script"
+    assert set(calls) <= {"get"} | FENCE | OURS, calls
+    assert calls.get("hmget", 0) == scripts, "the scripts that ran were not the fence's"
+
+
+def race(kind: str, port: int) -> dict:
+    words = [sys.executable, "-B", str(harness.HERE / "tools/stale.py"), kind, str(port), str(ROUNDS)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_no_stale_read_after_an_invalidation(own_redis, say):
+    answer = race("millpond", own_redis.port)
+    say(f"{answer['rounds']:,} rounds, {answer['reads']:,} reads, {answer['loads']:,} loads: {answer['stale']} stale "
+        f"({answer['seconds']} s)")
+    assert answer["rounds"] == ROUNDS
+    assert answer["loads"] > ROUNDS, "the race needs loads"
+    assert answer["stale"] == 0
+
+
+def test_the_textbook_fails_the_same_test(own_redis, say):
+    answer = race("textbook", own_redis.port)
+    say(f"{answer['rounds']:,} rounds, {answer['reads']:,} reads, {answer['loads']:,} loads: {answer['stale']} stale "
+        f"({answer['seconds']} s)")
+    assert answer["rounds"] == ROUNDS
+    assert answer["stale"] > 0

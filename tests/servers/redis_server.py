@@ -1,0 +1,207 @@
+"""Real Redis servers for tests: start, stop, kill, start again empty, on loopback.
+
+    with RedisServer() as server:           # a free port of 7700..7799, no persistence
+        server.url, server.call("INCR", "n")
+
+    python tests/servers/redis_server.py -- ctest --test-dir build/c
+        starts one, runs the command with MILLPOND_TEST_REDIS=redis://127.0.0.1:PORT/0, stops it,
+        and exits with the command's status.
+
+Only the standard library is used, so that a suite in any language can lean on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+PORTS = range(int(os.environ.get("MILLPOND_TEST_PORTS", "7700")), int(os.environ.get("MILLPOND_TEST_PORTS", "7700")) + 100)
+
+
+class ServerError(RuntimeError):
+    """The server answered with an error, or did not come up."""
+
+
+class Connection:
+    """A small blocking RESP2 client: independent of the library under test, and of its peers."""
+
+    def __init__(self, host: str, port: int, timeout: float = 5.0):
+        self._socket = socket.create_connection((host, port), timeout)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+
+    def call(self, *words):
+        self.send(*words)
+        return self.receive()
+
+    def send(self, *words) -> None:
+        parts = [b"*%d\r\n" % len(words)]
+        for word in words:
+            data = word if isinstance(word, bytes) else str(word).encode()
+            parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
+        self._socket.sendall(b"".join(parts))
+
+    def receive(self):
+        line = self._file.readline()
+        if not line:
+            raise ConnectionError("the server closed the connection")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"+":
+            return rest.decode()
+        if kind == b"-":
+            raise ServerError(rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            size = int(rest)
+            return None if size < 0 else self._file.read(size + 2)[:-2]
+        if kind == b"*":
+            count = int(rest)
+            return None if count < 0 else [self.receive() for _ in range(count)]
+        raise ServerError(f"not RESP2: {line!r}")
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+def free_port() -> int:
+    """The first port of the range that nobody listens on."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise ServerError(f"no free port in {PORTS.start}..{PORTS.stop - 1}")
+
+
+class RedisServer:
+    """One redis-server without persistence; `start` after `kill` brings it back empty on the same port."""
+
+    def __init__(self, port: int | None = None, cpu: int | None = None, options: dict | None = None,
+                 program: str | None = None):
+        self.program = program or os.environ.get("MILLPOND_TEST_REDIS_SERVER", "redis-server")
+        if not shutil.which(self.program):
+            raise ServerError(f"there is no {self.program} on the path: install redis-server")
+        self.cpu = cpu
+        self.options = options or {}
+        self.process: subprocess.Popen | None = None
+        self.folder = tempfile.mkdtemp(prefix="millpond-redis-")
+        self._control: Connection | None = None
+        self.port = port or 0
+        self._fixed = port is not None
+        self.start()
+
+    def start(self) -> None:
+        for _ in range(5):  # another suite may take a free port between our look and the server's bind
+            if not self._fixed:
+                self.port = free_port()
+            words = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+                     "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"]
+            for name, value in self.options.items():
+                words += [f"--{name}", str(value)]
+            pin = None if self.cpu is None else lambda: os.sched_setaffinity(0, {self.cpu})
+            self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=pin)
+            if self._usable():
+                self._fixed = True
+                return
+        raise ServerError(f"redis-server did not come up on port {self.port}: {self._last_words()}")
+
+    def _usable(self) -> bool:
+        end = time.monotonic() + 10
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                connection = Connection("127.0.0.1", self.port, 1)
+                info = connection.call("INFO", "server").decode()
+                if f"process_id:{self.process.pid}" not in info:  # somebody else's server
+                    connection.close()
+                    self.process.kill()
+                    self.process.wait()
+                    return False
+                self._control = connection
+                return True
+            except (OSError, ServerError):
+                time.sleep(0.01)
+        self.process.kill()
+        self.process.wait()
+        return False
+
+    def _last_words(self) -> str:
+        try:
+            with open(os.path.join(self.folder, "redis.log"), encoding="utf-8", errors="replace") as log:
+                return " / ".join(log.read().splitlines()[-3:])
+        except OSError:
+            return "it wrote no log"
+
+    @property
+    def url(self) -> str:
+        return self.database(0)
+
+    def database(self, number: int) -> str:
+        return f"redis://127.0.0.1:{self.port}/{number}"
+
+    def connect(self) -> Connection:
+        return Connection("127.0.0.1", self.port)
+
+    def call(self, *words):
+        return self._control.call(*words)
+
+    def stats(self) -> dict[str, int]:
+        """Calls by command since CONFIG RESETSTAT."""
+        lines = self.call("INFO", "commandstats").decode().splitlines()
+        pairs = (line[len("cmdstat_"):].split(":calls=") for line in lines if line.startswith("cmdstat_"))
+        return {name: int(rest.split(",")[0]) for name, rest in pairs}
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is saved, nobody is told."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self._end(signal.SIGTERM if self.process.poll() is None else signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self, number: int) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def __enter__(self) -> RedisServer:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="run a command beside a Redis server of its own")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not words:
+        parser.error("name a command after --")
+    with RedisServer(arguments.port) as server:
+        environment = dict(os.environ, MILLPOND_TEST_REDIS=server.url)
+        return subprocess.call(words, env=environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

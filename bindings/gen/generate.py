@@ -40,6 +40,7 @@ ERROR_CLASSES = {
     "OVERLOAD": ("OverloadError", None),
     "MISUSE": ("MisuseError", "RuntimeError"),
     "ABSENT": ("Absent", "LookupError"),
+    "QUERY": ("InvalidQuery", "ValueError"),
 }
 
 C_STRING = r'"((?:[^"\\]|\\.)*)"'

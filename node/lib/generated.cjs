@@ -19,6 +19,7 @@ exports.errors = [
   {"code": "OVERLOAD", "number": -15, "className": "OverloadError", "retriable": true, "text": "too much is waiting to be sent"},
   {"code": "MISUSE", "number": -16, "className": "MisuseError", "retriable": false, "text": "the library was called in a way that it does not allow"},
   {"code": "ABSENT", "number": -17, "className": "Absent", "retriable": false, "text": "there is no such thing (only where absence was asked to be an error)"},
+  {"code": "QUERY", "number": -18, "className": "InvalidQuery", "retriable": false, "text": "a query asks for something that is not allowed or not understood"},
 ]
 
 exports.options = [

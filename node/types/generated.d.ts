@@ -21,6 +21,7 @@ export type ErrorCode =
   | 'POND_EOVERLOAD'
   | 'POND_EMISUSE'
   | 'POND_EABSENT'
+  | 'POND_EQUERY'
 
 /** The base of every error of Millpond's own. */
 export declare class PondError extends Error {
@@ -81,6 +82,9 @@ export declare class MisuseError extends PondError { readonly code: 'POND_EMISUS
 
 /** There is no such thing (only where absence was asked to be an error). */
 export declare class Absent extends PondError { readonly code: 'POND_EABSENT' }
+
+/** A query asks for something that is not allowed or not understood. */
+export declare class InvalidQuery extends PondError { readonly code: 'POND_EQUERY' }
 
 /** What a call, a namespace or open() may set. */
 export interface PolicyOptions {

@@ -163,6 +163,14 @@ class Absent(Error, LookupError):
     retriable = False
 
 
+class InvalidQuery(Error, ValueError):
+    """A query asks for something that is not allowed or not understood."""
+
+    code = "QUERY"
+    number = -18
+    retriable = False
+
+
 # in the order of their numbers: the class of -1 stands first
 ERRORS: tuple[type[Error], ...] = (
     OptionError,
@@ -182,6 +190,7 @@ ERRORS: tuple[type[Error], ...] = (
     OverloadError,
     MisuseError,
     Absent,
+    InvalidQuery,
 )
 
 

@@ -32,7 +32,8 @@ POND_BEGIN_DECLS
     X(PROTOCOL, -14, 1, "the server answered something unexpected")                                                    \
     X(OVERLOAD, -15, 1, "too much is waiting to be sent")                                                              \
     X(MISUSE, -16, 0, "the library was called in a way that it does not allow")                                        \
-    X(ABSENT, -17, 0, "there is no such thing (only where absence was asked to be an error)")
+    X(ABSENT, -17, 0, "there is no such thing (only where absence was asked to be an error)")                          \
+    X(QUERY, -18, 0, "a query asks for something that is not allowed or not understood")
 
 typedef enum pond_code {
     POND_OK = 0,
@@ -49,6 +50,9 @@ POND_API int pond_error_code(const pond_error *error);
 POND_API const char *pond_error_message(const pond_error *error);
 /* 1 if the same call may succeed later without a change. @threads any */
 POND_API int pond_error_retriable(const pond_error *error);
+/* Which rule a query broke (code POND_EQUERY), one of: bad_field bad_operator bad_type bad_value bad_number bad_page
+ * bad_encoding duplicate too_long sort_arrays. NULL for every other error. Static. @threads any */
+POND_API const char *pond_error_reason(const pond_error *error);
 /* Another reference to the same error (errors never change). @threads any */
 POND_API pond_error *pond_error_ref(pond_error *error);
 POND_API void pond_error_free(pond_error *error);

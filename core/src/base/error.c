@@ -13,6 +13,7 @@ struct pond_error {
     int code;
     int retriable;
     const char *message;
+    const char *reason; /* static, or NULL */
     const void *owner;
     void *object;
     void (*release)(void *object);
@@ -28,7 +29,7 @@ static const struct row {
     pond_error spare;
 } rows[] = {
 #define X(name, number, retriable, text)                                                                               \
-    {number, retriable, "POND_E" #name, text, {0, number, retriable, text " (no memory for details)", 0, 0, 0}},
+    {number, retriable, "POND_E" #name, text, {0, number, retriable, text " (no memory for details)", 0, 0, 0, 0}},
     POND_ERROR_MAP(X)
 #undef X
 };
@@ -57,6 +58,7 @@ static pond_error *blank(int code, int retriable, size_t len) {
     error->code = code;
     error->retriable = retriable;
     error->message = text_of(error);
+    error->reason = NULL;
     error->owner = NULL;
     error->object = NULL;
     error->release = NULL;
@@ -88,6 +90,16 @@ int mp_fail(pond_error **err, int code, const char *format, ...) {
     va_start(args, format);
     *err = make(code, default_retriable(code), format, args);
     va_end(args);
+    return code;
+}
+
+int mp_fail_reason(pond_error **err, int code, const char *reason, const char *format, ...) {
+    if (err == NULL) return code;
+    va_list args;
+    va_start(args, format);
+    *err = make(code, default_retriable(code), format, args);
+    va_end(args);
+    if (atomic_load_explicit(&(*err)->refs, memory_order_relaxed) != 0) (*err)->reason = reason; /* not of a spare one */
     return code;
 }
 
@@ -126,6 +138,8 @@ pond_error *mp_error_with(int code, const char *message, const void *owner, void
 int pond_error_code(const pond_error *error) { return error != NULL ? error->code : POND_OK; }
 
 const char *pond_error_message(const pond_error *error) { return error != NULL ? error->message : ""; }
+
+const char *pond_error_reason(const pond_error *error) { return error != NULL ? error->reason : NULL; }
 
 int pond_error_retriable(const pond_error *error) { return error != NULL && error->retriable; }
 

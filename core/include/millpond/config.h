@@ -24,7 +24,7 @@ POND_API size_t pond_option_count(void);
 POND_API const char *pond_option_name(size_t row);
 /* "text", "duration", "size", "count", "choice" or "switch". */
 POND_API const char *pond_option_type(size_t row);
-/* "pond" (set at open), "policy" (set per call or namespace) or "both". */
+/* "pond" (set at open), "policy" (set per call or namespace), "both", or "collection". */
 POND_API const char *pond_option_scope(size_t row);
 POND_API const char *pond_option_default(size_t row);
 /* The allowed values or range, as text: "1ms..365d", "store|error". */

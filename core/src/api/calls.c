@@ -6,78 +6,7 @@
 #include "pattern/pond.h"
 #include "pattern/read.h"
 #include "api/check.h"
-
-/* Opens a blocking call: the lane, locked, or NULL and the error. */
-static mp_lane *enter(pond *p, int *code, pond_error **err) {
-    mp_lane *lane = mp_pond_blocking_lane(p, err);
-    if (!lane) {
-        *code = POND_ENOMEM;
-        return NULL;
-    }
-    mp_lane_lock(lane);
-    if (lane->closed) {
-        mp_lane_unlock(lane);
-        *code = mp_closed(err);
-        return NULL;
-    }
-    mp_loop_touch(lane->loop);
-    return lane;
-}
-
-static int interrupted(pond_error **err) {
-    return mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait");
-}
-
-/* Takes the answer out of an ended call, and frees it. Lock held; unlocks. */
-static int leave(mp_call *call, pond_value **out, pond_error **err) {
-    mp_lane *lane = call->lane;
-    int code = POND_OK;
-    if (call->event.kind == POND_EVENT_ERROR) {
-        code = call->error ? pond_error_code(call->error) : POND_ENOMEM;
-        if (err) {
-            *err = call->error;
-            call->error = NULL;
-        }
-    } else if (out) {
-        *out = call->value;
-        call->value = NULL;
-    }
-    mp_lane_unlock(lane);
-    call->vt->destroy(call);
-    return code;
-}
-
-/* From a call that was started (or NULL: no memory) to its answer. Lock held; unlocks. */
-static int finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader loader, void *ctx, pond_value **out,
-                  pond_error **err) {
-    int code = POND_OK;
-    if (!call) {
-        mp_lane_unlock(lane);
-        code = mp_no_memory(err);
-    } else {
-        mp_lane_kick(lane);
-        while (!call->ended) {
-            if (!mp_call_wait(call)) {
-                mp_lane_unlock(lane);
-                code = interrupted(err);
-                call = NULL;
-                break;
-            }
-            pond_load *load = mp_call_take(call);
-            if (load) {
-                mp_load_unref(load); /* the event's reference: there is no event here */
-                mp_lane_kick(lane);  /* others go on while this thread loads */
-                mp_lane_unlock(lane);
-                mp_load_run(load, loader, ctx);
-                mp_lane_lock(lane);
-                mp_loop_touch(lane->loop);
-            }
-        }
-        if (call) code = leave(call, out, err);
-    }
-    mp_waiter_destroy(waiter);
-    return code;
-}
+#include "api/wait.h"
 
 static int read(pond *p, const char *key, size_t len, const pond_policy *policy, bool lookup, pond_loader loader,
                 void *ctx, pond_value **out, pond_error **err) {
@@ -93,12 +22,7 @@ static int read(pond *p, const char *key, size_t len, const pond_policy *policy,
     if (!lookup && mp_load_runs_here(p, &k))
         return mp_fail(err, POND_EDEADLOCK, "the loader of \"%.80s\" asks for the key that it is loading: load it from the store",
                        key);
-    mp_lane *lane = enter(p, &code, err);
-    if (!lane) return code;
-    mp_waiter waiter;
-    mp_waiter_init(&waiter);
-    mp_read *r = mp_read_start(lane, policy, &k, lookup, 0, &waiter);
-    return finish(lane, r ? &r->call : NULL, &waiter, loader, ctx, out, err);
+    return mp_wait_read(p, policy, &k, lookup, loader, ctx, out, err);
 }
 
 int pond_fetch(pond *p, const char *key, size_t len, const pond_policy *policy, pond_loader loader, void *ctx,
@@ -124,12 +48,12 @@ int pond_invalidate(pond *p, const char *const *keys, const size_t *lens, size_t
                     pond_error **err) {
     int code = mp_keys_check(p, keys, lens, n, err);
     if (code != POND_OK || n == 0) return code;
-    mp_lane *lane = enter(p, &code, err);
+    mp_lane *lane = mp_wait_enter(p, &code, err);
     if (!lane) return code;
     mp_waiter waiter;
     mp_waiter_init(&waiter);
     mp_call *call = mp_invalidate_start(lane, policy, keys, lens, n, 0, &waiter);
-    return finish(lane, call, &waiter, NULL, NULL, NULL, err);
+    return mp_wait_finish(lane, call, &waiter, NULL, NULL, NULL, err);
 }
 
 int pond_explain(pond *p, const char *key, size_t len, const pond_policy *policy, pond_value **out, pond_error **err) {
@@ -138,10 +62,10 @@ int pond_explain(pond *p, const char *key, size_t len, const pond_policy *policy
     mp_key k;
     int code = mp_call_check(p, key, len, policy, name, &k, err);
     if (code != POND_OK) return code;
-    mp_lane *lane = enter(p, &code, err);
+    mp_lane *lane = mp_wait_enter(p, &code, err);
     if (!lane) return code;
     mp_waiter waiter;
     mp_waiter_init(&waiter);
     mp_call *call = mp_inspect_start(lane, policy, &k, 0, &waiter);
-    return finish(lane, call, &waiter, NULL, NULL, out, err);
+    return mp_wait_finish(lane, call, &waiter, NULL, NULL, out, err);
 }

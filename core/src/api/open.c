@@ -68,7 +68,7 @@ int pond_open(pond **out, const pond_config *config, pond_error **err) {
     p->stats = mp_stats_new();
     p->flights = mp_flights_new();
     if (!options || !p->stats || !p->flights) code = mp_fail(err, POND_ENOMEM, "no memory for a pond");
-    if (code == POND_OK) code = mp_policy_make(&p->defaults, p, &p->options, NULL, 0, err);
+    if (code == POND_OK) code = mp_policy_make(&p->defaults, p, &p->options, 0, NULL, 0, err);
     if (code == POND_OK) code = open_cache(p, err);
     if (code == POND_OK) code = open_store(p, err);
     if (code != POND_OK) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "api/check.h"
+#include "api/start.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "pattern/inspect.h"
@@ -9,10 +10,6 @@
 #include "pattern/load.h"
 #include "pattern/read.h"
 #include "pattern/store_call.h"
-
-struct pond_queue {
-    mp_lane *lane;
-};
 
 int pond_queue_new(pond_queue **out, pond *p, pond_error **err) {
     if (!out || !p) return mp_fail(err, POND_EMISUSE, "pond_queue_new: out or pond is NULL");
@@ -122,7 +119,7 @@ void pond_request_cancel(pond_request *request) {
 
 /* ---- starts ---- */
 
-static int enter(pond *p, pond_queue *queue, pond_error **err) {
+int mp_queue_enter(pond *p, pond_queue *queue, pond_error **err) {
     if (!queue || queue->lane->pond != p) return mp_fail(err, POND_EMISUSE, "the queue is NULL, or another pond's");
     mp_lane_lock(queue->lane);
     if (queue->lane->closed) {
@@ -133,7 +130,7 @@ static int enter(pond *p, pond_queue *queue, pond_error **err) {
     return POND_OK;
 }
 
-static int leave(pond_queue *queue, mp_call *call, pond_error **err) {
+int mp_queue_leave(pond_queue *queue, mp_call *call, pond_error **err) {
     mp_lane_unlock(queue->lane);
     return call ? POND_OK : mp_no_memory(err);
 }
@@ -146,11 +143,11 @@ static int read_start(pond *p, pond_queue *queue, const char *key, size_t len, c
     int code = mp_call_check(p, key, len, policy, name, &k, err);
     if (code != POND_OK) return code;
     if (now && (*now = mp_peek(p, policy, &k))) return POND_OK;
-    code = enter(p, queue, err);
+    code = mp_queue_enter(p, queue, err);
     if (code != POND_OK) return code;
-    mp_read *r = mp_read_start(queue->lane, policy, &k, lookup, user, NULL);
+    mp_read *r = mp_read_start(queue->lane, policy, &k, lookup, user, NULL, NULL, NULL);
     if (request) *request = r ? &r->call : NULL;
-    return leave(queue, r ? &r->call : NULL, err);
+    return mp_queue_leave(queue, r ? &r->call : NULL, err);
 }
 
 int pond_fetch_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
@@ -166,9 +163,9 @@ int pond_lookup_start(pond *p, pond_queue *queue, const char *key, size_t len, c
 int pond_invalidate_start(pond *p, pond_queue *queue, const char *const *keys, const size_t *lens, size_t n,
                           const pond_policy *policy, uint64_t user, pond_error **err) {
     int code = mp_keys_check(p, keys, lens, n, err);
-    if (code == POND_OK) code = enter(p, queue, err);
+    if (code == POND_OK) code = mp_queue_enter(p, queue, err);
     if (code != POND_OK) return code;
-    return leave(queue, mp_invalidate_start(queue->lane, policy, keys, lens, n, user, NULL), err);
+    return mp_queue_leave(queue, mp_invalidate_start(queue->lane, policy, keys, lens, n, user, NULL), err);
 }
 
 int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
@@ -176,17 +173,18 @@ int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, 
     char name[MP_NAME_MAX + 1];
     mp_key k;
     int code = mp_call_check(p, key, len, policy, name, &k, err);
-    if (code == POND_OK) code = enter(p, queue, err);
+    if (code == POND_OK) code = mp_queue_enter(p, queue, err);
     if (code != POND_OK) return code;
-    return leave(queue, mp_inspect_start(queue->lane, policy, &k, user, NULL), err);
+    return mp_queue_leave(queue, mp_inspect_start(queue->lane, policy, &k, user, NULL), err);
 }
 
 static int store_start(pond *p, pond_queue *queue, mp_store_kind kind, const char *collection, const char *const *ids,
                        const size_t *lens, size_t n, const char *doc, size_t doc_len, uint64_t user, pond_error **err) {
     int code = mp_store_check(p, collection, ids, lens, n, err);
-    if (code == POND_OK) code = enter(p, queue, err);
+    if (code == POND_OK) code = mp_queue_enter(p, queue, err);
     if (code != POND_OK) return code;
-    return leave(queue, mp_store_call_start(queue->lane, kind, collection, ids, lens, n, doc, doc_len, user), err);
+    const mp_store_args args = {.kind = kind, .collection = collection, .ids = ids, .lens = lens, .n = n, .doc = doc, .doc_len = doc_len};
+    return mp_queue_leave(queue, mp_store_call_start(queue->lane, &args, user), err);
 }
 
 int pond_store_create_start(pond *p, pond_queue *queue, const char *collection, uint64_t user, pond_error **err) {

@@ -14,7 +14,7 @@ enum { TEXT_MAX = 4096 };
 
 enum kind { TEXT, DURATION, SIZE, COUNT, CHOICE, SWITCH };
 static const char *const kind_names[] = {"text", "duration", "size", "count", "choice", "switch"};
-static const char *const scope_names[] = {"", "pond", "policy", "both"};
+static const char *const scope_names[] = {"", "pond", "policy", "both", "collection"};
 
 typedef struct option {
     const char *name;

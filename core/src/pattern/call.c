@@ -2,8 +2,10 @@
 
 #include <stdlib.h>
 
+#include "pattern/group.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
+#include "pattern/source.h"
 
 void mp_call_init(mp_call *call, const mp_call_vt *vt, mp_lane *lane, const pond_policy *policy, uint64_t user) {
     call->vt = vt;
@@ -39,7 +41,10 @@ void mp_call_end(mp_call *call, pond_event_type kind, pond_value *value, pond_er
     call->event.kind = kind;
     mp_list_remove(&call->node);
     count_down(lane->pond);
-    if (call->canceled) {
+    if (call->group) {
+        lane->pending--;
+        mp_group_ended(call->group, call);
+    } else if (call->canceled) {
         lane->pending--;
         call->vt->destroy(call);
     } else if (call->waiter) {
@@ -67,7 +72,9 @@ void mp_call_offer(mp_call *call, pond_load *load) {
     atomic_fetch_add_explicit(&load->refs, 1, memory_order_relaxed);
     load->event = (pond_event){.kind = POND_EVENT_LOAD, .user = call->event.user, .call = call, .load = load};
     mp_list_init(&load->event.node);
-    if (call->waiter) mp_waiter_wake(call->waiter);
+    if (call->group && call->group->call.waiter) mp_group_offered(call->group);
+    else if (call->source && !call->waiter) mp_source_offered(call->lane, call->source, mp_call_take(call));
+    else if (call->waiter) mp_waiter_wake(call->waiter);
     else push_event(call->lane, &load->event);
 }
 
@@ -92,6 +99,7 @@ void mp_call_clear(mp_call *call) {
     free(call->list);
     pond_error_free(call->error);
     pond_policy_free(call->policy);
+    mp_source_unref(call->source);
 }
 
 bool mp_call_wait(mp_call *call) {

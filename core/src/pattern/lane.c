@@ -8,6 +8,7 @@
 #include "pattern/call.h"
 #include "pattern/flight.h"
 #include "pattern/pond.h"
+#include "pattern/source.h"
 
 static void wake_run(mp_task *task) { (void)task; }
 
@@ -25,6 +26,7 @@ mp_lane *mp_lane_new(pond *p, bool blocking, pond_error **err) {
     lane->refs = 1;
     lane->pond = blocking ? p : pond_ref(p);
     lane->wake.run = wake_run;
+    lane->start_sourced.run = mp_source_start;
     mp_list_init(&lane->calls);
     mp_list_init(&lane->flights);
     mp_list_init(&lane->events);

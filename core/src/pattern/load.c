@@ -88,6 +88,15 @@ static int answer(pond_load *load, pond_value *value, pond_error *error, unsigne
     return code;
 }
 
+void mp_load_fail_here(pond_load *load, pond_error *error) {
+    mp_flight *flight = load->flight;
+    atomic_store(&load->answered, true);
+    load->flight = NULL;
+    if (flight) mp_flight_loaded(flight, NULL, error, false);
+    else pond_error_free(error);
+    mp_load_unref(load);
+}
+
 static pond_error *check(const pond_load *load, const void *data, size_t len, pond_codec codec) {
     size_t key_len;
     const char *key = pond_load_key(load, &key_len);
@@ -114,6 +123,8 @@ int pond_load_value(pond_load *load, const void *data, size_t len, pond_codec co
     if (!value && !error) error = mp_error_new(POND_ENOMEM, "no memory for a value of %zu bytes", len);
     return answer(load, value, error, flags);
 }
+
+void mp_load_fail_as(pond_load *load, pond_error *error) { answer(load, NULL, error, 0); }
 
 int pond_load_absent(pond_load *load, unsigned flags) { return answer(load, mp_value_absent(), NULL, flags); }
 

@@ -20,6 +20,11 @@ struct pond_load {
 pond_load *mp_load_new(mp_lane *lane, const mp_key *key, int64_t max_value);
 void mp_load_unref(pond_load *load);
 
+/* The answer of a load that the library does itself: an error as the store made it. No lock held; takes it over. */
+void mp_load_fail_as(pond_load *load, pond_error *error);
+/* Lane's lock held: the load cannot even begin. Takes over the error; ends the handle. */
+void mp_load_fail_here(pond_load *load, pond_error *error);
+
 /* Is this thread inside a loader for that key (blocking calls only)? */
 bool mp_load_runs_here(const pond *p, const mp_key *key);
 /* How many loaders of this pond's run in this thread, one inside the other. */

@@ -22,7 +22,7 @@ static mp_space *space_of(pond *p, const char *ns) {
     return space;
 }
 
-int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, const char *const *options, size_t n,
+int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned scopes, const char *const *options, size_t n,
                    pond_error **err) {
     pond_policy *policy = calloc(1, sizeof *policy);
     if (!policy || !mp_options_copy(&policy->options, base)) {
@@ -32,7 +32,7 @@ int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, const cha
     policy->refs = 1;
     int code = POND_OK;
     for (size_t i = 0; i < n && code == POND_OK; i++)
-        code = mp_options_set(&policy->options, MP_SCOPE_POLICY, options[2 * i], options[2 * i + 1], err);
+        code = mp_options_set(&policy->options, scopes, options[2 * i], options[2 * i + 1], err);
     if (code == POND_OK && !(policy->space = space_of(p, policy->options.namespace)))
         code = mp_fail(err, POND_ENOMEM, "no memory for a policy");
     if (code != POND_OK) {
@@ -44,10 +44,30 @@ int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, const cha
     return POND_OK;
 }
 
+int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char *ns, int64_t ttl, pond_error **err) {
+    pond_policy *policy = NULL;
+    int code = mp_policy_make(&policy, p, &base->options, 0, NULL, 0, err);
+    if (code != POND_OK) return code;
+    char *name = strdup(ns);
+    mp_space *space = space_of(p, ns);
+    if (!name || !space) {
+        free(name);
+        pond_policy_free(policy);
+        return mp_fail(err, POND_ENOMEM, "no memory for a policy");
+    }
+    free(policy->options.namespace);
+    policy->options.namespace = name;
+    policy->ns_len = strlen(name);
+    policy->space = space;
+    policy->options.ttl = ttl;
+    *out = policy;
+    return POND_OK;
+}
+
 int pond_policy_new(pond_policy **out, pond *p, const pond_policy *base, const char *const *options, size_t n,
                     pond_error **err) {
     if (!out || !p || (n && !options)) return mp_fail(err, POND_EMISUSE, "pond_policy_new: out, pond or options is NULL");
-    return mp_policy_make(out, p, base ? &base->options : &p->options, options, n, err);
+    return mp_policy_make(out, p, base ? &base->options : &p->options, MP_SCOPE_POLICY, options, n, err);
 }
 
 pond_policy *pond_policy_ref(pond_policy *policy) {

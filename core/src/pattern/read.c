@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "pattern/group.h"
 #include "pattern/pond.h"
+#include "pattern/source.h"
 
 static mp_read *of_call(mp_call *call) { return MP_OF(call, mp_read, call); }
 
@@ -127,13 +129,16 @@ static void deliver(mp_task *task) {
 }
 
 mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, uint64_t user,
-                       mp_waiter *waiter) {
+                       mp_waiter *waiter, mp_source *source, mp_group *group) {
     mp_read *r = malloc(sizeof *r + key->len + 1);
     if (!r) return NULL;
     memset(r, 0, sizeof *r);
     memcpy(r->name, key->name, key->len + 1);
     mp_call_init(&r->call, &vt, lane, policy, user);
     r->call.waiter = waiter;
+    r->call.source = mp_source_ref(source);
+    r->call.group = group;
+    if (group) mp_group_joined(group, &r->call);
     r->lookup = lookup;
     r->state = MP_READ_IDLE;
     mp_list_init(&r->flight_node);

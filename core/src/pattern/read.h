@@ -26,9 +26,10 @@ typedef struct mp_read {
     char name[];
 } mp_read;
 
-/* Lane's lock held. NULL without memory. `key` was checked. */
+/* Lane's lock held. NULL without memory. `key` was checked. `source` (may be NULL) loads instead of the host; `group` (may
+ * be NULL) takes its end. */
 mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, uint64_t user,
-                       mp_waiter *waiter);
+                       mp_waiter *waiter, struct mp_source *source, struct mp_group *group);
 /* Lock held: what a flight gives back. Takes over value and error. */
 void mp_read_answer(mp_read *read, pond_value *value, pond_error *error);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "pattern/collection.h"
 #include "pattern/pond.h"
 
 typedef struct store_job store_job;
@@ -20,6 +21,7 @@ struct store_job {
     mp_lane *lane;
     store_call *call; /* lane's lock; NULL: nobody wants the answer */
     mp_store_kind kind;
+    mp_source *subject;
     size_t n;
     const char *collection, *doc;
     size_t doc_len;
@@ -46,11 +48,12 @@ static void destroy(mp_call *call) {
 static const mp_call_vt vt = {.unhook = unhook, .destroy = destroy};
 
 static void job_free(store_job *job) {
-    for (size_t i = 0; job->values && i < job->n; i++) pond_value_free(job->values[i]);
+    for (size_t i = 0; job->values && i < (job->n ? job->n : 1); i++) pond_value_free(job->values[i]);
     free(job->values);
     free(job->ids);
     free(job->lens);
     pond_error_free(job->error);
+    mp_source_unref(job->subject);
     free(job);
 }
 
@@ -63,7 +66,7 @@ static void done(mp_task *task) {
         if (job->code != POND_OK) {
             mp_call_end(call, POND_EVENT_ERROR, NULL, job->error);
             job->error = NULL;
-        } else if (job->kind == MP_STORE_GET) {
+        } else if (job->kind == MP_STORE_GET || job->kind == MP_STORE_EXPLAIN) {
             mp_call_end_value(call, job->values[0]);
             job->values[0] = NULL;
         } else if (job->kind == MP_STORE_GET_MANY) {
@@ -99,6 +102,8 @@ static void work(mp_job *self, bool refused) {
         case MP_STORE_PUT:
             job->code = store->vt->put(store, job->collection, ids[0], job->lens[0], job->doc, job->doc_len, &job->error);
             break;
+        case MP_STORE_PREPARE: job->code = mp_collection_prepare((pond_collection *)job->subject, &job->error); break;
+        case MP_STORE_EXPLAIN: job->code = mp_find_explain((mp_find *)job->subject, &job->values[0], &job->error); break;
         case MP_STORE_DELETE:
             job->code = store->vt->remove(store, job->collection, ids[0], job->lens[0], &job->existed, &job->error);
             break;
@@ -115,17 +120,17 @@ static void work(mp_job *self, bool refused) {
     }
 }
 
-mp_call *mp_store_call_start(mp_lane *lane, mp_store_kind kind, const char *collection, const char *const *ids,
-                             const size_t *lens, size_t n, const char *doc, size_t doc_len, uint64_t user) {
-    size_t collection_len = strlen(collection), room = collection_len + 1 + doc_len + 1;
-    for (size_t i = 0; i < n; i++) room += lens[i] + 1;
+mp_call *mp_store_call_start(mp_lane *lane, const mp_store_args *args, uint64_t user) {
+    const char *collection = args->collection ? args->collection : "";
+    size_t n = args->n, collection_len = strlen(collection), room = collection_len + 1 + args->doc_len + 1;
+    for (size_t i = 0; i < n; i++) room += args->lens[i] + 1;
     mp_pool *pool = mp_pond_pool(lane->pond);
     store_call *sc = calloc(1, sizeof *sc);
     store_job *job = calloc(1, sizeof *job + room);
     if (job) {
         job->ids = calloc(n + 1, sizeof *job->ids);
         job->lens = calloc(n + 1, sizeof *job->lens);
-        job->values = calloc(n + 1, sizeof *job->values);
+        job->values = calloc(n + 1, sizeof *job->values); /* one at least: explain's answer */
     }
     if (!pool || !sc || !job || !job->ids || !job->lens || !job->values) {
         free(sc);
@@ -135,16 +140,17 @@ mp_call *mp_store_call_start(mp_lane *lane, mp_store_kind kind, const char *coll
     char *at = job->bytes;
     job->collection = memcpy(at, collection, collection_len);
     at += collection_len + 1;
-    if (doc_len) job->doc = memcpy(at, doc, doc_len);
-    else job->doc = at;
-    job->doc_len = doc_len;
-    at += doc_len + 1;
+    if (args->doc_len) memcpy(at, args->doc, args->doc_len);
+    job->doc = at;
+    job->doc_len = args->doc_len;
+    at += args->doc_len + 1;
     for (size_t i = 0; i < n; i++) {
-        job->ids[i] = memcpy(at, ids[i], lens[i]);
-        job->lens[i] = lens[i];
-        at += lens[i] + 1;
+        job->ids[i] = memcpy(at, args->ids[i], args->lens[i]);
+        job->lens[i] = args->lens[i];
+        at += args->lens[i] + 1;
     }
-    job->kind = kind;
+    job->kind = args->kind;
+    job->subject = mp_source_ref(args->subject);
     job->n = n;
     job->job.run = work;
     job->task.run = done;

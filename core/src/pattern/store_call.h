@@ -4,10 +4,28 @@
 
 #include "pattern/call.h"
 
-typedef enum mp_store_kind { MP_STORE_CREATE, MP_STORE_GET, MP_STORE_GET_MANY, MP_STORE_PUT, MP_STORE_DELETE } mp_store_kind;
+typedef enum mp_store_kind {
+    MP_STORE_CREATE,
+    MP_STORE_GET,
+    MP_STORE_GET_MANY,
+    MP_STORE_PUT,
+    MP_STORE_DELETE,
+    MP_STORE_PREPARE, /* of a collection */
+    MP_STORE_EXPLAIN  /* of a find */
+} mp_store_kind;
+
+typedef struct mp_store_args {
+    mp_store_kind kind;
+    const char *collection; /* the first five */
+    const char *const *ids;
+    const size_t *lens;
+    size_t n;
+    const char *doc;
+    size_t doc_len;
+    struct mp_source *subject; /* the last two: the collection or find; a reference is taken */
+} mp_store_args;
 
 /* Lane's lock held; arguments were checked and are copied. NULL without memory or threads. */
-mp_call *mp_store_call_start(mp_lane *lane, mp_store_kind kind, const char *collection, const char *const *ids,
-                             const size_t *lens, size_t n, const char *doc, size_t doc_len, uint64_t user);
+mp_call *mp_store_call_start(mp_lane *lane, const mp_store_args *args, uint64_t user);
 
 #endif

@@ -6,7 +6,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "base/buf.h"
 #include "model/config.h"
+#include "model/query.h"
 #include "model/value.h"
 
 typedef struct mp_store mp_store;
@@ -24,6 +26,18 @@ typedef struct mp_store_vt {
     int (*remove)(mp_store *store, const char *collection, const char *id, size_t len, bool *existed, pond_error **err);
     /* No call is under way. */
     void (*close)(mp_store *store);
+
+    /* What documents are written in: POND_JSON, or POND_EJSON where values can be more than JSON knows. */
+    pond_codec codec;
+    /* Appends the page's documents to `out` as a JSON array: "id" first, then all members or those of query->fields. What it
+     * means is said in GUIDE.md; skip and limit are the query's. */
+    int (*find)(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, pond_error **err);
+    /* How many documents match, whatever the page. */
+    int (*count)(mp_store *store, const char *collection, const mp_query *query, int64_t *total, pond_error **err);
+    /* Makes the index that finds and sorts by one field, if it is not there. */
+    int (*index)(mp_store *store, const char *collection, const mp_query_sort *field, pond_error **err);
+    /* Appends `"index": name or null, "statement": text` to an open JSON object: how find would go about it. */
+    int (*plan)(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, pond_error **err);
 } mp_store_vt;
 
 struct mp_store {

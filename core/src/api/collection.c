@@ -1,0 +1,218 @@
+/* Collections: documents and pages, blocking and on queues. */
+#include <stdlib.h>
+
+#include "api/check.h"
+#include "api/start.h"
+#include "api/wait.h"
+#include "base/error.h"
+#include "pattern/collection.h"
+#include "pattern/invalidate.h"
+#include "pattern/pond.h"
+#include "pattern/read.h"
+#include "pattern/store_call.h"
+
+int pond_collection_new(pond_collection **out, pond *p, const char *name, const char *const *options, size_t n,
+                        pond_error **err) {
+    if (!out || (n && !options)) return mp_fail(err, POND_EMISUSE, "pond_collection_new: out or options is NULL");
+    int code = mp_store_check(p, name, NULL, NULL, 0, err);
+    return code == POND_OK ? mp_collection_new(out, p, name, options, n, err) : code;
+}
+
+pond_collection *pond_collection_ref(pond_collection *c) {
+    if (c) mp_source_ref(&c->documents);
+    return c;
+}
+
+void pond_collection_free(pond_collection *c) {
+    if (c) mp_source_unref(&c->documents);
+}
+
+static int check(pond_collection *c, const char *const *ids, const size_t *lens, size_t n, pond_error **err) {
+    if (!c) return mp_fail(err, POND_EMISUSE, "the collection is NULL");
+    return mp_store_check(c->pond, c->name, ids, lens, n, err);
+}
+
+/* The keys of many documents and, behind them, their names; one block. */
+static mp_key *make_keys(pond_collection *c, const char *const *ids, const size_t *lens, size_t n) {
+    mp_key *keys = malloc(n * (sizeof *keys + MP_NAME_MAX + 1) + 1);
+    char *names = (char *)(keys + n);
+    for (size_t i = 0; keys && i < n; i++) mp_collection_key(c, &keys[i], names + i * (MP_NAME_MAX + 1), ids[i], lens[i]);
+    return keys;
+}
+
+/* ---- documents ---- */
+
+int pond_collection_get(pond_collection *c, const char *id, size_t len, pond_value **out, pond_error **err) {
+    char name[MP_NAME_MAX + 1];
+    mp_key key;
+    int code = check(c, &id, &len, 1, err);
+    if (code != POND_OK) return code;
+    mp_collection_key(c, &key, name, id, len);
+    if ((*out = mp_peek(c->pond, c->document, &key))) return POND_OK;
+    return mp_wait_read(c->pond, c->document, &key, false, mp_source_loader, &c->documents, out, err);
+}
+
+int pond_collection_get_start(pond_collection *c, pond_queue *queue, const char *id, size_t len, uint64_t user,
+                              pond_value **now, pond_request **request, pond_error **err) {
+    char name[MP_NAME_MAX + 1];
+    mp_key key;
+    if (now) *now = NULL;
+    int code = check(c, &id, &len, 1, err);
+    if (code != POND_OK) return code;
+    mp_collection_key(c, &key, name, id, len);
+    if (now && (*now = mp_peek(c->pond, c->document, &key))) return POND_OK;
+    code = mp_queue_enter(c->pond, queue, err);
+    if (code != POND_OK) return code;
+    mp_read *r = mp_read_start(queue->lane, c->document, &key, false, user, NULL, &c->documents, NULL);
+    if (request) *request = r ? &r->call : NULL;
+    return mp_queue_leave(queue, r ? &r->call : NULL, err);
+}
+
+int pond_collection_get_many(pond_collection *c, const char *const *ids, const size_t *lens, size_t n, pond_value **out,
+                             pond_error **err) {
+    int code = check(c, ids, lens, n, err);
+    if (code != POND_OK || n == 0) return code;
+    mp_key *keys = make_keys(c, ids, lens, n);
+    if (!keys) return mp_no_memory(err);
+    mp_lane *lane = mp_wait_enter(c->pond, &code, err);
+    if (lane) {
+        mp_waiter waiter;
+        mp_waiter_init(&waiter);
+        mp_group *group = mp_group_start(lane, c->document, keys, n, &c->documents, 0, &waiter);
+        code = mp_wait_group(lane, group, &waiter, &c->documents, out, err);
+    }
+    free(keys);
+    return code;
+}
+
+int pond_collection_get_many_start(pond_collection *c, pond_queue *queue, const char *const *ids, const size_t *lens,
+                                   size_t n, uint64_t user, pond_error **err) {
+    int code = check(c, ids, lens, n, err);
+    if (code != POND_OK) return code;
+    mp_key *keys = make_keys(c, ids, lens, n);
+    if (!keys) return mp_no_memory(err);
+    code = mp_queue_enter(c->pond, queue, err);
+    if (code == POND_OK) {
+        mp_group *group = mp_group_start(queue->lane, c->document, keys, n, &c->documents, user, NULL);
+        code = mp_queue_leave(queue, group ? &group->call : NULL, err);
+    }
+    free(keys);
+    return code;
+}
+
+/* Keys without their namespace, as invalidation takes them. */
+static const char **user_keys(const mp_key *keys, size_t n, size_t **lens) {
+    const char **names = malloc(n * sizeof *names + 1);
+    *lens = malloc(n * sizeof **lens + 1);
+    for (size_t i = 0; names && *lens && i < n; i++) {
+        names[i] = keys[i].name + keys[i].ns_len + 1;
+        (*lens)[i] = keys[i].len - keys[i].ns_len - 1;
+    }
+    return names;
+}
+
+static int invalidate(pond_collection *c, pond_queue *queue, const char *const *ids, const size_t *lens, size_t n,
+                      uint64_t user, pond_error **err) {
+    int code = check(c, ids, lens, n, err);
+    if (code != POND_OK || (n == 0 && !queue)) return code;
+    mp_key *keys = make_keys(c, ids, lens, n);
+    size_t *user_lens = NULL;
+    const char **names = keys ? user_keys(keys, n, &user_lens) : NULL;
+    if (!names || !user_lens) code = mp_no_memory(err);
+    else if (queue) code = pond_invalidate_start(c->pond, queue, names, user_lens, n, c->document, user, err);
+    else code = pond_invalidate(c->pond, names, user_lens, n, c->document, err);
+    free(names);
+    free(user_lens);
+    free(keys);
+    return code;
+}
+
+int pond_collection_invalidate(pond_collection *c, const char *const *ids, const size_t *lens, size_t n, pond_error **err) {
+    return invalidate(c, NULL, ids, lens, n, 0, err);
+}
+
+int pond_collection_invalidate_start(pond_collection *c, pond_queue *queue, const char *const *ids, const size_t *lens,
+                                     size_t n, uint64_t user, pond_error **err) {
+    if (!queue) return mp_fail(err, POND_EMISUSE, "the queue is NULL");
+    return invalidate(c, queue, ids, lens, n, user, err);
+}
+
+/* ---- pages ---- */
+
+static int new_find(mp_find **out, pond_collection *c, pond_query_form form, const char *query, size_t len, pond_error **err) {
+    int code = check(c, NULL, NULL, 0, err);
+    return code == POND_OK ? mp_find_new(out, c, form, query, len, err) : code;
+}
+
+int pond_collection_find(pond_collection *c, pond_query_form form, const char *query, size_t len, pond_value **out,
+                         pond_error **err) {
+    mp_find *find;
+    char name[MP_NAME_MAX + 1];
+    mp_key key;
+    int code = new_find(&find, c, form, query, len, err);
+    if (code != POND_OK) return code;
+    mp_find_key(find, &key, name);
+    *out = mp_peek(c->pond, mp_find_policy(find), &key);
+    if (!*out) code = mp_wait_read(c->pond, mp_find_policy(find), &key, false, mp_source_loader, &find->source, out, err);
+    mp_source_unref(&find->source);
+    return code;
+}
+
+int pond_collection_find_start(pond_collection *c, pond_queue *queue, pond_query_form form, const char *query, size_t len,
+                               uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
+    mp_find *find;
+    char name[MP_NAME_MAX + 1];
+    mp_key key;
+    if (now) *now = NULL;
+    int code = new_find(&find, c, form, query, len, err);
+    if (code != POND_OK) return code;
+    mp_find_key(find, &key, name);
+    bool answered = now && (*now = mp_peek(c->pond, mp_find_policy(find), &key));
+    if (!answered && (code = mp_queue_enter(c->pond, queue, err)) == POND_OK) {
+        mp_read *r = mp_read_start(queue->lane, mp_find_policy(find), &key, false, user, NULL, &find->source, NULL);
+        if (request) *request = r ? &r->call : NULL;
+        code = mp_queue_leave(queue, r ? &r->call : NULL, err);
+    }
+    mp_source_unref(&find->source);
+    return code;
+}
+
+int pond_collection_explain(pond_collection *c, pond_query_form form, const char *query, size_t len, pond_value **out,
+                            pond_error **err) {
+    mp_find *find;
+    int code = new_find(&find, c, form, query, len, err);
+    if (code != POND_OK) return code;
+    code = mp_find_explain(find, out, err);
+    mp_source_unref(&find->source);
+    return code;
+}
+
+static int start_subject(pond_collection *c, pond_queue *queue, mp_store_kind kind, mp_source *subject, uint64_t user,
+                         pond_error **err) {
+    int code = mp_queue_enter(c->pond, queue, err);
+    if (code != POND_OK) return code;
+    const mp_store_args args = {.kind = kind, .subject = subject};
+    return mp_queue_leave(queue, mp_store_call_start(queue->lane, &args, user), err);
+}
+
+int pond_collection_explain_start(pond_collection *c, pond_queue *queue, pond_query_form form, const char *query, size_t len,
+                                  uint64_t user, pond_error **err) {
+    mp_find *find;
+    int code = new_find(&find, c, form, query, len, err);
+    if (code != POND_OK) return code;
+    code = start_subject(c, queue, MP_STORE_EXPLAIN, &find->source, user, err);
+    mp_source_unref(&find->source);
+    return code;
+}
+
+/* ---- the store's side ---- */
+
+int pond_collection_prepare(pond_collection *c, pond_error **err) {
+    int code = check(c, NULL, NULL, 0, err);
+    return code == POND_OK ? mp_collection_prepare(c, err) : code;
+}
+
+int pond_collection_prepare_start(pond_collection *c, pond_queue *queue, uint64_t user, pond_error **err) {
+    int code = check(c, NULL, NULL, 0, err);
+    return code == POND_OK ? start_subject(c, queue, MP_STORE_PREPARE, &c->documents, user, err) : code;
+}

@@ -1,0 +1,16 @@
+/* Starting a call on a queue: what all start functions share. */
+#ifndef MP_API_START_H
+#define MP_API_START_H
+
+#include "pattern/call.h"
+
+struct pond_queue {
+    mp_lane *lane;
+};
+
+/* Locks the queue's lane, if it is this pond's and open. */
+int mp_queue_enter(pond *p, pond_queue *queue, pond_error **err);
+/* Unlocks it; NULL: the call could not be made. */
+int mp_queue_leave(pond_queue *queue, mp_call *call, pond_error **err);
+
+#endif

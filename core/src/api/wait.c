@@ -1,0 +1,123 @@
+/* Waiting for a call: the blocking lane, and loaders in the caller's thread. */
+#include "api/wait.h"
+
+#include "api/check.h"
+#include "base/error.h"
+#include "pattern/load.h"
+#include "pattern/pond.h"
+#include "pattern/read.h"
+
+/* Opens a blocking call: the lane, locked, or NULL and the error. */
+mp_lane *mp_wait_enter(pond *p, int *code, pond_error **err) {
+    mp_lane *lane = mp_pond_blocking_lane(p, err);
+    if (!lane) {
+        *code = POND_ENOMEM;
+        return NULL;
+    }
+    mp_lane_lock(lane);
+    if (lane->closed) {
+        mp_lane_unlock(lane);
+        *code = mp_closed(err);
+        return NULL;
+    }
+    mp_loop_touch(lane->loop);
+    return lane;
+}
+
+static int interrupted(pond_error **err) {
+    return mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait");
+}
+
+/* Takes the answer out of an ended call, and frees it. Lock held; unlocks. */
+static int leave(mp_call *call, pond_value **out, pond_error **err) {
+    mp_lane *lane = call->lane;
+    int code = POND_OK;
+    if (call->event.kind == POND_EVENT_ERROR) {
+        code = call->error ? pond_error_code(call->error) : POND_ENOMEM;
+        if (err) {
+            *err = call->error;
+            call->error = NULL;
+        }
+    } else if (out) {
+        *out = call->value;
+        call->value = NULL;
+    }
+    mp_lane_unlock(lane);
+    call->vt->destroy(call);
+    return code;
+}
+
+/* From a call that was started (or NULL: no memory) to its answer. Lock held; unlocks. */
+int mp_wait_finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader loader, void *ctx, pond_value **out,
+                   pond_error **err) {
+    int code = POND_OK;
+    if (!call) {
+        mp_lane_unlock(lane);
+        code = mp_no_memory(err);
+    } else {
+        mp_lane_kick(lane);
+        while (!call->ended) {
+            if (!mp_call_wait(call)) {
+                mp_lane_unlock(lane);
+                code = interrupted(err);
+                call = NULL;
+                break;
+            }
+            pond_load *load = mp_call_take(call);
+            if (load) {
+                mp_load_unref(load); /* the event's reference: there is no event here */
+                mp_lane_kick(lane);  /* others go on while this thread loads */
+                mp_lane_unlock(lane);
+                mp_load_run(load, loader, ctx);
+                mp_lane_lock(lane);
+                mp_loop_touch(lane->loop);
+            }
+        }
+        if (call) code = leave(call, out, err);
+    }
+    mp_waiter_destroy(waiter);
+    return code;
+}
+
+int mp_wait_group(mp_lane *lane, mp_group *group, mp_waiter *waiter, mp_source *source, pond_value **out, pond_error **err) {
+    int code = POND_OK;
+    if (!group) {
+        mp_lane_unlock(lane);
+        mp_waiter_destroy(waiter);
+        return mp_no_memory(err);
+    }
+    mp_call *call = &group->call;
+    mp_lane_kick(lane);
+    while (!call->ended) {
+        if (!mp_call_wait(call)) {
+            mp_lane_unlock(lane);
+            mp_waiter_destroy(waiter);
+            return interrupted(err);
+        }
+        size_t n = mp_group_take(group);
+        if (!n) continue;
+        mp_lane_kick(lane);
+        mp_lane_unlock(lane);
+        source->run(source, group->loads, n);
+        mp_lane_lock(lane);
+        mp_loop_touch(lane->loop);
+    }
+    for (size_t i = 0; call->event.kind == POND_EVENT_LIST && i < call->list_len; i++) {
+        out[i] = call->list[i];
+        call->list[i] = NULL;
+    }
+    code = leave(call, NULL, err);
+    mp_waiter_destroy(waiter);
+    return code;
+}
+
+int mp_wait_read(pond *p, const pond_policy *policy, const mp_key *key, bool lookup, pond_loader loader, void *ctx,
+                 pond_value **out, pond_error **err) {
+    int code;
+    mp_lane *lane = mp_wait_enter(p, &code, err);
+    if (!lane) return code;
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_read *r = mp_read_start(lane, policy, key, lookup, 0, &waiter, NULL, NULL);
+    return mp_wait_finish(lane, r ? &r->call : NULL, &waiter, loader, ctx, out, err);
+}

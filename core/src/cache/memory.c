@@ -227,7 +227,7 @@ static void op_fill(memory *m, mp_op *op, int64_t now_ms) {
     lock(s);
     mine = mp_mleases_end(&s->leases, &op->key, op->token, now_ms);
     if (mine) {
-        drop(s, &op->key, &out);
+        drop(s, &op->key, &out); /* never two of a key */
         added = entry && mp_mpool_add(&s->pools[class], entry);
         mp_mpool_reap(&s->pools[class], now_ms, &out);
     }

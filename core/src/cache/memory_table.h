@@ -30,7 +30,8 @@ typedef struct mp_mtable {
 
 static inline const char *mp_mitem_key(const mp_mitem *item) { return (const char *)item + item->key_at; }
 
-/* What malloc takes for `size` bytes: its header and rounding, as in glibc and nearly so elsewhere. */
+/* What malloc takes for `size` bytes: its header and rounding, as in glibc and nearly so elsewhere (a very large block is
+ * rounded to a page, which is not counted). */
 static inline int64_t mp_mblock_bytes(size_t size) {
     return size < 24 ? 32 : (int64_t)((size + sizeof(size_t) + 15) & ~(size_t)15);
 }

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "model/document.h"
+#include "store/sqlite_find.h"
 #include "store/sqlite_pool.h"
 
 typedef struct sqlite_store {
@@ -167,6 +168,44 @@ static int remove_one(mp_store *store, const char *collection, const char *id, s
     return change(store, MP_SQL_REMOVE, &name, NULL, 0, existed, err);
 }
 
+/* Queries: a connection is lent for each. */
+
+static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, pond_error **err) {
+    mp_sqlite_conn *conn;
+    int rc = mp_sqlite_take(pool_of(store), false, &conn, err);
+    if (rc != POND_OK) return rc;
+    rc = mp_sqlite_find(conn, collection, query, out, err);
+    mp_sqlite_give(pool_of(store), conn);
+    return rc;
+}
+
+static int count(mp_store *store, const char *collection, const mp_query *query, int64_t *total, pond_error **err) {
+    mp_sqlite_conn *conn;
+    int rc = mp_sqlite_take(pool_of(store), false, &conn, err);
+    if (rc != POND_OK) return rc;
+    rc = mp_sqlite_count(conn, collection, query, total, err);
+    mp_sqlite_give(pool_of(store), conn);
+    return rc;
+}
+
+static int plan(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, pond_error **err) {
+    mp_sqlite_conn *conn;
+    int rc = mp_sqlite_take(pool_of(store), false, &conn, err);
+    if (rc != POND_OK) return rc;
+    rc = mp_sqlite_plan(conn, collection, query, out, err);
+    mp_sqlite_give(pool_of(store), conn);
+    return rc;
+}
+
+static int make_index(mp_store *store, const char *collection, const mp_query_sort *field, pond_error **err) {
+    mp_sqlite_conn *conn;
+    int rc = mp_sqlite_take(pool_of(store), true, &conn, err);
+    if (rc != POND_OK) return rc;
+    rc = mp_sqlite_index(conn, collection, field, err);
+    mp_sqlite_give(pool_of(store), conn);
+    return rc;
+}
+
 static void close_store(mp_store *store) {
     mp_sqlite_pool_close(pool_of(store));
     free(store);
@@ -180,6 +219,11 @@ static const mp_store_vt vt = {
     .put = put,
     .remove = remove_one,
     .close = close_store,
+    .codec = POND_EJSON, /* documents may hold {"$date": ..} and its kin */
+    .find = find,
+    .count = count,
+    .index = make_index,
+    .plan = plan,
 };
 
 int mp_sqlite_open(mp_store **out, const mp_options *options, pond_error **err) {

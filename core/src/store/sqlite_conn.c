@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/quote.h"
+#include "store/sqlite_find.h"
 
 /* 3.38: the operator -> and JSON functions in every build. */
 enum { OLDEST = 3038000, SQL_MAX = 256 + MP_SQLITE_QUOTED_MAX };
@@ -105,6 +106,7 @@ static int set_up(mp_sqlite_conn *conn, bool first, int64_t timeout_ms) {
     if (rc == SQLITE_OK && first) rc = set_wal(conn, timeout_ms);
     /* A file that may only be read serves reads; each write says so. */
     if ((rc & 0xff) == SQLITE_READONLY) rc = SQLITE_OK;
+    if (rc == SQLITE_OK) rc = mp_sqlite_functions(conn->db);
     /* Does it read at all? A file of another kind is found out here. */
     if (rc == SQLITE_OK) rc = sqlite3_exec(conn->db, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
     return rc;

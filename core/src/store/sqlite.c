@@ -92,8 +92,9 @@ static int get_all(mp_sqlite_conn *conn, const many *m, pond_error **err) {
     if (rc != POND_OK) return rc;
     mp_buf list;
     mp_buf_init(&list);
+    mp_buf_text(&list, "[");
     for (size_t i = 0; i < m->n; i++) {
-        mp_buf_text(&list, i == 0 ? "[" : ",");
+        if (i > 0) mp_buf_text(&list, ",");
         mp_buf_json(&list, m->ids[i], m->lens[i]);
         m->out[i] = mp_value_absent();
     }

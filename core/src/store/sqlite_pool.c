@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -47,34 +48,43 @@ static int bad_path(pond_error **err, const char *path, const char *why) {
                    why);
 }
 
-/* An absolute path, since connections are opened later too and the process may have changed its directory by then. */
-static int resolve(char **out, const char *path, pond_error **err) {
+static int no_memory(pond_error **err, const char *path) {
+    return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+}
+
+/* The folder of `path`, without links and dots, into *out. */
+static int find_folder(char **out, const char *path, pond_error **err) {
     const char *slash = strrchr(path, '/');
     char *folder = slash == NULL ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-    const char *base = slash == NULL ? path : slash + 1;
-    if (folder == NULL) return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+    if (folder == NULL) return no_memory(err, path);
     struct stat st;
-    char *real = realpath(folder, NULL);
-    int why = errno;
-    if (real == NULL || stat(real, &st) != 0 || !S_ISDIR(st.st_mode)) {
+    int why = 0, rc = POND_OK;
+    *out = realpath(folder, NULL);
+    if (*out == NULL || stat(*out, &st) != 0) why = errno;
+    else if (!S_ISDIR(st.st_mode)) why = ENOTDIR;
+    if (why == ENOMEM) rc = no_memory(err, path);
+    else if (why != 0) {
         char shown[MP_QUOTE_MAX], file[MP_QUOTE_MAX];
-        if (real != NULL) why = ENOTDIR;
-        mp_fail(err, POND_EURL, "store: sqlite: cannot make or open %s: its folder %s cannot be used: %s",
-                mp_quote(file, path, strlen(path)), mp_quote(shown, folder, strlen(folder)), strerror(why));
-        free(real);
-        free(folder);
-        return POND_EURL;
+        rc = mp_fail(err, POND_EURL, "store: sqlite: cannot make or open %s: its folder %s cannot be used: %s",
+                     mp_quote(file, path, strlen(path)), mp_quote(shown, folder, strlen(folder)), strerror(why));
     }
     free(folder);
-    size_t size = strlen(real) + 1 + strlen(base) + 1;
-    char *whole = malloc(size);
-    if (whole != NULL) {
-        strcpy(whole, strcmp(real, "/") == 0 ? "" : real);
-        strcat(whole, "/");
-        strcat(whole, base);
-    }
-    free(real);
-    if (whole == NULL) return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+    if (rc == POND_OK) return POND_OK;
+    free(*out);
+    *out = NULL;
+    return rc;
+}
+
+/* An absolute path, since connections are opened later too and the process may have changed its directory by then. */
+static int resolve(char **out, const char *path, pond_error **err) {
+    char *folder = NULL, *whole = NULL;
+    int rc = find_folder(&folder, path, err);
+    if (rc != POND_OK) return rc;
+    const char *slash = strrchr(path, '/');
+    int len = asprintf(&whole, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, slash != NULL ? slash + 1 : path);
+    free(folder);
+    if (len < 0) return no_memory(err, path);
+    struct stat st;
     if (stat(whole, &st) == 0 && S_ISDIR(st.st_mode)) {
         free(whole);
         return bad_path(err, path, "is a folder: name a file in it");
@@ -88,7 +98,7 @@ static int check_path(char **out, const char *path, pond_error **err) {
     if (len == 0) return mp_fail(err, POND_EURL, "store: the address sqlite: names no file: write sqlite:shop.db");
     if (strcmp(path, ":memory:") == 0) {
         *out = strdup(path);
-        return *out != NULL ? POND_OK : mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+        return *out != NULL ? POND_OK : no_memory(err, path);
     }
     if (strncmp(path, "//", 2) == 0)
         return bad_path(err, path, "begins with two slashes: write sqlite:shop.db or sqlite:/var/lib/shop.db");
@@ -182,7 +192,7 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
     }
     mp_sqlite_pool *pool = calloc(1, sizeof *pool);
     crew *c = crew_new(getpid());
-    if (pool == NULL || c == NULL) rc = mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", path);
+    if (pool == NULL || c == NULL) rc = no_memory(err, path);
     if (rc == POND_OK) rc = mp_sqlite_conn_open(&c->idle, real, true, timeout_ms, err);
     if (rc != POND_OK) {
         if (c != NULL) crew_free(c);
@@ -269,7 +279,7 @@ static bool in_place(mp_sqlite_conn *conn, bool writes) {
 
 int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err) {
     crew *c = crew_of(pool);
-    if (c == NULL) return mp_fail(err, POND_ENOMEM, "sqlite:%s: no memory", pool->path);
+    if (c == NULL) return no_memory(err, pool->path);
     if (c->broken != NULL) {
         if (err != NULL) *err = mp_error_new_retriable(POND_ESTORE, 0, "sqlite:%s: %s", pool->path, c->broken);
         return POND_ESTORE;

@@ -1,6 +1,5 @@
 #include "model/match.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,11 +7,13 @@
 
 #include "model/fold.h"
 
-enum { DEPTH_MOST = 1000 }; /* SQLite's own JSON functions take no more */
+/* What lies deeper is neither sorted by nor shown. No document of ours does (MP_DOCUMENT_DEPTH), and SQLite's own JSON
+ * functions take no more either. */
+enum { DEPTH_MOST = 1000 };
 
-static mp_matched parse(mp_slice doc, yyjson_doc **out, yyjson_val **root) {
+static mp_matched parse(mp_slice doc, yyjson_read_flag flags, yyjson_doc **out, yyjson_val **root) {
     yyjson_read_err why;
-    *out = yyjson_read_opts((char *)doc.data, doc.len, 0, NULL, &why);
+    *out = yyjson_read_opts((char *)doc.data, doc.len, flags, NULL, &why); /* without INSITU the text is only read */
     if (!*out) return why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION ? MP_MATCH_NOMEM : MP_MATCH_DAMAGED;
     *root = yyjson_doc_get_root(*out);
     if (yyjson_is_obj(*root)) return MP_MATCH_YES;
@@ -20,18 +21,18 @@ static mp_matched parse(mp_slice doc, yyjson_doc **out, yyjson_val **root) {
     return MP_MATCH_DAMAGED;
 }
 
-static yyjson_val *member(yyjson_val *object, mp_slice name) { return yyjson_obj_getn(object, name.data, name.len); }
-
 /* ---- values and their ranks ---- */
 
-static yyjson_val *wrapped(yyjson_val *v, const char *name) {
-    yyjson_val *inner = yyjson_obj_get(v, name);
+static yyjson_val *wrapped(yyjson_val *v, const char *name, size_t len) {
+    yyjson_val *inner = yyjson_obj_getn(v, name, len);
     return inner && yyjson_is_str(inner) ? inner : NULL;
 }
 
+static yyjson_val *oid_text(yyjson_val *v) { return wrapped(v, "$oid", 4); }
+
 static yyjson_val *date_text(yyjson_val *v) {
-    yyjson_val *date = yyjson_obj_get(v, "$date");
-    return date && yyjson_is_obj(date) ? wrapped(date, "$numberLong") : NULL;
+    yyjson_val *date = yyjson_obj_getn(v, "$date", 5);
+    return date && yyjson_is_obj(date) ? wrapped(date, "$numberLong", 11) : NULL;
 }
 
 /* NULL stands for a missing value, which is null. */
@@ -41,10 +42,17 @@ static mp_rank rank_of(yyjson_val *v) {
     case YYJSON_TYPE_NUM: return MP_RANK_NUMBER;
     case YYJSON_TYPE_STR: return MP_RANK_STRING;
     case YYJSON_TYPE_ARR: return MP_RANK_ARRAY;
-    case YYJSON_TYPE_OBJ: return date_text(v) ? MP_RANK_DATE : wrapped(v, "$oid") ? MP_RANK_OID : MP_RANK_OBJECT;
+    case YYJSON_TYPE_OBJ: return date_text(v) ? MP_RANK_DATE : oid_text(v) ? MP_RANK_OID : MP_RANK_OBJECT;
     default: return MP_RANK_NULL;
     }
 }
+
+/* An object with members: dates and ObjectIds are scalars, however they are written. */
+static bool is_object(yyjson_val *v) { return yyjson_is_obj(v) && rank_of(v) == MP_RANK_OBJECT; }
+
+/* What stands there, or NULL. The document itself is an object whatever it holds. */
+static yyjson_val *top_member(yyjson_val *root, mp_slice name) { return yyjson_obj_getn(root, name.data, name.len); }
+static yyjson_val *member(yyjson_val *v, mp_slice name) { return is_object(v) ? top_member(v, name) : NULL; }
 
 /* A number is its nearest double and what that lacks: two numbers compare exactly by the one, then the other. */
 typedef struct number {
@@ -57,15 +65,13 @@ static number of_integer(int64_t n) {
     return (number){near, (int)((__int128)n - (__int128)near)};
 }
 
-static number of_real(double x) { return (number){x == 0 ? 0 : x, 0}; }
+static number of_real(double x) { return (number){x == 0 ? 0 : x, 0}; } /* -0 is 0 */
 
 static number number_of(yyjson_val *v) {
     if (yyjson_is_sint(v)) return of_integer(yyjson_get_sint(v));
-    if (yyjson_is_uint(v)) {
-        uint64_t u = yyjson_get_uint(v);
-        return u <= INT64_MAX ? of_integer((int64_t)u) : of_real((double)u);
-    }
-    return of_real(yyjson_get_real(v));
+    if (!yyjson_is_uint(v)) return of_real(yyjson_get_real(v));
+    uint64_t u = yyjson_get_uint(v);
+    return u <= INT64_MAX ? of_integer((int64_t)u) : of_real((double)u);
 }
 
 static int order_numbers(number a, number b) {
@@ -82,7 +88,7 @@ static int order(yyjson_val *v, const mp_query_reading *r) {
     switch (r->rank) {
     case MP_RANK_NUMBER: return order_numbers(number_of(v), r->is_real ? of_real(r->real) : of_integer(r->integer));
     case MP_RANK_STRING: return mp_slice_order(text_of(v), r->text);
-    case MP_RANK_OID: return mp_slice_order(text_of(wrapped(v, "$oid")), r->text);
+    case MP_RANK_OID: return mp_slice_order(text_of(oid_text(v)), r->text);
     case MP_RANK_BOOL: return order_integers(yyjson_get_bool(v), r->integer);
     case MP_RANK_DATE: return order_integers(date_of(v), r->integer);
     default: return 0; /* null is null */
@@ -99,32 +105,37 @@ static bool candidates(yyjson_val *v, const mp_slice *parts, size_t n, visitor v
     yyjson_val *e;
     if (!yyjson_is_arr(v)) {
         if (n == 0) return visit(v, ctx);
-        yyjson_val *below = yyjson_is_obj(v) ? member(v, parts[0]) : NULL;
+        yyjson_val *below = member(v, parts[0]);
         return below ? candidates(below, parts + 1, n - 1, visit, ctx) : visit(NULL, ctx);
     }
     yyjson_arr_foreach(v, i, max, e) {
-        if (n == 0 ? visit(e, ctx) : yyjson_is_obj(e) && candidates(e, parts, n, visit, ctx)) return true;
+        if (n == 0 ? visit(e, ctx) : is_object(e) && candidates(e, parts, n, visit, ctx)) return true;
     }
     return false;
 }
 
+static bool field_candidates(yyjson_val *root, const mp_query_path *path, visitor visit, void *ctx) {
+    yyjson_val *v = top_member(root, path->parts[0]);
+    return v ? candidates(v, path->parts + 1, path->part_count - 1, visit, ctx) : visit(NULL, ctx);
+}
+
 static yyjson_val undefined; /* an empty array, as a sort sees it: its address says so */
 
-static bool sort_candidates(yyjson_val *v, const mp_slice *parts, size_t n, visitor visit, void *ctx) {
+static void sort_candidates(yyjson_val *v, const mp_slice *parts, size_t n, visitor visit, void *ctx) {
     size_t i, max;
     yyjson_val *e;
     if (!yyjson_is_arr(v)) {
-        if (n == 0) return visit(v, ctx);
-        yyjson_val *below = yyjson_is_obj(v) ? member(v, parts[0]) : NULL;
-        return below ? sort_candidates(below, parts + 1, n - 1, visit, ctx) : visit(NULL, ctx);
+        yyjson_val *below = n > 0 ? member(v, parts[0]) : NULL;
+        if (below) sort_candidates(below, parts + 1, n - 1, visit, ctx);
+        else visit(n == 0 ? v : NULL, ctx);
+        return;
     }
-    if (yyjson_arr_size(v) == 0) return visit(n == 0 ? &undefined : NULL, ctx);
+    if (yyjson_arr_size(v) == 0) visit(n == 0 ? &undefined : NULL, ctx);
     yyjson_arr_foreach(v, i, max, e) {
         if (n == 0) visit(e, ctx);
-        else if (!yyjson_is_obj(e)) visit(NULL, ctx);
+        else if (!is_object(e)) visit(NULL, ctx);
         else sort_candidates(e, parts, n, visit, ctx);
     }
-    return false;
 }
 
 /* ---- matching ---- */
@@ -161,14 +172,14 @@ static bool contains(yyjson_val *v, void *ctx) {
 static bool matches(const mp_query *q, mp_slice id, yyjson_val *root) {
     for (size_t i = 0; i < q->condition_count; i++) {
         mp_query_condition c = q->conditions[i];
-        bool any = c.path.is_id ? id_satisfies(id, &c) : candidates(root, c.path.parts, c.path.part_count, satisfies, &c);
+        bool any = c.path.is_id ? id_satisfies(id, &c) : field_candidates(root, &c.path, satisfies, &c);
         if (any == (c.op == MP_QUERY_NONE_OF)) return false;
     }
     for (size_t t = 0; t < q->term_count; t++) {
         mp_slice term = q->terms[t];
         bool found = false;
         for (size_t f = 0; f < q->search_in_count && !found; f++)
-            found = candidates(root, q->search_in[f].parts, q->search_in[f].part_count, contains, &term);
+            found = field_candidates(root, &q->search_in[f], contains, &term);
         if (!found) return false;
     }
     return true;
@@ -177,7 +188,7 @@ static bool matches(const mp_query *q, mp_slice id, yyjson_val *root) {
 mp_matched mp_match(const mp_query *q, mp_slice id, mp_slice text) {
     yyjson_doc *doc;
     yyjson_val *root;
-    mp_matched parsed = parse(text, &doc, &root);
+    mp_matched parsed = parse(text, 0, &doc, &root);
     if (parsed != MP_MATCH_YES) return parsed;
     bool yes = matches(q, id, root);
     yyjson_doc_free(doc);
@@ -191,21 +202,24 @@ static void put_byte(mp_buf *out, unsigned byte) {
     mp_buf_add(out, &c, 1);
 }
 
+/* The highest byte first. */
 static void put_u64(mp_buf *out, uint64_t n) {
-    for (int shift = 56; shift >= 0; shift -= 8) put_byte(out, (unsigned)(n >> shift) & 0xff);
+    char bytes[8];
+    for (int i = 0; i < 8; i++) bytes[i] = (char)(n >> (56 - 8 * i));
+    mp_buf_add(out, bytes, sizeof bytes);
 }
 
 static void put_number(mp_buf *out, number n) {
     uint64_t bits;
     memcpy(&bits, &n.near, sizeof bits);
-    put_u64(out, bits >> 63 ? ~bits : bits | (uint64_t)1 << 63); /* so negative ones sort first, the larger the earlier */
-    put_byte(out, (unsigned)(n.rest + 32768) >> 8);
-    put_byte(out, (unsigned)(n.rest + 32768) & 0xff);
+    put_u64(out, bits >> 63 ? ~bits : bits | (uint64_t)1 << 63); /* so negative ones come first, the larger the earlier */
+    put_byte(out, (unsigned)(n.rest + 0x8000) >> 8);             /* the rest is at most 512 either way */
+    put_byte(out, (unsigned)(n.rest + 0x8000) & 0xff);
 }
 
 static void put_text(mp_buf *out, mp_slice text) {
     mp_buf_add(out, text.data, text.len);
-    put_byte(out, 0); /* no text holds U+0000 */
+    put_byte(out, 0); /* no text holds U+0000, so a text sorts before those that begin with it */
 }
 
 static void put_value(mp_buf *out, yyjson_val *v, int depth);
@@ -233,9 +247,9 @@ static void put_value(mp_buf *out, yyjson_val *v, int depth) {
     switch (rank_of(v)) {
     case MP_RANK_NUMBER: put_number(out, number_of(v)); break;
     case MP_RANK_STRING: put_text(out, text_of(v)); break;
-    case MP_RANK_OID: put_text(out, text_of(wrapped(v, "$oid"))); break;
+    case MP_RANK_OID: put_text(out, text_of(oid_text(v))); break;
     case MP_RANK_BOOL: put_byte(out, yyjson_get_bool(v)); break;
-    case MP_RANK_DATE: put_u64(out, (uint64_t)date_of(v) + ((uint64_t)1 << 63)); break;
+    case MP_RANK_DATE: put_u64(out, (uint64_t)date_of(v) ^ (uint64_t)1 << 63); break;
     case MP_RANK_OBJECT:
     case MP_RANK_ARRAY: put_members(out, v, depth); break;
     default: break;
@@ -248,16 +262,17 @@ typedef struct extreme {
     bool any, largest;
 } extreme;
 
-static int order_bytes(const mp_buf *a, const mp_buf *b) {
-    return mp_slice_order((mp_slice){a->data, a->len}, (mp_slice){b->data, b->len});
-}
-
 static bool consider(yyjson_val *v, void *ctx) {
     extreme *x = ctx;
+    if (x->best->failed || x->next->failed) return true;
     mp_buf_reset(x->next);
-    put_byte(x->next, v == &undefined ? MP_RANK_UNDEFINED : (unsigned)rank_of(v));
-    if (v != &undefined) put_value(x->next, v, 0);
-    if (!x->any || (x->largest ? order_bytes(x->next, x->best) > 0 : order_bytes(x->next, x->best) < 0)) {
+    if (v == &undefined) put_byte(x->next, MP_RANK_UNDEFINED);
+    else {
+        put_byte(x->next, (unsigned)rank_of(v));
+        put_value(x->next, v, 0);
+    }
+    int way = x->any ? mp_slice_order((mp_slice){x->next->data, x->next->len}, (mp_slice){x->best->data, x->best->len}) : 0;
+    if (!x->any || (x->largest ? way > 0 : way < 0)) {
         mp_buf *swap = x->best;
         x->best = x->next;
         x->next = swap;
@@ -267,38 +282,36 @@ static bool consider(yyjson_val *v, void *ctx) {
 }
 
 /* Is the field an array, or reached through one? */
-static bool is_array(yyjson_val *v, const mp_query_path *path) {
-    for (size_t i = 0; i < path->part_count; i++) {
-        if (yyjson_is_arr(v)) return true;
-        v = yyjson_is_obj(v) ? member(v, path->parts[i]) : NULL;
-        if (!v) return false;
-    }
+static bool is_array(yyjson_val *root, const mp_query_path *path) {
+    yyjson_val *v = top_member(root, path->parts[0]);
+    for (size_t i = 1; i < path->part_count && v && !yyjson_is_arr(v); i++) v = member(v, path->parts[i]);
     return yyjson_is_arr(v);
 }
 
-static void put_key(mp_buf *out, const mp_buf *key, bool descending) {
-    for (size_t i = 0; i < key->len; i++) put_byte(out, (unsigned char)key->data[i] ^ (descending ? 0xff : 0));
+static void put_key(mp_buf *out, mp_buf *key, bool descending) {
+    for (size_t i = 0; descending && i < key->len; i++) key->data[i] = (char)~key->data[i];
+    mp_buf_add(out, key->data, key->len);
 }
 
 mp_matched mp_match_sort_key(const mp_query *q, mp_slice id, mp_slice text, mp_buf *out) {
     yyjson_doc *doc;
     yyjson_val *root;
-    mp_matched state = parse(text, &doc, &root);
+    mp_matched state = parse(text, 0, &doc, &root);
     if (state != MP_MATCH_YES) return state;
     mp_buf one, two;
     mp_buf_init(&one);
     mp_buf_init(&two);
     size_t arrays = 0;
-    for (size_t i = 0; i < q->sort_count; i++) {
+    for (size_t i = 0; i < q->sort_count && !one.failed && !two.failed; i++) {
         const mp_query_sort *s = &q->sort[i];
+        extreme x = {.best = &one, .next = &two, .largest = s->descending};
         mp_buf_reset(&one);
         mp_buf_reset(&two);
-        extreme x = {.best = &one, .next = &two, .largest = s->descending};
-        if (s->path.is_id) {
-            put_text(x.best, id);
-        } else {
+        if (s->path.is_id) put_text(x.best, id);
+        else {
+            yyjson_val *v = top_member(root, s->path.parts[0]);
             arrays += is_array(root, &s->path);
-            sort_candidates(root, s->path.parts, s->path.part_count, consider, &x);
+            sort_candidates(v, s->path.parts + 1, s->path.part_count - 1, consider, &x);
         }
         put_key(out, x.best, s->descending);
     }
@@ -312,73 +325,83 @@ mp_matched mp_match_sort_key(const mp_query *q, mp_slice id, mp_slice text, mp_b
 
 /* ---- projection ---- */
 
-static bool put_json(mp_buf *out, yyjson_val *v) {
+typedef struct projection {
+    const mp_query *query;
+    mp_buf *out;
+    mp_slice trail[MP_QUERY_PARTS_MAX]; /* the members that lead to where we are */
+} projection;
+
+static void put_json(mp_buf *out, yyjson_val *v) {
     size_t len;
     char *json = yyjson_val_write(v, 0, &len);
-    if (!json) return false;
-    mp_buf_add(out, json, len);
+    if (json) mp_buf_add(out, json, len);
+    else out->failed = true;
     free(json);
-    return true;
 }
 
 /* What the fields say of member `name` at this depth: 0 nothing, 1 something below it, 2 all of it. */
-static int wanted(const mp_query *q, const mp_slice *trail, size_t depth, mp_slice name) {
+static int wanted(const projection *p, size_t depth, mp_slice name) {
     int answer = 0;
-    for (size_t f = 0; f < q->field_count; f++) {
-        const mp_query_path *p = &q->fields[f];
-        bool along = !p->is_id && p->part_count > depth && mp_slice_is(p->parts[depth], name);
-        for (size_t i = 0; along && i < depth; i++) along = mp_slice_is(p->parts[i], trail[i]);
-        if (along && p->part_count == depth + 1) return 2;
+    for (size_t f = 0; f < p->query->field_count; f++) {
+        const mp_query_path *path = &p->query->fields[f];
+        bool along = !path->is_id && path->part_count > depth && mp_slice_is(path->parts[depth], name);
+        for (size_t i = 0; along && i < depth; i++) along = mp_slice_is(path->parts[i], p->trail[i]);
+        if (along && path->part_count == depth + 1) return 2;
         if (along) answer = 1;
     }
     return answer;
 }
 
-/* Appends `v` as far as the fields below `trail` show it. False: nothing of it is shown, or no memory (out->failed). */
-static bool project(const mp_query *q, yyjson_val *v, mp_slice *trail, size_t depth, mp_buf *out, bool first) {
+static void project(projection *p, yyjson_val *v, size_t depth, int nest);
+
+static void project_members(projection *p, yyjson_val *object, size_t depth, int nest, bool any) {
     size_t i, max;
     yyjson_val *name, *e;
-    if (yyjson_is_arr(v)) {
-        bool any = false;
-        mp_buf_text(out, "[");
-        yyjson_arr_foreach(v, i, max, e) {
-            if (!yyjson_is_obj(e) && !yyjson_is_arr(e)) continue;
-            if (any) mp_buf_text(out, ",");
-            project(q, e, trail, depth, out, true);
-            any = true;
-        }
-        mp_buf_text(out, "]");
-        return true;
-    }
-    if (!yyjson_is_obj(v)) return false;
-    if (first) mp_buf_text(out, "{");
-    bool any = !first;
-    yyjson_obj_foreach(v, i, max, name, e) {
+    yyjson_obj_foreach(object, i, max, name, e) {
         mp_slice key = text_of(name);
-        int how = wanted(q, trail, depth, key);
-        bool scalar = !yyjson_is_obj(e) && !yyjson_is_arr(e);
-        if (how == 0 || (how == 1 && scalar)) continue;
-        if (any) mp_buf_text(out, ",");
+        int how = wanted(p, depth, key);
+        if (how == 0 || (how == 1 && !yyjson_is_arr(e) && !is_object(e))) continue;
+        if (any) mp_buf_text(p->out, ",");
         any = true;
-        mp_buf_json(out, key.data, key.len);
-        mp_buf_text(out, ":");
-        trail[depth] = key;
-        if (how == 2) out->failed |= !put_json(out, e);
-        else project(q, e, trail, depth + 1, out, true);
+        mp_buf_json(p->out, key.data, key.len);
+        mp_buf_text(p->out, ":");
+        p->trail[depth] = key;
+        if (how == 2) put_json(p->out, e);
+        else project(p, e, depth + 1, nest + 1);
     }
-    mp_buf_text(out, "}");
-    return true;
+}
+
+/* An object or array, as far as the fields below the trail show it. */
+static void project(projection *p, yyjson_val *v, size_t depth, int nest) {
+    size_t i, max;
+    yyjson_val *e;
+    bool any = false;
+    if (!yyjson_is_arr(v)) {
+        mp_buf_text(p->out, "{");
+        project_members(p, v, depth, nest, false);
+        mp_buf_text(p->out, "}");
+        return;
+    }
+    mp_buf_text(p->out, "[");
+    yyjson_arr_foreach(v, i, max, e) {
+        if (nest >= DEPTH_MOST || (!yyjson_is_arr(e) && !is_object(e))) continue;
+        if (any) mp_buf_text(p->out, ",");
+        any = true;
+        project(p, e, depth, nest + 1);
+    }
+    mp_buf_text(p->out, "]");
 }
 
 mp_matched mp_match_project(const mp_query *q, mp_slice id, mp_slice text, mp_buf *out) {
     yyjson_doc *doc;
     yyjson_val *root;
-    mp_matched state = parse(text, &doc, &root);
+    projection p = {.query = q, .out = out};
+    mp_matched state = parse(text, YYJSON_READ_NUMBER_AS_RAW, &doc, &root); /* shown as they are spelled */
     if (state != MP_MATCH_YES) return state;
-    mp_slice trail[MP_QUERY_PARTS_MAX];
     mp_buf_text(out, "{\"id\":");
     mp_buf_json(out, id.data, id.len);
-    project(q, root, trail, 0, out, false);
+    project_members(&p, root, 0, 0, true);
+    mp_buf_text(out, "}");
     yyjson_doc_free(doc);
     return out->failed ? MP_MATCH_NOMEM : MP_MATCH_YES;
 }

@@ -1,6 +1,7 @@
 #include "store/sqlite_conn.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,7 @@ static void finalize(mp_sqlite_table *table) {
 void mp_sqlite_conn_close(mp_sqlite_conn *conn) {
     if (conn == NULL) return;
     for (size_t i = 0; i < MP_SQLITE_TABLES; i++) finalize(&conn->tables[i]);
+    for (size_t i = 0; i < MP_SQLITE_KEPT; i++) sqlite3_finalize(conn->kept[i].statement);
     sqlite3_close(conn->db);
     free(conn);
 }
@@ -222,6 +224,25 @@ int mp_sqlite_statement(mp_sqlite_conn *conn, const char *collection, mp_sqlite_
 void mp_sqlite_done(sqlite3_stmt *statement) {
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
+}
+
+int mp_sqlite_prepared(mp_sqlite_conn *conn, const char *sql, size_t len, sqlite3_stmt **out) {
+    mp_sqlite_kept *oldest = &conn->kept[0];
+    for (size_t i = 0; i < MP_SQLITE_KEPT; i++) {
+        mp_sqlite_kept *kept = &conn->kept[i];
+        if (kept->statement != NULL && kept->len == len && memcmp(sqlite3_sql(kept->statement), sql, len) == 0) {
+            kept->used = ++conn->uses;
+            *out = kept->statement;
+            return SQLITE_OK;
+        }
+        if (kept->used < oldest->used) oldest = kept;
+    }
+    sqlite3_finalize(oldest->statement);
+    *oldest = (mp_sqlite_kept){.len = len, .used = ++conn->uses};
+    int rc = len > INT_MAX ? SQLITE_TOOBIG
+                           : sqlite3_prepare_v3(conn->db, sql, (int)len, SQLITE_PREPARE_PERSISTENT, &oldest->statement, NULL);
+    *out = oldest->statement;
+    return rc;
 }
 
 int mp_sqlite_create(mp_sqlite_conn *conn, const char *collection, pond_error **err) {

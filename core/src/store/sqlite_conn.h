@@ -23,7 +23,14 @@ typedef struct mp_sqlite_table {
     sqlite3_stmt *statements[MP_SQL_KINDS];
 } mp_sqlite_table;
 
-enum { MP_SQLITE_TABLES = 32 };
+/* Another statement that was used lately. */
+typedef struct mp_sqlite_kept {
+    sqlite3_stmt *statement; /* NULL: unused */
+    size_t len;              /* of its text */
+    uint64_t used;
+} mp_sqlite_kept;
+
+enum { MP_SQLITE_TABLES = 32, MP_SQLITE_KEPT = 64 };
 
 typedef struct mp_sqlite_conn {
     struct mp_sqlite_conn *next; /* the pool's */
@@ -32,6 +39,7 @@ typedef struct mp_sqlite_conn {
     int64_t looked_ms; /* the pool's: when it was last known that the file stands where it should */
     uint64_t uses;
     mp_sqlite_table tables[MP_SQLITE_TABLES];
+    mp_sqlite_kept kept[MP_SQLITE_KEPT];
 } mp_sqlite_conn;
 
 /* `path` is absolute or ":memory:". With `first` the file may be made, and is switched to WAL; later connections never
@@ -45,11 +53,14 @@ void mp_sqlite_conn_tidy(mp_sqlite_conn *conn);
 /* Whether its file still stands under its path. */
 bool mp_sqlite_conn_moved(const mp_sqlite_conn *conn);
 
-/* A prepared statement, reset and without bindings; borrowed until mp_sqlite_done, or the next call of this. Says what to do if there is no such table, and refuses a table whose name differs in case: to SQLite it is the
- * same table, to a cache it would be another. */
+/* A prepared statement, reset and without bindings; borrowed until mp_sqlite_done, or the next call of this. Says what to do
+ * if there is no such table, and refuses a table whose name differs in case: to SQLite it is the same table, to a cache it
+ * would be another. */
 int mp_sqlite_statement(mp_sqlite_conn *conn, const char *collection, mp_sqlite_sql kind, sqlite3_stmt **out,
                         pond_error **err);
 void mp_sqlite_done(sqlite3_stmt *statement);
+/* The same for any text; the last MP_SQLITE_KEPT stay prepared, so no more than half of that may be in use. SQLite's result code. */
+int mp_sqlite_prepared(mp_sqlite_conn *conn, const char *sql, size_t len, sqlite3_stmt **out);
 /* CREATE TABLE IF NOT EXISTS, and a look at whether what stands there can be used. */
 int mp_sqlite_create(mp_sqlite_conn *conn, const char *collection, pond_error **err);
 

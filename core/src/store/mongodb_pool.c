@@ -1,0 +1,261 @@
+#include "store/mongodb_pool.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/quote.h"
+#include "model/query.h"
+#include "store/mongodb_error.h"
+#include "store/mongodb_stream.h"
+#include "store/mongodb_uri.h"
+
+enum { PAUSE_MOST_MS = 64, FAREWELL_MS = 500 };
+
+struct mp_mongodb_client {
+    mp_mongodb_client *next;
+    mongoc_client_t *client;
+};
+
+/* What belongs to one process. */
+typedef struct crew {
+    pid_t pid;
+    pthread_mutex_t lock;
+    pthread_cond_t returned;
+    mongoc_client_pool_t *clients; /* NULL until it is needed */
+    mp_mongodb_client *idle;       /* the last one used is first: its connection is warm */
+    unsigned lent;
+    bool making; /* `clients`, without the lock */
+} crew;
+
+struct mp_mongodb_pool {
+    mongoc_uri_t *uri;
+    unsigned most;
+    int64_t timeout_ms;
+    _Atomic(crew *) crew;
+};
+
+/* ---- the crew ---- */
+
+static crew *crew_new(void) {
+    crew *c = calloc(1, sizeof *c);
+    if (c == NULL) return NULL;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->returned, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    c->pid = getpid();
+    return c;
+}
+
+static void crew_free(crew *c) {
+    if (c == NULL) return;
+    pthread_cond_destroy(&c->returned);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* This process's crew; NULL without memory. A parent's is left where it is. */
+static crew *crew_of(mp_mongodb_pool *pool) {
+    crew *c = atomic_load(&pool->crew);
+    if (c->pid == getpid()) return c;
+    crew *mine = crew_new();
+    if (mine == NULL || atomic_compare_exchange_strong(&pool->crew, &c, mine)) return mine;
+    crew_free(mine); /* another thread of this process was first */
+    return c;
+}
+
+int mp_mongodb_pool_open(mp_mongodb_pool **out, const char *address, unsigned clients, int64_t timeout_ms,
+                         pond_error **err) {
+    mongoc_uri_t *uri = NULL;
+    int rc = mp_mongodb_uri(&uri, address, timeout_ms, err);
+    if (rc != POND_OK) return rc;
+    mp_mongodb_pool *pool = calloc(1, sizeof *pool);
+    crew *c = crew_new();
+    if (pool == NULL || c == NULL) {
+        mongoc_uri_destroy(uri);
+        crew_free(c);
+        free(pool);
+        return mp_fail(err, POND_ENOMEM, "store: no memory");
+    }
+    pool->uri = uri;
+    pool->most = clients > 0 ? clients : 1;
+    pool->timeout_ms = timeout_ms;
+    atomic_init(&pool->crew, c);
+    *out = pool;
+    return POND_OK;
+}
+
+void mp_mongodb_pool_close(mp_mongodb_pool *pool) {
+    if (pool == NULL) return;
+    crew *c = atomic_load(&pool->crew);
+    if (c->pid == getpid()) {
+        /* The servers are told that the sessions end, if they listen. */
+        mp_mongodb_wait_until(mp_clock_ms() + FAREWELL_MS);
+        for (mp_mongodb_client *slot; (slot = c->idle) != NULL;) {
+            c->idle = slot->next;
+            mongoc_client_pool_push(c->clients, slot->client);
+            free(slot);
+        }
+        if (c->clients != NULL) mongoc_client_pool_destroy(c->clients);
+        mp_mongodb_wait_until(0);
+        crew_free(c);
+    }
+    mongoc_uri_destroy(pool->uri);
+    free(pool);
+}
+
+/* ---- lending ---- */
+
+static bool wait_for(crew *c, int64_t deadline_ms) {
+    struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
+    return pthread_cond_timedwait(&c->returned, &c->lock, &until) == 0;
+}
+
+static mongoc_client_pool_t *new_clients(const mp_mongodb_pool *pool, bson_error_t *why) {
+    mongoc_client_pool_t *clients = mongoc_client_pool_new_with_error(pool->uri, why);
+    if (clients == NULL) return NULL;
+    mongoc_client_pool_set_error_api(clients, MONGOC_ERROR_API_VERSION_2);
+    mongoc_client_pool_max_size(clients, pool->most);
+    return clients;
+}
+
+/* The pool of libmongoc, by one thread and without the lock: an address may have to be looked up. Lock held, dropped,
+ * and held again. */
+static int make_clients(mp_mongodb_call *call, crew *c) {
+    bson_error_t why = {0};
+    c->making = true;
+    pthread_mutex_unlock(&c->lock);
+    mongoc_client_pool_t *clients = new_clients(call->pool, &why);
+    pthread_mutex_lock(&c->lock);
+    c->making = false;
+    c->clients = clients;
+    pthread_cond_broadcast(&c->returned);
+    if (clients != NULL) return POND_OK;
+    return mp_mongodb_fail(call, POND_ESTORE, 1, "the address of MongoDB cannot be looked up: %s", why.message);
+}
+
+/* A client that nobody has had; lock held. */
+static int hire(mp_mongodb_call *call, crew *c) {
+    mp_mongodb_client *slot = calloc(1, sizeof *slot);
+    if (slot != NULL) slot->client = mongoc_client_pool_try_pop(c->clients);
+    if (slot == NULL || slot->client == NULL) {
+        free(slot);
+        return mp_mongodb_fail(call, POND_ENOMEM, 1, "no memory for a connection");
+    }
+    mongoc_client_set_stream_initiator(slot->client, mp_mongodb_connect, NULL);
+    call->slot = slot;
+    return POND_OK;
+}
+
+static int lend(mp_mongodb_call *call, crew *c) {
+    while (c->lent >= call->pool->most || c->making)
+        if (!wait_for(c, call->deadline) && (c->lent >= call->pool->most || c->making))
+            return mp_mongodb_fail(call, POND_ESTORE, 1,
+                                   c->making ? "the address of MongoDB was not looked up within store_timeout (%lld ms)"
+                                             : "all connections were busy for longer than store_timeout (%lld ms)",
+                                   (long long)call->pool->timeout_ms);
+    int rc = c->clients != NULL ? POND_OK : make_clients(call, c);
+    if (rc == POND_OK && c->idle == NULL) rc = hire(call, c);
+    else if (rc == POND_OK) {
+        call->slot = c->idle;
+        c->idle = call->slot->next;
+    }
+    if (rc == POND_OK) c->lent++;
+    return rc;
+}
+
+int mp_mongodb_begin(mp_mongodb_call *call) {
+    crew *c = crew_of(call->pool);
+    call->slot = NULL;
+    call->documents = NULL;
+    call->tries = 0;
+    call->deadline = mp_clock_ms() + call->pool->timeout_ms;
+    if (c == NULL) return mp_mongodb_fail(call, POND_ENOMEM, 1, "no memory for connections");
+    pthread_mutex_lock(&c->lock);
+    int rc = lend(call, c);
+    pthread_mutex_unlock(&c->lock);
+    if (rc != POND_OK) return rc;
+    call->crew = c;
+    call->client = call->slot->client;
+    call->documents = mongoc_client_get_collection(call->client, mp_mongodb_database(call), call->collection);
+    mp_mongodb_wait_until(call->deadline);
+    return POND_OK;
+}
+
+void mp_mongodb_end(mp_mongodb_call *call) {
+    if (call->slot == NULL) return;
+    crew *c = call->crew;
+    mp_mongodb_wait_until(0);
+    mongoc_collection_destroy(call->documents);
+    pthread_mutex_lock(&c->lock);
+    call->slot->next = c->idle;
+    c->idle = call->slot;
+    c->lent--;
+    pthread_cond_signal(&c->returned);
+    pthread_mutex_unlock(&c->lock);
+    call->slot = NULL;
+}
+
+const char *mp_mongodb_database(const mp_mongodb_call *call) { return mongoc_uri_get_database(call->pool->uri); }
+
+int64_t mp_mongodb_left_ms(const mp_mongodb_call *call) {
+    int64_t left = call->deadline - mp_clock_ms(), margin = left / 10 < 100 ? left / 10 : 100;
+    return left - margin > 1 ? left - margin : 1;
+}
+
+/* ---- what failed ---- */
+
+int mp_mongodb_fail(const mp_mongodb_call *call, int code, int retriable, const char *format, ...) {
+    char shown[MP_QUOTE_MAX] = "", what[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    if (call->id != NULL) mp_quote(shown, call->id, call->id_len);
+    if (call->err != NULL)
+        *call->err = mp_error_new_retriable(code, retriable, "%.64s%s%s: %s", call->collection,
+                                            call->id != NULL ? " " : "", shown, what);
+    return code;
+}
+
+int mp_mongodb_sort_arrays(const mp_mongodb_call *call) {
+    return mp_fail_reason(call->err, POND_EQUERY, MP_QUERY_SORT_ARRAYS,
+                          "sort: two of the fields hold arrays in one document (%.64s), which has no order: sort by one of them",
+                          call->collection);
+}
+
+static void pause_ms(int64_t ms) {
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+int mp_mongodb_again(mp_mongodb_call *call, const bson_error_t *error, const bson_t *reply) {
+    mp_mongodb_problem p = mp_mongodb_problem_of(error, reply);
+    int64_t now = mp_clock_ms(), pause = (int64_t)1 << (call->tries < 6 ? call->tries : 6);
+    int64_t needs = p.no_server ? mp_mongodb_look_ms(call->pool->timeout_ms) : pause;
+    bool in_time = now + needs < call->deadline;
+    call->tries++;
+    if (in_time && p.retriable && !p.out_of_time && (!call->writes || p.untouched)) {
+        pause_ms(p.no_server ? 1 : pause);
+        return POND_OK;
+    }
+    long long limit = (long long)call->pool->timeout_ms;
+    if (p.sort_arrays) return mp_mongodb_sort_arrays(call);
+    if (p.no_server)
+        return mp_mongodb_fail(call, POND_ESTORE, 1, "no primary of MongoDB was found within store_timeout (%lld ms): %s",
+                               limit, error->message);
+    if (p.out_of_time || (p.network && now >= call->deadline))
+        return mp_mongodb_fail(call, POND_ESTORE, 1, "MongoDB did not answer within store_timeout (%lld ms): %s", limit,
+                               error->message);
+    return mp_mongodb_fail(call, POND_ESTORE, p.retriable, "%s (MongoDB's code %u)", error->message, error->code);
+}

@@ -1,0 +1,21 @@
+/* Connections whose every wait ends with the call that it belongs to.
+ *
+ * libmongoc has one timeout for a connection's reads and writes, the same for all calls, and a call makes several: to
+ * connect, to greet and authenticate, to send, to read a reply's head and its body. So the thread that makes a call says
+ * until when it may take, and the streams that libmongoc is given here cut each of their waits to that. */
+#ifndef MP_STORE_MONGODB_STREAM_H
+#define MP_STORE_MONGODB_STREAM_H
+
+#include <stdint.h>
+
+#include <mongoc/mongoc.h>
+
+/* Until when this thread's calls may wait, by mp_clock_ms(); 0: as long as libmongoc likes. */
+void mp_mongodb_wait_until(int64_t deadline_ms);
+/* For mongoc_client_set_stream_initiator, once a client. What it makes belongs to libmongoc. */
+mongoc_stream_t *mp_mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *ctx,
+                                    bson_error_t *error);
+/* Whether the address asks for TLS: by an option, or because its way of authentication is a certificate. */
+bool mp_mongodb_is_tls(const mongoc_uri_t *uri);
+
+#endif

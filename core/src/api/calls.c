@@ -15,7 +15,7 @@ static mp_lane *enter(pond *p, int *code, pond_error **err) {
         return NULL;
     }
     mp_lane_lock(lane);
-    if (lane->closed) {
+    if (lane->closed || atomic_load(&p->closed)) { /* the latter: the lane may have been made after the close */
         mp_lane_unlock(lane);
         *code = mp_closed(err);
         return NULL;
@@ -24,9 +24,7 @@ static mp_lane *enter(pond *p, int *code, pond_error **err) {
     return lane;
 }
 
-static int interrupted(pond_error **err) {
-    return mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait");
-}
+static int interrupted(pond_error **err) { return mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait"); }
 
 /* Takes the answer out of an ended call, and frees it. Lock held; unlocks. */
 static int leave(mp_call *call, pond_value **out, pond_error **err) {
@@ -91,8 +89,9 @@ static int read(pond *p, const char *key, size_t len, const pond_policy *policy,
         return POND_OK;
     }
     if (!lookup && mp_load_runs_here(p, &k))
-        return mp_fail(err, POND_EDEADLOCK, "the loader of \"%.80s\" asks for the key that it is loading: load it from the store",
-                       key);
+        return mp_fail(err, POND_EDEADLOCK,
+                       "the loader of \"%.*s\" asks for the key that it is loading: load it from the store",
+                       len > 80 ? 80 : (int)len, key);
     mp_lane *lane = enter(p, &code, err);
     if (!lane) return code;
     mp_waiter waiter;

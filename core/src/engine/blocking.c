@@ -129,7 +129,9 @@ bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *
         if (!b->led) {
             b->led = true;
             w->leads = b;
-            while (!w->ready) {
+            for (;;) {
+                mp_loop_flush(b->loop); /* it may bring the answer: then there is nothing to sleep for */
+                if (w->ready) break;
                 mp_loop_turn(b->loop, check ? SLICE_MS : -1);
                 if (check && mp_loop_now(b->loop) - checked >= SLICE_MS) break;
             }

@@ -250,6 +250,7 @@ bool mp_loop_watch(mp_loop *loop, mp_watch *watch, bool read, bool write) {
 }
 
 void mp_loop_turn(mp_loop *loop, int64_t timeout_ms) {
+    loop->now = mp_clock_ms(); /* what is flushed may have waited for the driver: its deadlines begin now */
     mp_loop_flush(loop);
     int wait = timeout_ms < 0 ? -1 : timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
     int n;

@@ -91,7 +91,8 @@ size_t mp_lane_close(mp_lane *lane, bool silently) {
     size_t ended = 0;
     mp_lane_lock(lane);
     while (!mp_list_empty(&lane->calls)) {
-        mp_call_abort(MP_OF(lane->calls.next, mp_call, node), mp_error_new(POND_ECLOSED, "the pond is closed"), silently);
+        mp_call_abort(MP_OF(lane->calls.next, mp_call, node), mp_error_new(POND_ECLOSED, "the pond is closed"),
+                      silently);
         ended++;
     }
     mp_flights_abandon(lane);
@@ -101,6 +102,7 @@ size_t mp_lane_close(mp_lane *lane, bool silently) {
         lane->link->vt->link_close(lane->link);
         lane->link = NULL;
     }
+    mp_loop_post(lane->loop, &lane->wake); /* the turn above took the wake-ups that were the driver's */
     mp_lane_unlock(lane);
     return ended;
 }

@@ -16,16 +16,19 @@ uint32_t mp_fold(uint32_t code);
  * the classes of a regular expression. */
 size_t mp_fold_variants(uint32_t code, uint32_t out[MP_FOLD_VARIANTS_MAX]);
 
-/* Folds well-formed UTF-8. `out` needs MP_FOLD_ROOM(len) bytes; returns how many were written. */
+/* Folds a text. `out` needs MP_FOLD_ROOM(len) bytes; returns how many were written. */
 #define MP_FOLD_ROOM(len) ((len) + (len) / 2)
 size_t mp_fold_text(char *out, const char *text, size_t len);
-/* Whether `term`, which is folded already, occurs in what `text` folds to. Both are well-formed UTF-8 (bytes that are not
- * are compared as they are). No memory is taken. */
-bool mp_fold_has(const char *text, size_t len, const char *term, size_t term_len);
+/* Whether `term`, which is folded already, occurs in what `text` folds to; time is linear, no memory is taken. Bytes of
+ * `text` that are not UTF-8 are only themselves. */
+#define MP_FOLD_TERM_MAX 384
+bool mp_fold_has(const char *text, size_t len, const char *term, size_t term_len); /* term_len <= MP_FOLD_TERM_MAX */
 
-/* The code point at text[*at] of well-formed UTF-8, and past it; *at < len. A broken byte is 0xDC00 + itself. */
-uint32_t mp_utf8_next(const char *text, size_t len, size_t *at);
-/* Writes a code point (1 to 4 bytes). */
-size_t mp_utf8_put(char *out, uint32_t code);
+/* The code point at text[*at], which is then past it; *at < len. A byte that is not UTF-8 is 0xDC00 + the byte. */
+uint32_t mp_fold_next(const char *text, size_t len, size_t *at);
+/* Writes a code point as mp_fold_next reads them; 1 to 4 bytes, returned. */
+size_t mp_fold_put(char *out, uint32_t code);
+/* White_Space of Unicode 14.0.0: where a search is split into terms. */
+bool mp_fold_is_space(uint32_t code);
 
 #endif

@@ -123,5 +123,7 @@ int pond_close(pond *p, int64_t timeout_ms) {
     pthread_mutex_lock(&p->lock);
     while (atomic_load(&p->calls) > own && mp_clock_ms() < until) pthread_cond_timedwait(&p->drained, &p->lock, &ts);
     pthread_mutex_unlock(&p->lock);
-    return close_lanes(p) > own ? POND_ETIMEOUT : POND_OK;
+    atomic_store(&p->ending, true);
+    bool left = atomic_load(&p->calls) > own;
+    return close_lanes(p) > own || left ? POND_ETIMEOUT : POND_OK;
 }

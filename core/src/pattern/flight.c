@@ -249,6 +249,10 @@ static mp_read *choose(mp_flight *f) {
 static void move_on(mp_flight *f) {
     shard *s = shard_of(f->home, &f->key);
     release(f);
+    if (atomic_load(&f->home->pond->ending)) { /* whoever waits elsewhere would only begin what is about to be ended */
+        finish(f, NULL, mp_error_new(POND_ECLOSED, "the pond is closed"), true);
+        return;
+    }
     ground(f);
     pthread_mutex_lock(&s->lock);
     f->phase = NEW;

@@ -236,7 +236,11 @@ void desk_free_queue(desk *d, size_t i) {
 void desk_close(desk *d) {
     for (size_t i = 0; i < d->queues; i++) {
         pond_queue_free(d->queue[i]);
-        for (size_t k = 0; k < d->count[i]; k++) pond_event_free(d->held[i][k]);
+        for (size_t k = 0; k < d->count[i]; k++) {
+            pond_load *load = pond_event_load(d->held[i][k]);
+            pond_event_free(d->held[i][k]);
+            if (load) pond_load_fail(load, 0, "the desk is closed"); /* an answer is owed */
+        }
     }
 }
 

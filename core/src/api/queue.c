@@ -118,7 +118,7 @@ void pond_request_cancel(pond_request *request) {
         request->vt->destroy(request);
     } else {
         mp_call_abort(request, NULL, true);
-        mp_lane_kick(lane);
+        mp_lane_kick(lane, false);
     }
     mp_lane_unlock(lane);
 }

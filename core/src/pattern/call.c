@@ -107,6 +107,6 @@ bool mp_call_wait(mp_call *call) {
         return true;
     }
     mp_call_abort(call, NULL, true);
-    mp_lane_kick(lane);
+    mp_lane_kick(lane, false);
     return false;
 }

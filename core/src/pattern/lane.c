@@ -43,8 +43,8 @@ void mp_lane_unlist(mp_lane *lane) {
 void mp_lane_lock(mp_lane *lane) { mp_loop_lock(lane->loop); }
 void mp_lane_unlock(mp_lane *lane) { mp_loop_unlock(lane->loop); }
 
-void mp_lane_kick(mp_lane *lane) {
-    if (lane->blocking) mp_blocking_submitted(lane->blocking);
+void mp_lane_kick(mp_lane *lane, bool waits) {
+    if (lane->blocking) mp_blocking_submitted(lane->blocking, waits);
     else mp_loop_flush(lane->loop);
 }
 

@@ -393,7 +393,7 @@ static void *call_often(void *arg) {
             pthread_cond_signal(&box.cond);
             pthread_mutex_unlock(&box.lock);
         }
-        mp_blocking_submitted(b);
+        mp_blocking_submitted(b, false);
         assert_true(mp_blocking_wait(b, &c.waiter, shared->check, NULL));
         mp_loop_unlock(loop);
         mp_waiter_destroy(&c.waiter);
@@ -435,7 +435,7 @@ static void *wait_for_timer(void *arg) {
     mp_waiter_init(&self->c.waiter);
     int64_t began = mp_loop_touch(loop);
     mp_loop_timer_set(loop, &self->c.timer, began + self->delay);
-    mp_blocking_submitted(b);
+    mp_blocking_submitted(b, false);
     mp_blocking_wait(b, &self->c.waiter, NULL, NULL);
     self->took = clock_ms() - began;
     mp_loop_unlock(loop);
@@ -478,13 +478,13 @@ static void duties_are_done_in_the_background(void **state) {
     mp_loop *loop = mp_blocking_loop(b);
     duty d = {.timer = {.fire = do_duty}, .loop = loop};
     mp_loop_lock(loop);
-    mp_blocking_submitted(b);
+    mp_blocking_submitted(b, false);
     mp_loop_unlock(loop);
     assert_int_equal(count_threads(), threads);
     mp_loop_lock(loop);
     mp_loop_duty(loop, 1);
     mp_loop_timer_set(loop, &d.timer, mp_loop_touch(loop) + 5);
-    mp_blocking_submitted(b);
+    mp_blocking_submitted(b, false);
     mp_loop_unlock(loop);
     for (int64_t until = clock_ms() + 5000; atomic_load(&d.times) < 5 && clock_ms() < until;) rest_ms(1);
     pair p = {.c = {.timer = {.fire = timed}, .blocking = b}, .delay = 10}; /* a caller comes in between */

@@ -7,14 +7,20 @@
 
 enum { OID_LEN = 24 };
 
+const char *mp_query_value_show(char out[MP_QUOTE_MAX], const mp_query_value *value) {
+    switch (value->kind) {
+    case MP_VALUE_BOOL: return value->yes ? "true" : "false";
+    case MP_VALUE_NULL: return "null";
+    case MP_VALUE_NOTHING: return "[]";
+    default: return mp_quote(out, value->text.data, value->text.len);
+    }
+}
+
 static int refuse(mp_query_build *b, const char *reason, const mp_query_key_path *path, const mp_query_value *value,
                   const char *why) {
     char key[MP_QUERY_SHOWN], shown[MP_QUOTE_MAX];
-    static const char *const words[] = {
-        [MP_VALUE_BOOL] = "a boolean", [MP_VALUE_NULL] = "null", [MP_VALUE_NOTHING] = "[]"};
-    const char *what =
-        value->kind <= MP_VALUE_NUMBER ? mp_quote(shown, value->text.data, value->text.len) : words[value->kind];
-    return mp_fail_reason(b->err, POND_EQUERY, reason, "%s: %s %s", mp_query_path_show(key, path), what, why);
+    return mp_fail_reason(b->err, POND_EQUERY, reason, "%s: %s %s", mp_query_path_show(key, path),
+                          mp_query_value_show(shown, value), why);
 }
 
 static bool is_oid(mp_slice text) {

@@ -4,7 +4,9 @@
  *   query_key.c                  key paths: reserved words, fields, operators, types, list marks
  *   query_bounds.c               names of fields, and which of them are allowed
  *   query_operand.c              a value becomes readings and one canonical spelling
- *   query.c                      entries are grouped, and become the normal form
+ *   query.c                      entries are grouped, and the groups become the normal form:
+ *   query_filter.c                 conditions
+ *   query_reserved.c               page, limit, sort, fields, search
  *   query_canonical.c            the normal form as text
  *
  * Memory comes from one arena, work is bounded by the text's length (sorting is n log n), and nothing recurses deeper than
@@ -120,6 +122,17 @@ int mp_query_add(mp_query_build *b, const mp_query_key_path *path, mp_query_type
 int mp_query_read_text(mp_query_build *b, const char *text, size_t len);
 int mp_query_read_json(mp_query_build *b, const char *text, size_t len);
 
+/* Entries of one group, in the order in which they came. */
+typedef struct mp_query_group {
+    mp_query_entry **entries;
+    size_t count;  /* at least one */
+    size_t values; /* of those, not counting the mark of an empty list */
+    const mp_query_key_path *path;
+} mp_query_group;
+
+/* Makes a path of a name that is in order; false without memory. */
+bool mp_query_path_make(mp_query_build *b, mp_slice name, mp_query_path *out);
+
 /* --- key paths -------------------------------------------------------------------------------------------------- */
 
 /* where, field, operator, type, list mark; one more is always wrong. */
@@ -146,11 +159,13 @@ typedef struct mp_query_operand {
     size_t count;
 } mp_query_operand;
 
+/* How errors show a value; text is quoted. */
+const char *mp_query_value_show(char out[MP_QUOTE_MAX], const mp_query_value *value);
 /* Reads a value under a range operator, or under one of equality. */
 int mp_query_operand_read(mp_query_build *b, const mp_query_key_path *path, mp_query_type type,
                           const mp_query_value *value, bool range, mp_query_operand *out);
 
-/* --- writing ---------------------------------------------------------------------------------------------------- */
+/* --- filter and reserved keys ---------------------------------------------------------------------------------- */
 
 /* A condition as the canonical text has it. Those of one field stand together, operators in the order of their names. */
 typedef enum mp_query_word {
@@ -171,6 +186,15 @@ typedef struct mp_query_draft {
     size_t count;
     const mp_query_key_path *path; /* for errors */
 } mp_query_draft;
+
+/* One group as a condition. */
+int mp_query_draft_make(mp_query_build *b, const mp_query_group *g, mp_query_draft *draft);
+/* Sorts and merges the drafts: the first query->condition_count of them are left, and are the query's conditions. */
+int mp_query_conditions_make(mp_query_build *b, mp_query_draft *drafts, size_t count, mp_query *query);
+/* Page, limit, sort, fields and search; groups[target] or NULL. */
+int mp_query_reserved_read(mp_query_build *b, const mp_query_group *const groups[], mp_query *query);
+
+/* --- writing ---------------------------------------------------------------------------------------------------- */
 
 void mp_query_write_string(mp_buf *to, mp_slice text);
 /* The two canonical texts of a query whose normal form is there. */

@@ -131,7 +131,10 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
     for row in errors:
         bases = ", ".join(filter(None, ["Error", row["python"]]))
         lines += ["", f"class {row['class']}({bases}):", f'    """{row["text"][0].upper() + row["text"][1:]}."""', "",
-                  f'    code = "{row["code"]}"', f"    number = {row['number']}", f"    retriable = {row['retriable']}", ""]
+                  f'    code = "{row["code"]}"', f"    number = {row['number']}", f"    retriable = {row['retriable']}"]
+        if row["code"] == "QUERY":
+            lines += ['    reason: str = ""  # which rule it broke: "bad_field", "bad_operator"...']
+        lines += [""]
     lines += ["", "# in the order of their numbers: the class of -1 stands first",
               "ERRORS: tuple[type[Error], ...] = ("]
     lines += [f"    {row['class']}," for row in sorted(errors, key=lambda row: -row["number"])]
@@ -139,17 +142,10 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
     policy = [option for option in options if option["scope"] in ("both", "policy")]
     lines += python_options(policy, "PolicyOptions", "What a call, a namespace or open() may set.")
     lines += ["", ""]
-    lines += ["class PondOptions(PolicyOptions, total=False):", '    """What open() alone may set, beside PolicyOptions."""', ""]
     # cache, store and namespace are arguments of open() in their own right
-    for option in options:
-        if option["scope"] == "pond" and option["name"] not in ("cache", "store"):
-            lines.append(f"    # {option['text']}" + (f" (default {option['default']})" if option["default"] else ""))
-            lines.append(f"    {option['name']}: {python_type(option)} | None")
-    lines += ["", "", "POLICY_OPTIONS: frozenset[str] = frozenset({"]
-    lines += [f'    "{option["name"]}",' for option in policy]
-    lines += ["})", "", "POND_OPTIONS: frozenset[str] = frozenset({"]
-    lines += [f'    "{option["name"]}",' for option in options]
-    lines += ["})", ""]
+    rest = [option for option in options if option["name"] not in ("cache", "store", "namespace")]
+    lines += python_options(rest, "PondOptions", "What open() may set beside its own arguments.")
+    lines += [""]
     return "\n".join(lines)
 
 

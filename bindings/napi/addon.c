@@ -49,7 +49,7 @@ NAPI_MODULE_INIT() {
         napi_add_async_cleanup_hook(env, unload, mine, &mine->hook) != napi_ok) {
         return mpn_throw_code(env, POND_EMISUSE, "the addon could not be set up in this environment");
     }
-    const napi_property_descriptor open = { "open", NULL, mpn_open, NULL, NULL, NULL, napi_default, mine };
+    const napi_property_descriptor open = {"open", NULL, mpn_open, NULL, NULL, NULL, napi_default, mine};
     napi_value version;
     if (napi_define_properties(env, exports, 1, &open) != napi_ok ||
         napi_create_string_latin1(env, pond_version(), NAPI_AUTO_LENGTH, &version) != napi_ok ||

@@ -35,11 +35,11 @@ struct mpn_env {
     napi_env napi;
     uv_loop_t *loop;
     napi_async_cleanup_hook_handle hook;
-    mpn_pond *ponds;        /* those with a queue */
-    mpn_mailbox *mailbox;   /* loaders' errors that the core no longer needs */
-    unsigned refs;          /* the instance data, each mpn_pond, each uv handle that is closing */
-    unsigned closing;       /* uv handles that have not called back yet */
-    bool ending;            /* the clean-up hook has run */
+    mpn_pond *ponds;      /* those with a queue */
+    mpn_mailbox *mailbox; /* loaders' errors that the core no longer needs */
+    unsigned refs;        /* the instance data, each mpn_pond, each uv handle that is closing */
+    unsigned closing;     /* uv handles that have not called back yet */
+    bool ending;          /* the clean-up hook has run */
 };
 
 /* A growing table of pointers with free places; 0 is no place. */
@@ -53,18 +53,18 @@ typedef struct mpn_table {
 struct mpn_pond {
     mpn_env *env;
     mpn_pond *prev, *next;
-    pond *core;             /* NULL once closed, as all that follows */
+    pond *core; /* NULL once closed, as all that follows */
     pond_queue *queue;
     uv_poll_t *poll;
     uv_prepare_t *prepare;
-    bool dirty;             /* something was written in this turn: `prepare` is started */
-    bool held;              /* requests are under way: `poll` and `deliver` are held */
-    unsigned refs;          /* the JavaScript object, and calls on the stack */
-    napi_ref deliver;       /* strong while held, else weak: an idle pond can be collected */
+    bool dirty;       /* something was written in this turn: `prepare` is started */
+    bool held;        /* requests are under way: `poll` and `deliver` are held */
+    unsigned refs;    /* the JavaScript object, and calls on the stack */
+    napi_ref deliver; /* strong while held, else weak: an idle pond can be collected */
     napi_async_context context;
-    uint32_t *meta;         /* shared with JavaScript: (user, kind) of each event, then the kind of a direct answer */
+    uint32_t *meta; /* shared with JavaScript: (user, kind) of each event, then the kind of a direct answer */
     napi_ref meta_ref;
-    mpn_table policies;     /* 0 is the pond's own */
+    mpn_table policies; /* 0 is the pond's own */
     mpn_table loads;
 };
 

@@ -151,16 +151,13 @@ static napi_value close_(napi_env napi, napi_callback_info info) {
     return out;
 }
 
-#define METHOD(name, function) { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
+#define METHOD(name, function)                                                                                         \
+    { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
 const napi_property_descriptor mpn_call_methods[] = {
-    METHOD("fetch", fetch),
-    METHOD("lookup", lookup),
-    METHOD("invalidate", invalidate),
-    METHOD("explain", explain),
-    METHOD("stats", stats),
-    METHOD("stat", stat_),
-    METHOD("policy", policy),
-    METHOD("freePolicy", free_policy),
+    METHOD("fetch", fetch),           METHOD("lookup", lookup),
+    METHOD("invalidate", invalidate), METHOD("explain", explain),
+    METHOD("stats", stats),           METHOD("stat", stat_),
+    METHOD("policy", policy),         METHOD("freePolicy", free_policy),
     METHOD("close", close_),
 };
 const size_t mpn_call_method_count = sizeof mpn_call_methods / sizeof *mpn_call_methods;

@@ -107,17 +107,13 @@ static napi_value event_js(mpn_pond *p, pond_event *event, uint32_t *kind) {
     case POND_EVENT_ABSENT: *kind = MPN_ABSENT; break;
     case POND_EVENT_MISS: *kind = MPN_MISS; break;
     case POND_EVENT_OK: *kind = MPN_OK; break;
-    case POND_EVENT_ERROR:
-        *kind = MPN_ERROR;
-        return mpn_error_js(p->env, pond_event_error(event));
+    case POND_EVENT_ERROR: *kind = MPN_ERROR; return mpn_error_js(p->env, pond_event_error(event));
     case POND_EVENT_LOAD:
         *kind = MPN_LOAD;
         load = mpn_load_add(p, pond_event_load(event));
         napi_create_uint32(napi, load, &out);
         return out;
-    case POND_EVENT_LIST:
-        *kind = MPN_LIST;
-        return list_js(napi, event);
+    case POND_EVENT_LIST: *kind = MPN_LIST; return list_js(napi, event);
     }
     napi_get_undefined(napi, &out);
     return out;

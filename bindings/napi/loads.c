@@ -94,7 +94,8 @@ static napi_value load_fail(napi_env napi, napi_callback_info info) {
     return NULL;
 }
 
-#define METHOD(name, function) { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
+#define METHOD(name, function)                                                                                         \
+    { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
 const napi_property_descriptor mpn_load_methods[] = {
     METHOD("loadValue", load_value),
     METHOD("loadAbsent", load_absent),

@@ -24,7 +24,8 @@ void mpn_pond_end(mpn_pond *p) {
     pond_queue *queue = p->queue;
     p->core = NULL;
     p->queue = NULL;
-    if (p->prev) p->prev->next = p->next; else p->env->ponds = p->next;
+    if (p->prev) p->prev->next = p->next;
+    else p->env->ponds = p->next;
     if (p->next) p->next->prev = p->prev;
     mpn_drive_stop(p); /* before the descriptor goes */
     pond_queue_free(queue);
@@ -61,9 +62,9 @@ static napi_value object_new(mpn_pond *p, napi_value deliver) {
     const struct {
         const napi_property_descriptor *rows;
         size_t n;
-    } sets[] = { { mpn_call_methods, mpn_call_method_count },
-                 { mpn_store_methods, mpn_store_method_count },
-                 { mpn_load_methods, mpn_load_method_count } };
+    } sets[] = {{mpn_call_methods, mpn_call_method_count},
+                {mpn_store_methods, mpn_store_method_count},
+                {mpn_load_methods, mpn_load_method_count}};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         for (size_t k = 0; k < sets[i].n; k++) {
             napi_property_descriptor method = sets[i].rows[k];

@@ -83,12 +83,10 @@ static napi_value put(napi_env napi, napi_callback_info info) {
     return out;
 }
 
-#define METHOD(name, function) { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
+#define METHOD(name, function)                                                                                         \
+    { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
 const napi_property_descriptor mpn_store_methods[] = {
-    METHOD("create", create),
-    METHOD("get", get),
-    METHOD("getMany", get_many),
-    METHOD("put", put),
-    METHOD("remove", remove_),
+    METHOD("create", create), METHOD("get", get),        METHOD("getMany", get_many),
+    METHOD("put", put),       METHOD("remove", remove_),
 };
 const size_t mpn_store_method_count = sizeof mpn_store_methods / sizeof *mpn_store_methods;

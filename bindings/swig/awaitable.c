@@ -1,6 +1,6 @@
-/* What the asyncio calls return: one object that is a coroutine to those who ask for one (await, create_task, asyncio.run) and a
- * future to asyncio's tasks and to gather(), wait_for() and shield(). So a hit costs no Future, and no callback scheduled by
- * call_soon: the queue lets the awaiting task go on itself. */
+/* What the asyncio calls return: a coroutine to the program (await, create_task, gather, asyncio.run), which has been started
+ * already, and a future to the task that awaits it. So a hit costs no Future, and no callback scheduled by call_soon: the
+ * queue lets the awaiting task go on itself. */
 #include "glue.h"
 
 /* ---- life ---- */
@@ -8,7 +8,7 @@
 static int await_traverse(PyObject *object, visitproc visit, void *arg) {
     mp_await *self = (mp_await *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT((PyObject *)self->queue);
+    Py_VISIT(self->loop);
     Py_VISIT(self->result);
     Py_VISIT(self->traceback);
     Py_VISIT(self->waker);
@@ -30,11 +30,9 @@ static void forget_question(mp_await *self) {
 
 static int await_clear(PyObject *object) {
     mp_await *self = (mp_await *)object;
-    if (self->listed) { /* only the collector comes here with it: the core must not answer to freed memory */
-        pond_request *request = self->request;
-        mp_py_queue *queue = self->queue;
+    if (self->queue) { /* only the collector comes here with it: the core must not answer to freed memory */
+        if (self->request && self->queue->queue) pond_request_cancel(self->request);
         mp_py_queue_unlist(self);
-        if (request && queue && queue->queue) pond_request_cancel(request);
         self->state = MP_PY_CANCELLED;
         Py_DECREF(object); /* the list's */
     }
@@ -44,7 +42,7 @@ static int await_clear(PyObject *object) {
     Py_CLEAR(self->waker_context);
     Py_CLEAR(self->callbacks);
     forget_question(self);
-    Py_CLEAR(self->queue);
+    Py_CLEAR(self->loop);
     return 0;
 }
 
@@ -89,13 +87,13 @@ PyObject *mp_py_await_done(PyObject *result) {
 mp_await *mp_py_await_new(mp_py_queue *queue, mp_py_kind kind) {
     mp_await *self = make();
     if (!self) return NULL;
-    self->queue = (mp_py_queue *)Py_NewRef((PyObject *)queue);
+    self->loop = Py_NewRef(queue->loop);
     self->kind = (uint8_t)kind;
     return self;
 }
 
 static PyObject *loop_of(mp_await *self) {
-    return self->queue ? Py_NewRef(self->queue->loop) : PyObject_CallFunctionObjArgs(mp_py.running_loop, NULL);
+    return self->loop ? Py_NewRef(self->loop) : PyObject_CallFunctionObjArgs(mp_py.running_loop, NULL);
 }
 
 /* ---- the answer ---- */
@@ -197,21 +195,25 @@ static PyObject *await_cancelled(PyObject *self, PyObject *unused) {
 }
 
 static void cancel(mp_await *self, PyObject *message) {
-    mp_py_queue *queue = self->queue;
-    PyObject *key = self->kind == MP_PY_FETCH && self->key ? Py_NewRef(self->key) : NULL;
-    bool listed = self->listed && !self->arriving; /* else the queue, which is about to tell it, finds it cancelled */
+    mp_py_queue *queue = self->arriving ? NULL : self->queue; /* about to be told: the queue finds it cancelled */
+    PyObject *key = queue && self->kind == MP_PY_FETCH ? Py_NewRef(self->key) : NULL;
     self->state = MP_PY_CANCELLED;
     self->result = message && message != Py_None ? Py_NewRef(message) : NULL;
-    if (listed) {
+    if (queue) {
+        Py_INCREF((PyObject *)queue);
         mp_py_queue_unlist(self);
         if (self->request && queue->queue) pond_request_cancel(self->request);
         self->request = NULL;
+        mp_py_queue_touch(queue);
     }
     forget_question(self);
     wake(self, false);
-    if (listed && key) mp_py_load_unwanted(queue, key);
+    if (key) mp_py_load_unwanted(queue, key);
     Py_XDECREF(key);
-    if (listed) Py_DECREF((PyObject *)self); /* the list's */
+    if (queue) {
+        Py_DECREF((PyObject *)self); /* the list's */
+        Py_DECREF((PyObject *)queue);
+    }
 }
 
 static PyObject *await_cancel(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
@@ -270,7 +272,9 @@ static PyObject *await_remove_done_callback(PyObject *object, PyObject *callback
     return PyLong_FromLong(removed);
 }
 
-static PyObject *get_blocking(PyObject *self, void *unused) { return PyBool_FromLong(((mp_await *)self)->blocking); }
+/* None but in the moment when it is handed to a task: for everybody else it is a coroutine (asyncio.isfuture() is false), which
+ * ensure_future(), gather() and the rest make a task of. */
+static PyObject *get_blocking(PyObject *self, void *unused) { return Py_NewRef(((mp_await *)self)->blocking ? Py_True : Py_None); }
 
 static int set_blocking(PyObject *object, PyObject *value, void *unused) {
     mp_await *self = (mp_await *)object;
@@ -311,7 +315,9 @@ static PyObject *await_send(PyObject *self, PyObject *unused) { return await_nex
 static PyObject *await_throw(PyObject *object, PyObject *const *args, Py_ssize_t n) {
     mp_await *self = (mp_await *)object;
     if (n < 1 || n > 3) return PyErr_Format(PyExc_TypeError, "throw() takes an exception");
+    Py_INCREF(object);
     if (self->state == MP_PY_PENDING) cancel(self, NULL);
+    Py_DECREF(object);
     if (PyExceptionInstance_Check(args[0])) {
         PyErr_SetObject((PyObject *)Py_TYPE(args[0]), args[0]);
     } else if (PyExceptionClass_Check(args[0])) {

@@ -18,8 +18,7 @@ static PyObject *later(PyObject *self, const char *method, PyObject *const *args
 }
 
 /* What a start call gave: an answer, now or to come. Steals `a`. */
-static PyObject *started(mp_await *a, int code, pond_value *now, pond_error *err) {
-    mp_py_queue *queue = a->queue;
+static PyObject *started(mp_await *a, mp_py_queue *queue, int code, pond_value *now, pond_error *err) {
     if (code == POND_OK && !now) {
         mp_py_queue_list(queue, a);
         if (mp_py_queue_touch(queue) == 0) return (PyObject *)a;
@@ -69,7 +68,7 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
     int code = pond_fetch_start(p, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now, &a->request, &err);
-    result = started(a, code, now, err);
+    result = started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
     return result;
@@ -94,7 +93,7 @@ static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t
     pond_value *now = NULL;
     int code = pond_lookup_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now,
                                  &a->request, &err);
-    result = started(a, code, now, err);
+    result = started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
     return result;
@@ -117,7 +116,7 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
     pond_error *err = NULL;
     int code = pond_invalidate_start(self->engine->pond, queue->queue, keys.keys, keys.lens, keys.n, call.plan->policy,
                                      user_of(a), &err);
-    result = started(a, code, NULL, err);
+    result = started(a, queue, code, NULL, err);
 done:
     mp_py_keys_free(&keys);
     mp_py_call_clear(&call);
@@ -138,7 +137,7 @@ static PyObject *loop_explain(PyObject *object, PyObject *const *args, Py_ssize_
     if (!a) goto done;
     pond_error *err = NULL;
     int code = pond_explain_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &err);
-    result = started(a, code, NULL, err);
+    result = started(a, queue, code, NULL, err);
 done:
     mp_py_call_clear(&call);
     return result;
@@ -171,7 +170,7 @@ static PyObject *store_create(PyObject *object, PyObject *const *args, Py_ssize_
     if (!a) return later(object, "_store_create", args, n, NULL);
     pond_error *err = NULL;
     int code = pond_store_create_start(self->engine->pond, queue->queue, collection, user_of(a), &err);
-    return started(a, code, NULL, err);
+    return started(a, queue, code, NULL, err);
 }
 
 static PyObject *store_get(PyObject *object, PyObject *const *args, Py_ssize_t n) {
@@ -183,7 +182,7 @@ static PyObject *store_get(PyObject *object, PyObject *const *args, Py_ssize_t n
     if (!a) return later(object, "_store_get", args, n, NULL);
     pond_error *err = NULL;
     int code = pond_store_get_start(self->engine->pond, queue->queue, collection, id, len, user_of(a), &err);
-    return started(a, code, NULL, err);
+    return started(a, queue, code, NULL, err);
 }
 
 static PyObject *store_get_many(PyObject *object, PyObject *const *args, Py_ssize_t n) {
@@ -206,7 +205,7 @@ static PyObject *store_get_many(PyObject *object, PyObject *const *args, Py_ssiz
         pond_error *err = NULL;
         int code = pond_store_get_many_start(self->engine->pond, queue->queue, collection, keys.keys, keys.lens, keys.n,
                                              user_of(a), &err);
-        result = started(a, code, NULL, err);
+        result = started(a, queue, code, NULL, err);
     } else {
         result = later(object, "_store_get_many", args, n, NULL);
     }
@@ -230,7 +229,7 @@ static PyObject *store_put(PyObject *object, PyObject *const *args, Py_ssize_t n
     pond_error *err = NULL;
     int code = pond_store_put_start(self->engine->pond, queue->queue, collection, id, len, document, (size_t)document_len,
                                     user_of(a), &err);
-    return started(a, code, NULL, err);
+    return started(a, queue, code, NULL, err);
 }
 
 static PyObject *store_delete(PyObject *object, PyObject *const *args, Py_ssize_t n) {
@@ -242,7 +241,7 @@ static PyObject *store_delete(PyObject *object, PyObject *const *args, Py_ssize_
     if (!a) return later(object, "_store_delete", args, n, NULL);
     pond_error *err = NULL;
     int code = pond_store_delete_start(self->engine->pond, queue->queue, collection, id, len, user_of(a), &err);
-    return started(a, code, NULL, err);
+    return started(a, queue, code, NULL, err);
 }
 
 /* _queue(): this loop's, if it has one. */

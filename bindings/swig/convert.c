@@ -36,7 +36,7 @@ static int from_text(PyObject *text, pond_codec codec, mp_payload *out) {
     if (!data) {
         if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) return -1;
         PyErr_Clear();
-        mp_py_fail(POND_EVALUE, "the text holds a lone surrogate, which UTF-8 cannot carry");
+        mp_py_fail(POND_EVALUE, "the text holds a lone surrogate, which is not UTF-8");
         return -1;
     }
     *out = (mp_payload){.owner = Py_NewRef(text), .data = data, .len = (size_t)len, .codec = codec};
@@ -148,7 +148,10 @@ static PyObject *value_of(const pond_value *value, const mp_extras *x, PyObject 
     if (!x || !x->decode) return json ? from_json(data, len, key) : raw(value, data, len);
     if (codec == POND_JSON && len == 4 && memcmp(data, "null", 4) == 0) return Py_NewRef(mp_py.null);
     PyObject *payload = raw(value, data, len);
-    PyObject *result = payload ? PyObject_CallFunctionObjArgs(x->decode, payload, NULL) : NULL;
+    /* A model's is told whether it is JSON text, or text or bytes that stand for themselves. */
+    PyObject *result = !payload ? NULL
+                       : x->json ? PyObject_CallFunctionObjArgs(x->decode, payload, json ? Py_True : Py_False, NULL)
+                                 : PyObject_CallFunctionObjArgs(x->decode, payload, NULL);
     Py_XDECREF(payload);
     return result;
 }

@@ -81,7 +81,10 @@ PyObject *mp_py_exception(pond_error *error) {
             PyObject_SetAttr(exception, mp_py.name.retriable, pond_error_retriable(error) ? Py_True : Py_False) < 0)
             Py_CLEAR(exception);
         Py_XDECREF(standard);
-        if (!standard) PyErr_Clear();
+        const char *rule = exception ? pond_error_reason(error) : NULL;
+        PyObject *reason = rule ? PyUnicode_FromString(rule) : NULL;
+        if (reason && PyObject_SetAttr(exception, mp_py.name.reason, reason) < 0) Py_CLEAR(exception);
+        Py_XDECREF(reason);
     }
     pond_error_free(error);
     mp_py_sweep();

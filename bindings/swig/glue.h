@@ -46,6 +46,7 @@
     X(remove_reader)                                                                                                   \
     X(number)                                                                                                          \
     X(retriable)                                                                                                       \
+    X(reason)                                                                                                          \
     X(message)                                                                                                         \
     X(exception)                                                                                                       \
     X(call_exception_handler)
@@ -64,6 +65,7 @@
     X(attach)       /* (queue, loop): watch its descriptor */                                                          \
     X(spawn)        /* (load, loop) -> the task that carries the load out */                                           \
     X(running_loop) /* asyncio.get_running_loop */                                                                     \
+    X(current_task) /* asyncio.current_task */                                                                         \
     X(copy_context) /* contextvars.copy_context */                                                                     \
     X(loading)      /* ContextVar: the loads that this task is inside of */                                            \
     X(cancelled_error)                                                                                                 \
@@ -215,7 +217,7 @@ typedef struct mp_keys {
 } mp_keys;
 int mp_py_keys(mp_keys *out, PyObject *const *objects, Py_ssize_t n);
 void mp_py_keys_free(mp_keys *keys);
-/* A str's UTF-8; a TypeError or InvalidKey that says what it should have been. */
+/* A str's UTF-8. TypeError: no str; InvalidKey: not clean. */
 const char *mp_py_key(PyObject *object, size_t *len);
 
 /* SWIG's door: the pond of a handle or an engine; NULL with an exception. Borrowed. */
@@ -237,10 +239,11 @@ typedef enum mp_py_state { MP_PY_PENDING, MP_PY_RESULT, MP_PY_EXCEPTION, MP_PY_C
 typedef struct mp_await {
     PyObject_HEAD
     struct mp_await *next, *prev; /* in the queue's list while the core has it */
-    struct mp_py_queue *queue;    /* owned; NULL if it was answered at once */
+    struct mp_py_queue *queue;    /* borrowed, while it is in that list: a queue that goes takes its answers out */
+    PyObject *loop;               /* NULL if it was answered at once */
     pond_request *request;        /* the core's */
     uint8_t kind, state;
-    bool blocking, armed, listed, arriving; /* arriving: its final event was taken and is about to be told */
+    bool blocking, armed, arriving; /* arriving: its final event was taken and is about to be told */
     PyObject *result;    /* value or exception */
     PyObject *traceback; /* of the exception, as it was */
     PyObject *waker, *waker_context; /* the task that awaits it */
@@ -261,15 +264,16 @@ typedef struct mp_py_load {
     PyObject_HEAD
     struct mp_py_load *next, *prev; /* in the queue's list until answered */
     pond_load *load;
-    struct mp_py_queue *queue; /* owned */
-    bool listed;
+    struct mp_py_queue *queue; /* borrowed, while it is in that list */
+    mp_engine *engine;
     PyObject *task;
     PyObject *key, *ns, *loader;
     mp_extras extras; /* owned */
 } mp_py_load;
 
-/* Starts the load in a task of the loop. -1 with an exception; the load is then answered. */
+/* Starts the load in a task of the loop. -1: an exception that must leave the loop; the load is then answered. */
 int mp_py_load_start(mp_await *asker, pond_load *load);
+void mp_py_load_unlist(mp_py_load *load);
 /* Is this task inside of the load of that key? */
 bool mp_py_loading(mp_engine *engine, PyObject *ns, PyObject *key);
 /* Nobody of this loop waits for `key` any more: ends the tasks that load it. */

@@ -2,14 +2,13 @@
  * only the last one does. The Python layer's coroutine calls call(), awaits what comes, and then answer() or fail(). */
 #include "glue.h"
 
-static void unlist(mp_py_load *self) {
-    if (!self->listed) return;
+void mp_py_load_unlist(mp_py_load *self) {
+    if (!self->queue) return;
     if (self->prev) self->prev->next = self->next;
     else self->queue->loads = self->next;
     if (self->next) self->next->prev = self->prev;
     self->next = self->prev = NULL;
-    self->listed = false;
-    self->queue->engine->loads--;
+    self->queue = NULL;
     Py_DECREF((PyObject *)self);
 }
 
@@ -17,12 +16,13 @@ static void unlist(mp_py_load *self) {
 static pond_load *take(mp_py_load *self) {
     pond_load *load = self->load;
     self->load = NULL;
+    if (load) self->engine->loads--;
     return load;
 }
 
 static void settled(mp_py_load *self) {
-    if (mp_py_queue_touch(self->queue) < 0) PyErr_Clear(); /* the loop is closed */
-    unlist(self);
+    if (self->queue && mp_py_queue_touch(self->queue) < 0) PyErr_Clear(); /* the loop is closed */
+    mp_py_load_unlist(self);
 }
 
 static PyObject *load_call(PyObject *object, PyObject *unused) {
@@ -68,7 +68,7 @@ static PyObject *ident(PyObject *engine, PyObject *ns, PyObject *key) {
 
 static PyObject *load_ident(PyObject *object, void *unused) {
     mp_py_load *self = (mp_py_load *)object;
-    return ident((PyObject *)self->queue->engine, self->ns, self->key);
+    return ident((PyObject *)self->engine, self->ns, self->key);
 }
 
 int mp_py_load_start(mp_await *asker, pond_load *load) {
@@ -80,14 +80,14 @@ int mp_py_load_start(mp_await *asker, pond_load *load) {
     }
     mp_py_queue *queue = asker->queue;
     self->load = load;
-    self->queue = (mp_py_queue *)Py_NewRef((PyObject *)queue);
+    self->queue = queue;
+    self->engine = (mp_engine *)Py_NewRef((PyObject *)queue->engine);
     self->key = Py_NewRef(asker->key);
     self->ns = Py_NewRef(asker->ns);
     self->loader = Py_NewRef(asker->loader);
     self->extras = asker->extras;
     mp_py_extras_own(&self->extras);
     Py_INCREF((PyObject *)self); /* the list's */
-    self->listed = true;
     self->next = queue->loads;
     if (self->next) self->next->prev = self;
     queue->loads = self;
@@ -119,7 +119,7 @@ int mp_py_load_start(mp_await *asker, pond_load *load) {
             Py_XDECREF(value);
             Py_XDECREF(traceback);
         }
-    } else if (self->listed) {
+    } else if (self->queue) {
         self->task = task;
     } else {
         Py_DECREF(task); /* an eager task has answered already */
@@ -146,7 +146,6 @@ void mp_py_load_unwanted(mp_py_queue *queue, PyObject *key) {
 static int load_traverse(PyObject *object, visitproc visit, void *arg) {
     mp_py_load *self = (mp_py_load *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT((PyObject *)self->queue);
     Py_VISIT(self->task);
     Py_VISIT(self->key);
     Py_VISIT(self->ns);
@@ -159,7 +158,7 @@ static int load_clear(PyObject *object) {
     mp_py_load *self = (mp_py_load *)object;
     pond_load *load = take(self);
     if (load) pond_load_fail(load, POND_ECANCELED, "the task that loaded it is gone");
-    if (self->listed) unlist(self);
+    mp_py_load_unlist(self);
     Py_CLEAR(self->task);
     Py_CLEAR(self->key);
     Py_CLEAR(self->ns);
@@ -171,7 +170,7 @@ static int load_clear(PyObject *object) {
 static void load_dealloc(PyObject *object) {
     PyObject_GC_UnTrack(object);
     load_clear(object);
-    Py_CLEAR(((mp_py_load *)object)->queue);
+    Py_CLEAR(((mp_py_load *)object)->engine);
     MP_PY_FREE(object);
 }
 

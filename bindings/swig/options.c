@@ -22,7 +22,7 @@ const char *mp_py_key(PyObject *object, size_t *len) {
     if (!key) {
         if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
             PyErr_Clear();
-            mp_py_fail(POND_EKEY, "the key %R holds a lone surrogate, which UTF-8 cannot carry", object);
+            mp_py_fail(POND_EKEY, "the key %R holds a lone surrogate, which is not UTF-8", object);
         }
         return NULL;
     }
@@ -336,7 +336,7 @@ int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *con
         if (!(call->key = mp_py_key(call->key_object, &call->len))) goto fail;
     }
     if (wanted & MP_PY_LOADER && (!call->loader || !PyCallable_Check(call->loader))) {
-        if (call->loader) PyErr_Format(PyExc_TypeError, "a loader is a callable without arguments, not %R", Py_TYPE(call->loader));
+        if (call->loader) PyErr_Format(PyExc_TypeError, "a loader is a callable without arguments, not %R", call->loader);
         else PyErr_Format(PyExc_TypeError, "%s() needs a loader, a callable without arguments", method);
         goto fail;
     }

@@ -2,8 +2,8 @@
  * batches and lets the awaiting tasks go on, one after the other, within that one call. What they start meanwhile is sent at
  * its end; what is started elsewhere, by one flush() at the end of the turn.
  *
- * The loop owns the queue (its reader's callback is bound to it) and the queue holds the loop; so when the loop is closed and lets
- * go of its readers, the queue is freed, and with it what is under way. */
+ * The loop owns the queue (its reader's callback is bound to it) and the queue holds the loop and what is under way; nothing else
+ * holds the queue. So when the loop is closed and lets go of its readers, the queue goes. */
 #include "glue.h"
 
 #define BATCH 128
@@ -13,7 +13,7 @@
 
 void mp_py_queue_list(mp_py_queue *queue, mp_await *a) {
     Py_INCREF((PyObject *)a);
-    a->listed = true;
+    a->queue = queue;
     a->prev = NULL;
     a->next = queue->pending;
     if (a->next) a->next->prev = a;
@@ -25,7 +25,7 @@ void mp_py_queue_unlist(mp_await *a) {
     else a->queue->pending = a->next;
     if (a->next) a->next->prev = a->prev;
     a->next = a->prev = NULL;
-    a->listed = false;
+    a->queue = NULL;
 }
 
 int mp_py_call_soon(PyObject *loop, PyObject *callback, PyObject *argument, PyObject *context) {
@@ -89,52 +89,69 @@ static PyObject *result_of(const mp_await *a, const pond_event *event) {
     }
 }
 
-static int deliver(mp_await *a, pond_event *event) {
+static int deliver(mp_await *a, pond_event *event, bool inline_) {
     if (pond_event_kind(event) == POND_EVENT_LOAD) {
         pond_load *load = pond_event_load(event);
-        if (a->state == MP_PY_PENDING) return mp_py_load_start(a, load);
+        if (a->queue && a->state == MP_PY_PENDING) return mp_py_load_start(a, load);
         pond_load_fail(load, POND_ECANCELED, "who was to load it was cancelled");
         return 0;
     }
-    if (a->listed) {
+    if (a->queue) {
         mp_py_queue_unlist(a);
         Py_DECREF((PyObject *)a);
     }
     if (a->state != MP_PY_PENDING) return 0;
-    return mp_py_await_end(a, result_of(a, event), true);
+    return mp_py_await_end(a, result_of(a, event), inline_);
 }
 
 static mp_await *of(const pond_event *event) { return (mp_await *)(uintptr_t)pond_event_user(event); }
+
+/* Takes one batch and hands it out; how many there were. Exceptions that must leave the loop: the first is left set. */
+static size_t take(mp_py_queue *self, bool inline_) {
+    pond_event *events[BATCH];
+    size_t n = pond_queue_poll(self->queue, events, BATCH, 0);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    /* A task that goes on may cancel others whose answer is in this very batch, or close the queue. */
+    for (size_t i = 0; i < n; i++) {
+        mp_await *a = of(events[i]);
+        Py_INCREF((PyObject *)a);
+        if (pond_event_kind(events[i]) == POND_EVENT_LOAD) continue;
+        a->arriving = true;
+        a->request = NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        mp_await *a = of(events[i]);
+        if (deliver(a, events[i], inline_) < 0) {
+            if (!type) PyErr_Fetch(&type, &value, &traceback);
+            else PyErr_Clear();
+        }
+        pond_event_free(events[i]);
+        Py_DECREF((PyObject *)a);
+    }
+    PyErr_Restore(type, value, traceback);
+    return n;
+}
+
+/* Only the loop itself, between tasks, may let a task go on. */
+static bool between_tasks(void) {
+    PyObject *task = PyObject_CallFunctionObjArgs(mp_py.current_task, NULL);
+    if (!task) PyErr_Clear();
+    Py_XDECREF(task);
+    return task == Py_None;
+}
 
 static PyObject *queue_ready(PyObject *object, PyObject *unused) {
     mp_py_queue *self = (mp_py_queue *)object;
     if (!self->queue || self->polling) Py_RETURN_NONE;
     Py_INCREF(object);
     self->polling = true;
-    PyObject *type = NULL, *value = NULL, *traceback = NULL; /* the first that must leave the loop */
+    bool inline_ = between_tasks();
     size_t n = BATCH;
-    for (int round = 0; round < ROUNDS && n == BATCH && self->queue; round++) {
-        pond_event *events[BATCH];
-        n = pond_queue_poll(self->queue, events, BATCH, 0);
-        /* A task that goes on may cancel others whose answer is in this very batch, or close the queue. */
-        for (size_t i = 0; i < n; i++) {
-            mp_await *a = of(events[i]);
-            Py_INCREF((PyObject *)a);
-            if (pond_event_kind(events[i]) == POND_EVENT_LOAD) continue;
-            a->arriving = true;
-            a->request = NULL;
-        }
-        for (size_t i = 0; i < n; i++) {
-            mp_await *a = of(events[i]);
-            if (deliver(a, events[i]) < 0) {
-                if (!type) PyErr_Fetch(&type, &value, &traceback);
-                else PyErr_Clear();
-            }
-            pond_event_free(events[i]);
-            Py_DECREF((PyObject *)a);
-        }
-    }
+    for (int round = 0; round < ROUNDS && n == BATCH && self->queue; round++) n = take(self, inline_);
     self->polling = false;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
     if (self->queue) {
         pond_queue_flush(self->queue);
         if (n == BATCH) { /* more is there, and the descriptor may not say so */
@@ -144,10 +161,8 @@ static PyObject *queue_ready(PyObject *object, PyObject *unused) {
         }
     }
     Py_DECREF(object);
-    if (type) {
-        PyErr_Restore(type, value, traceback);
-        return NULL;
-    }
+    PyErr_Restore(type, value, traceback);
+    if (type) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -176,16 +191,24 @@ static void shut(mp_py_queue *self, bool quietly) {
         }
         Py_DECREF((PyObject *)a);
     }
-    for (mp_py_load *load = quietly ? NULL : self->loads, *next; load; load = next) {
-        next = load->next;
-        PyObject *done = load->task ? PyObject_CallMethodObjArgs(load->task, mp_py.name.cancel, NULL) : NULL;
+    mp_py_load *load;
+    while ((load = self->loads)) {
+        Py_INCREF((PyObject *)load);
+        mp_py_load_unlist(load); /* its task answers it, or its end */
+        PyObject *done = load->task && !quietly ? PyObject_CallMethodObjArgs(load->task, mp_py.name.cancel, NULL) : NULL;
         if (!done) PyErr_Clear();
         Py_XDECREF(done);
+        Py_DECREF((PyObject *)load);
     }
 }
 
 static PyObject *queue_close(PyObject *object, PyObject *unused) {
-    shut((mp_py_queue *)object, false);
+    mp_py_queue *self = (mp_py_queue *)object;
+    size_t n = BATCH;
+    if (!self->polling) /* what has come is handed out, in the loop's next turn */
+        while (n == BATCH && self->queue) n = take(self, false);
+    shut(self, false);
+    if (PyErr_Occurred()) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -229,7 +252,7 @@ static void queue_dealloc(PyObject *object) {
 static PyMethodDef queue_methods[] = {
     {"ready", queue_ready, METH_NOARGS, "Delivers what has come; the loop calls it when the descriptor is readable."},
     {"flush", queue_flush, METH_NOARGS, "Sends what was started in this turn."},
-    {"close", queue_close, METH_NOARGS, "Ends what is under way in this loop."},
+    {"close", queue_close, METH_NOARGS, "Hands out what has come, and ends what is under way in this loop."},
     {"fileno", queue_fileno, METH_NOARGS, "The descriptor to watch for reading."},
     {"pending", queue_pending, METH_NOARGS, "Requests without an answer."},
     {NULL, NULL, 0, NULL},

@@ -56,7 +56,7 @@ class Printer:
         print(f"\n{self.bold}{words}{self.plain}\n{'─' * len(words)}")
 
     def row(self, what: str, result: str, note: str = "") -> None:
-        print(f"  {what:<44} {self.bold}{result:<30}{self.plain} {self.dim}{note}{self.plain}".rstrip())
+        print(f"  {what:<50} {self.bold}{result:<22}{self.plain} {self.dim}{note}{self.plain}".rstrip())
 
 
 # ---- the five acts ----------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ async def lookups(pond, catalogue: dict) -> dict:
     chance.shuffle(favourites)
     weights = list(itertools.accumulate(1 / (rank + 1) ** ZIPF for rank in range(len(favourites))))
     wanted = iter(chance.choices(favourites, cum_weights=weights, k=LOOKUPS))
-    before = {name: pond.stat(name) for name in ("hits", "loads")}
+    before = {name: await pond.stat(name) for name in ("hits", "loads")}
     began = time.perf_counter()
 
     async def visitor() -> None:
@@ -148,8 +148,8 @@ async def lookups(pond, catalogue: dict) -> dict:
 
     await asyncio.gather(*(visitor() for _ in range(32)))
     took = ms(began)
-    hits = pond.stat("hits") - before["hits"]
-    assert pond.stat("loads") - before["loads"] == loads
+    hits = (await pond.stat("hits")) - before["hits"]
+    assert await pond.stat("loads") - before["loads"] == loads
     return {"count": LOOKUPS, "hits": hits, "loads": loads, "hit_rate": round(hits / LOOKUPS, 4), "ms": took,
             "per_second": round(LOOKUPS / took * 1000)}
 

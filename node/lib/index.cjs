@@ -1,8 +1,8 @@
 'use strict'
 
 const { classes } = require('./errors.cjs')
-const { open } = require('./pond.cjs')
+const { Pond, open } = require('./pond.cjs')
 const { NULL } = require('./values.cjs')
 const { version } = require('./binding.cjs')
 
-module.exports = { open, NULL, version, ...classes }
+module.exports = { open, Pond, NULL, version, ...classes }

@@ -1,8 +1,9 @@
 import millpond from './index.cjs'
 
 export const {
-  open, NULL, version, PondError,
+  open, Pond, NULL, version, PondError,
   OptionError, UrlError, InvalidKey, InvalidValue, LoaderError, TimeoutError, CacheError, StoreError, ClosedError,
-  DeadlockError, CanceledError, Interrupted, OutOfMemory, ProtocolError, OverloadError, MisuseError, Absent
+  DeadlockError, CanceledError, Interrupted, OutOfMemory, ProtocolError, OverloadError, MisuseError, Absent,
+  InvalidQuery
 } = millpond
 export default millpond

@@ -205,9 +205,10 @@ class Pond {
     }
   }
 
-  async close ({ timeout = 5000 } = {}) {
+  async close ({ timeout = '30s' } = {}) {
     const pond = this.#root ?? this
-    pond.#closing ??= pond.#close(milliseconds('timeout', timeout))
+    const patience = milliseconds('timeout', timeout)
+    pond.#closing ??= pond.#close(patience)
     return pond.#closing
   }
 

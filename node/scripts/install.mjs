@@ -26,8 +26,19 @@ function cmake (...args) {
     execFileSync('cmake', args, { stdio: 'inherit' })
   } catch (error) {
     if (error.code !== 'ENOENT') throw new Error(`cmake ${args[0]} failed`)
-    throw new Error('no cmake. On Debian and Ubuntu: apt-get install cmake make gcc libc6-dev libsqlite3-dev libssl-dev ' +
+    throw new Error('no cmake. On Debian and Ubuntu: apt-get install cmake make gcc libc6-dev libsqlite3-dev ' +
       'libxxhash-dev pkg-config python3-venv')
+  }
+}
+
+/** The folder of node_api.h: the npm package's; or Node's own, for npm does not install what a linked folder depends on. */
+function headers () {
+  const own = path.resolve(path.dirname(fs.realpathSync(process.execPath)), '..', 'include', 'node')
+  try {
+    return path.join(path.dirname(require.resolve('node-api-headers/package.json')), 'include')
+  } catch {
+    if (fs.existsSync(path.join(own, 'node_api.h'))) return own
+    throw new Error(`no node-api-headers: run "npm install" in ${here}`)
   }
 }
 
@@ -43,12 +54,12 @@ function build () {
   const source = inCheckout ? checkout : path.join(here, 'src')
   if (!fs.existsSync(path.join(source, 'CMakeLists.txt'))) throw new Error('neither a prebuilt addon nor the sources are in the package')
   const folder = path.join(here, 'build', 'cmake')
-  const headers = path.join(path.dirname(require.resolve('node-api-headers/package.json')), 'include')
   cleared(folder, source)
   cmake('-S', source, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DPOND_NODE=ON', '-DPOND_SHARED=OFF', '-DPOND_STATIC=ON',
-    '-DPOND_PYTHON=OFF', '-DPOND_TESTS=OFF', `-DPOND_NODE_API_INCLUDE=${headers}`)
+    '-DPOND_PYTHON=OFF', '-DPOND_TESTS=OFF', `-DPOND_NODE_API_INCLUDE=${headers()}`)
   cmake('--build', folder, '--parallel', String(os.availableParallelism()), '--target', 'millpond_node')
   cmake('--install', folder, '--component', 'node', '--strip', '--prefix', path.join(here, 'build'))
+  if (!inCheckout) fs.rmSync(folder, { recursive: true }) // who works on the sources builds again
 }
 
 try {

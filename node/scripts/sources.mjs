@@ -8,9 +8,11 @@ const here = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const checkout = path.resolve(here, '..')
 const target = path.join(here, 'src')
 
-fs.rmSync(target, { recursive: true, force: true })
+const licence = path.join(here, 'LICENSE')
+for (const made of [target, licence]) fs.rmSync(made, { recursive: true, force: true })
 if (process.argv[2] === 'copy') {
   for (const name of ['CMakeLists.txt', 'LICENSE', 'core', 'bindings/CMakeLists.txt', 'bindings/napi']) {
     fs.cpSync(path.join(checkout, name), path.join(target, name), { recursive: true })
   }
+  fs.copyFileSync(path.join(checkout, 'LICENSE'), licence)
 }

@@ -134,7 +134,7 @@ export declare class Pond {
   stat(counter: keyof Omit<Counters, 'hit_rate'>, namespace?: string): number
 
   /** Refuses new work, waits for what is under way, ends the rest with ClosedError; rejects with TimeoutError if there was
-   * such a rest. Default: 5 s. Closing a namespace's view closes its pond. */
+   * such a rest. Default: 30 s. Closing a namespace's view closes its pond. */
   close(options?: { timeout?: Duration }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -179,7 +179,7 @@ def text(name: str, value: Any) -> str:
     """{name} in a template."""
     if type(value) is str:
         return value
-    cls = type(value)
+    cls: Any = type(value)
     if cls.__str__ is object.__str__ and cls.__repr__ is object.__repr__ and cls.__format__ is object.__format__:
         raise TypeError(f"{name} is a {cls.__qualname__}, whose text is its address in memory: name what identifies it, "
                         f"as {{{name}.id}}")

@@ -169,6 +169,7 @@ class InvalidQuery(Error, ValueError):
     code = "QUERY"
     number = -18
     retriable = False
+    reason: str = ""  # which rule it broke: "bad_field", "bad_operator"...
 
 
 # in the order of their numbers: the class of -1 stands first
@@ -219,8 +220,8 @@ class PolicyOptions(TypedDict, total=False):
     when_cache_down: Literal["store", "error"] | None
 
 
-class PondOptions(PolicyOptions, total=False):
-    """What open() alone may set, beside PolicyOptions."""
+class PondOptions(TypedDict, total=False):
+    """What open() may set beside its own arguments."""
 
     # the cache's user (ACL); wins over the address
     username: str | None
@@ -238,40 +239,21 @@ class PondOptions(PolicyOptions, total=False):
     store_threads: int | str | None
     # refuse entries of a server history that was lost (see GUIDE.md) (default on)
     fence: bool | str | None
-
-
-POLICY_OPTIONS: frozenset[str] = frozenset({
-    "namespace",
-    "ttl",
-    "negative_ttl",
-    "negative_max",
-    "command_timeout",
-    "lease",
-    "wait_timeout",
-    "load_timeout",
-    "when_wait_ends",
-    "when_cache_down",
-})
-
-POND_OPTIONS: frozenset[str] = frozenset({
-    "cache",
-    "store",
-    "username",
-    "password",
-    "memory_max",
-    "max_value",
-    "connect_timeout",
-    "store_timeout",
-    "store_threads",
-    "fence",
-    "namespace",
-    "ttl",
-    "negative_ttl",
-    "negative_max",
-    "command_timeout",
-    "lease",
-    "wait_timeout",
-    "load_timeout",
-    "when_wait_ends",
-    "when_cache_down",
-})
+    # how long a value is served (default 5m)
+    ttl: Duration | None
+    # how long an absence is served; 0: absences are not cached (default 30s)
+    negative_ttl: Duration | None
+    # absences that this process caches per namespace and negative_ttl; more are answered but not cached (default 100000)
+    negative_max: int | str | None
+    # longest wait for the cache's answer to one command (default 500ms)
+    command_timeout: Duration | None
+    # a loader that died is replaced after this; a living one renews every third of it (default 3s)
+    lease: Duration | None
+    # longest wait for another's load (default 5s)
+    wait_timeout: Duration | None
+    # longest time that a load is waited for and its lease renewed (default 30s)
+    load_timeout: Duration | None
+    # when wait_timeout has passed: an error, or an own load that is not cached (default error)
+    when_wait_ends: Literal["error", "load"] | None
+    # when the cache cannot be reached: load without it, or an error (default store)
+    when_cache_down: Literal["store", "error"] | None

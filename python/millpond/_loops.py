@@ -49,7 +49,7 @@ def attach(queue: _core.Queue, loop: asyncio.AbstractEventLoop) -> None:
 
 
 def detach(queue: _core.Queue) -> None:
-    """Ends what is under way in the queue's loop. In the loop's thread."""
+    """Hands out the answers that have come, and ends what is under way in the queue's loop. In the loop's thread."""
     watcher = _watchers.pop(queue, None)
     if watcher is not None:
         watcher.stop()

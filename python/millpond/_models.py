@@ -23,21 +23,22 @@ from . import _json
 from ._errors import InvalidValue, OptionError
 
 Decode = Callable[[Any], Any]
-Codec = Tuple[Callable[[Any], bytes], Callable[[Any], Any]]
+# to JSON text; from (a payload, whether it is JSON text: what is stored as text or bytes stands for itself)
+Codec = Tuple[Callable[[Any], bytes], Callable[[Any, bool], Any]]
 
 
 def codec(model: Any) -> Codec:
-    """-> (encode to JSON text, decode from it)"""
     try:
-        return _codec(model)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
+        hash(model)
+    except TypeError:
         raise OptionError(f"model= is a type, not {model!r}") from None
+    return _codec(model)
 
 
 @functools.lru_cache(maxsize=512)
 def _codec(model: Any) -> Codec:
+    if isinstance(model, (str, bytes, int, float)):
+        raise OptionError(f"model= is a type, not {model!r}")
     if _is_pydantic(model):
         return _pydantic(model)
     try:
@@ -53,14 +54,14 @@ def _codec(model: Any) -> Codec:
     def to_json(value: Any) -> bytes:
         return _json.encode(_plain(value))
 
-    def from_json(payload: bytes | str) -> Any:
-        parsed = _json.parse(payload)
+    def from_stored(payload: bytes | str, is_json: bool) -> Any:
+        value = _json.parse(payload) if is_json else payload
         try:
-            return decode(parsed)
+            return decode(value)
         except _Mismatch as error:
             raise InvalidValue(f"what is stored is no {name}: {error}") from None
 
-    return to_json, from_json
+    return to_json, from_stored
 
 
 def _name(model: Any) -> str:
@@ -81,14 +82,17 @@ def _pydantic(model: Any) -> Codec:
     try:
         adapter: Any = TypeAdapter(model)
     except PydanticSchemaGenerationError as error:
-        raise OptionError(f"model={_name(model)} is no type that Pydantic knows: {error}") from None
+        raise OptionError(f"model={_name(model)} is no type that Millpond or Pydantic can make: {error}") from None
 
     def to_json(value: Any) -> bytes:
         # Validated first: a loader may give a dict, and what is stored must be readable.
         text: bytes = adapter.dump_json(adapter.validate_python(value))
         return text
 
-    return to_json, adapter.validate_json
+    def from_stored(payload: bytes | str, is_json: bool) -> Any:
+        return adapter.validate_json(payload) if is_json else adapter.validate_python(payload)
+
+    return to_json, from_stored
 
 
 # ---- dataclasses and what they are made of ----

@@ -60,7 +60,8 @@ class Pond(_core.SyncHandle):
 
     def namespace(self, name: str | None = None, **options: Unpack[CallOptions]) -> Self:
         """The same pond under another namespace, with other defaults for what its calls do not say."""
-        view: Self = self._derive(namespace=name, **options)
+        settings: Any = options if name is None else {**options, "namespace": name}
+        view: Self = self._derive(**settings)
         return view
 
     @overload

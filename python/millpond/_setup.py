@@ -23,6 +23,7 @@ _core.setup(
     attach=_loops.attach,
     spawn=_loops.spawn,
     running_loop=asyncio.get_running_loop,
+    current_task=asyncio.current_task,
     copy_context=contextvars.copy_context,
     loading=_loops.loading,
     cancelled_error=asyncio.CancelledError,

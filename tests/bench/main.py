@@ -36,7 +36,7 @@ sys.dont_write_bytecode = True
 from documents import documents  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 
-# workload, client program, our name there, concurrency, goal, peers there
+# workload, client program, concurrency, goal, peers
 WORKLOADS = [
     ("asyncio-1", "asyncio", 1, 1.5, ["redis-py", "valkey-glide"]),
     ("asyncio-64", "asyncio", 64, 4.0, ["redis-py", "valkey-glide"]),
@@ -67,7 +67,8 @@ class Client:
         line = self.process.stdout.readline()
         if not line:
             error = self.process.stderr.read().strip().splitlines()
-            raise ClientError(f"{self.name}: {error[-1] if error else 'ended without a word'}")
+            telling = [line for line in error if "Error" in line] or error or ["ended without a word"]
+            raise ClientError(f"{self.name}: {telling[-1].strip()}")
         return json.loads(line)
 
     def run(self, concurrency: int, seconds: float) -> dict:
@@ -231,8 +232,12 @@ def main() -> int:
     cpu = max(os.sched_getaffinity(0))
     folder = ROOT / "build" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    with RedisServer(cpu=cpu) as server:
-        results, versions, missing = measure(arguments, server, cpu, folder)
+    try:
+        with RedisServer(cpu=cpu) as server:
+            results, versions, missing = measure(arguments, server, cpu, folder)
+    except (ClientError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     rows = rows_of(results)
     text = table(results, rows)
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; client and server on CPU {cpu}; "

@@ -29,11 +29,12 @@ def free_port() -> int:
 
 
 def get(port: int, path: str) -> tuple[int, dict]:
+    """-> (status, the document; what went wrong may be no JSON)"""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{urllib.parse.quote(path)}", timeout=5) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        return error.code, {}
 
 
 def fastapi_app(folder: pathlib.Path, port: int) -> list[str]:
@@ -68,9 +69,17 @@ def put(tool, name: str, film: dict) -> None:
     tool.do(spec.words("put", ("collection", "films"), ("id", name), ("doc", spec.compact(film))))
 
 
+def empty(redis, database: int) -> None:
+    connection = redis.connect()
+    connection.call("SELECT", database)
+    connection.call("FLUSHDB")
+    connection.close()
+
+
 @pytest.mark.parametrize("cache", spec.CACHES)
 @pytest.mark.parametrize("command", [fastapi_app, express_app], ids=["fastapi", "express"])
 def test_app(command, cache, database, redis, tmp_path):
+    empty(redis, 5)  # both apps keep films in the namespace "default"
     port = free_port()
     environment = dict(os.environ, PORT=str(port), CACHE=redis.database(5) if cache == "redis" else "memory:",
                        PYTHONDONTWRITEBYTECODE="1")

@@ -34,7 +34,7 @@ def storm(start, server, ns: str, **options: str) -> dict[str, dict]:
 
 @pytest.mark.parametrize("policy", ["store", "error"])
 def test_restart_under_load(policy, start, own_redis, ns, say):
-    answers = storm(start, own_redis, ns, when_cache_down=policy, lease="500ms")
+    answers = storm(start, own_redis, ns, when_cache_down=policy)
     for language, answer in answers.items():
         assert answer["ok"], (language, answer)
         say(f"{language}: {answer['answers']:,} calls, {answer['loads']:,} loads, longest {answer['longest_ms']:.0f} ms, "

@@ -20,8 +20,9 @@ static int read(pond *p, const char *key, size_t len, const pond_policy *policy,
         return POND_OK;
     }
     if (!lookup && mp_load_runs_here(p, &k))
-        return mp_fail(err, POND_EDEADLOCK, "the loader of \"%.80s\" asks for the key that it is loading: load it from the store",
-                       key);
+        return mp_fail(err, POND_EDEADLOCK,
+                       "the loader of \"%.*s\" asks for the key that it is loading: load it from the store",
+                       len > 80 ? 80 : (int)len, key);
     return mp_wait_read(p, policy, &k, lookup, loader, ctx, out, err);
 }
 

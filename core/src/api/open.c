@@ -118,10 +118,12 @@ int pond_close(pond *p, int64_t timeout_ms) {
     if (!p) return POND_OK;
     atomic_store(&p->closed, true);
     size_t own = mp_load_depth_here(p); /* calls of this thread that wait for the loader which closes */
-    int64_t until = mp_clock_ms() + (timeout_ms > 0 ? timeout_ms : 0);
+    int64_t until = mp_clock_after(timeout_ms);
     struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
     pthread_mutex_lock(&p->lock);
     while (atomic_load(&p->calls) > own && mp_clock_ms() < until) pthread_cond_timedwait(&p->drained, &p->lock, &ts);
     pthread_mutex_unlock(&p->lock);
-    return close_lanes(p) > own ? POND_ETIMEOUT : POND_OK;
+    atomic_store(&p->ending, true);
+    bool left = atomic_load(&p->calls) > own;
+    return close_lanes(p) > own || left ? POND_ETIMEOUT : POND_OK;
 }

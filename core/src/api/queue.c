@@ -42,6 +42,7 @@ int pond_queue_fd(pond_queue *queue) { return mp_loop_fd(queue->lane->loop); }
 
 void pond_queue_flush(pond_queue *queue) {
     mp_lane_lock(queue->lane);
+    mp_loop_touch(queue->lane->loop);
     mp_loop_flush(queue->lane->loop);
     mp_lane_unlock(queue->lane);
 }
@@ -71,8 +72,10 @@ size_t pond_queue_poll(pond_queue *queue, pond_event **events, size_t max, int64
     mp_lane *lane = queue->lane;
     mp_lane_lock(lane);
     lane->polling = true;
-    int64_t until = timeout_ms > 0 ? mp_clock_ms() + timeout_ms : 0, wait = timeout_ms;
+    int64_t until = mp_clock_after(timeout_ms), wait = timeout_ms;
+    mp_loop_touch(lane->loop);
     for (;;) {
+        mp_loop_flush(lane->loop); /* it may bring an event: then there is nothing to sleep for */
         mp_loop_turn(lane->loop, mp_list_empty(&lane->events) ? wait : 0);
         if (wait == 0 || !mp_list_empty(&lane->events)) break;
         if (wait > 0) wait = until > mp_loop_now(lane->loop) ? until - mp_loop_now(lane->loop) : 0;
@@ -112,7 +115,7 @@ void pond_request_cancel(pond_request *request) {
         request->vt->destroy(request);
     } else {
         mp_call_abort(request, NULL, true);
-        mp_lane_kick(lane);
+        mp_lane_kick(lane, false);
     }
     mp_lane_unlock(lane);
 }

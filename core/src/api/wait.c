@@ -15,7 +15,7 @@ mp_lane *mp_wait_enter(pond *p, int *code, pond_error **err) {
         return NULL;
     }
     mp_lane_lock(lane);
-    if (lane->closed) {
+    if (lane->closed || atomic_load(&p->closed)) { /* the latter: the lane may have been made after the close */
         mp_lane_unlock(lane);
         *code = mp_closed(err);
         return NULL;
@@ -55,7 +55,7 @@ int mp_wait_finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader 
         mp_lane_unlock(lane);
         code = mp_no_memory(err);
     } else {
-        mp_lane_kick(lane);
+        mp_lane_kick(lane, true);
         while (!call->ended) {
             if (!mp_call_wait(call)) {
                 mp_lane_unlock(lane);
@@ -66,7 +66,7 @@ int mp_wait_finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader 
             pond_load *load = mp_call_take(call);
             if (load) {
                 mp_load_unref(load); /* the event's reference: there is no event here */
-                mp_lane_kick(lane);  /* others go on while this thread loads */
+                mp_lane_kick(lane, false);  /* others go on while this thread loads */
                 mp_lane_unlock(lane);
                 mp_load_run(load, loader, ctx);
                 mp_lane_lock(lane);
@@ -87,7 +87,7 @@ int mp_wait_group(mp_lane *lane, mp_group *group, mp_waiter *waiter, mp_source *
         return mp_no_memory(err);
     }
     mp_call *call = &group->call;
-    mp_lane_kick(lane);
+    mp_lane_kick(lane, true);
     while (!call->ended) {
         if (!mp_call_wait(call)) {
             mp_lane_unlock(lane);
@@ -96,7 +96,7 @@ int mp_wait_group(mp_lane *lane, mp_group *group, mp_waiter *waiter, mp_source *
         }
         size_t n = mp_group_take(group);
         if (!n) continue;
-        mp_lane_kick(lane);
+        mp_lane_kick(lane, false);
         mp_lane_unlock(lane);
         source->run(source, group->loads, n);
         mp_lane_lock(lane);

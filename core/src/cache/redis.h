@@ -33,6 +33,7 @@ typedef struct mp_request {
     mp_op *op;
     mp_op_kind kind;
     bool evaluated; /* sent with the script's text, after a NOSCRIPT */
+    uint8_t again;  /* how often the operation was asked before */
     uint8_t fence[MP_FENCE_LEN];
     char *forgotten; /* LEASE whose owner went away: the name and the token to release it by */
     mp_key forgotten_key;
@@ -51,6 +52,7 @@ struct mp_line {
     mp_node waiting;    /* operations until the handshake is done */
     mp_timer timer;     /* their earliest deadline */
     mp_request *free;
+    unsigned free_count;
     mp_buf scratch;
     bool closing;
 };

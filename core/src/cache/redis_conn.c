@@ -1,20 +1,28 @@
 #include "cache/redis_conn.h"
 
 #include <errno.h>
-#include <hiredis/async.h>
+#include <fcntl.h>
 #include <hiredis/sds.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/error.h"
 #include "base/random.h"
 #include "cache/redis_reply.h"
 
-#define EARLY_FLUSH 128 /* commands: a longer turn is sent in pieces, so that the server works meanwhile (32: 10 % slower on one CPU) */
+#define EARLY_FLUSH 32 /* commands: a longer turn is sent in pieces, so that the server works meanwhile */
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_LAST_MS 1000
 #define UNSENT_MAX (64u << 20)
+#define REPLY_MAX (257u << 20) /* max_value and an envelope; what is longer is none of ours */
+#define ELEMENTS_MAX 64        /* of an array: a reply of the protocol has six at most */
 
+/* hiredis connects, buffers and parses. Its asynchronous layer is not used: it keeps a list of callbacks beside ours, and gives up
+ * (an assertion) when a server answers what nobody asked. */
 struct mp_conn {
     mp_loop *loop;
     const mp_address *address;
@@ -22,97 +30,27 @@ struct mp_conn {
     mp_conn_events events;
     mp_conn_state state;
 
-    redisAsyncContext *ctx;
+    redisContext *ctx;
+    redisContextFuncs funcs;
     mp_watch watch;
-    bool reading, writing; /* what hiredis wants */
-    bool blocked;          /* the socket took not all: wait until it is writable */
+    bool blocked; /* the socket took not all: wait until it is writable */
     mp_task flush;
     unsigned unflushed;
 
-    mp_node sent;      /* commands without a reply, oldest first */
-    mp_timer timer;    /* the earliest deadline, or the connection's */
+    mp_node sent;   /* commands without a reply, oldest first */
+    mp_timer timer; /* the earliest deadline, or the connection's */
     int64_t last_read;
 
-    pond_error *why;   /* why it is down */
+    pond_error *why; /* why it is down */
     int64_t retry_at;
     unsigned failures;
-    bool dropping;
-    bool busy;          /* hiredis is on the stack: it must not be made to free its context now */
+    bool busy;   /* somebody walks over `sent` or reads from the context: it must not go down now */
+    bool doomed; /* it shall go down as soon as that has ended */
     mp_task drop_later;
 };
 
-static mp_conn *of(void *data) { return data; }
-
 static void update_watch(mp_conn *c) {
-    bool connecting = c->state == MP_CONN_CONNECTING;
-    mp_loop_watch(c->loop, &c->watch, c->reading, c->writing && (c->blocked || connecting));
-}
-
-/* ---- hooks that hiredis calls ---- */
-
-static void add_read(void *data) {
-    of(data)->reading = true;
-    update_watch(data);
-}
-
-static void del_read(void *data) {
-    of(data)->reading = false;
-    update_watch(data);
-}
-
-static void add_write(void *data) {
-    mp_conn *c = data;
-    c->writing = true;
-    if (c->state == MP_CONN_CONNECTING || c->blocked) update_watch(c);
-    else mp_loop_defer(c->loop, &c->flush); /* once a turn, not once a command */
-}
-
-static void del_write(void *data) {
-    of(data)->writing = of(data)->blocked = false;
-    update_watch(data);
-}
-
-static void clean_up(void *data) {
-    mp_conn *c = data;
-    c->reading = c->writing = c->blocked = false;
-    update_watch(c);
-    mp_loop_unpost(c->loop, &c->flush);
-    c->unflushed = 0;
-}
-
-static void handle(mp_conn *c, void (*what)(redisAsyncContext *)) {
-    bool outer = c->busy;
-    c->busy = true;
-    what(c->ctx);
-    c->busy = outer;
-}
-
-static void run_flush(mp_task *task) {
-    mp_conn *c = MP_OF(task, mp_conn, flush);
-    c->unflushed = 0;
-    if (!c->ctx || !c->writing || c->blocked || c->state == MP_CONN_CONNECTING) return;
-    handle(c, redisAsyncHandleWrite);
-    if (!c->ctx || !c->writing) return;
-    mp_loop_unpost(c->loop, &c->flush); /* hiredis asked again: the socket is full */
-    c->blocked = true;
-    update_watch(c);
-}
-
-static void socket_ready(mp_watch *watch, bool readable, bool writable) {
-    mp_conn *c = MP_OF(watch, mp_conn, watch);
-    if (writable && c->ctx && c->writing) {
-        c->blocked = false;
-        handle(c, redisAsyncHandleWrite);
-        if (c->ctx && c->writing && c->state != MP_CONN_CONNECTING) {
-            mp_loop_unpost(c->loop, &c->flush);
-            c->blocked = true;
-            update_watch(c);
-        }
-    }
-    if (readable && c->ctx && c->reading) {
-        c->last_read = mp_loop_now(c->loop);
-        handle(c, redisAsyncHandleRead);
-    }
+    mp_loop_watch(c->loop, &c->watch, c->state > MP_CONN_CONNECTING, c->state == MP_CONN_CONNECTING || c->blocked);
 }
 
 /* ---- life ---- */
@@ -124,48 +62,175 @@ static void set_why(mp_conn *c, pond_error *why) {
 }
 
 static void go_down(mp_conn *c) {
+    if (c->ctx) {
+        mp_loop_watch(c->loop, &c->watch, false, false);
+        redisFree(c->ctx);
+    }
     c->ctx = NULL;
     c->state = MP_CONN_DOWN;
+    c->doomed = c->blocked = false;
+    c->unflushed = 0;
     mp_loop_timer_stop(c->loop, &c->timer);
+    mp_loop_unpost(c->loop, &c->flush);
+    mp_loop_unpost(c->loop, &c->drop_later);
     int64_t pause = BACKOFF_FIRST_MS << (c->failures < 6 ? c->failures : 6);
     if (pause > BACKOFF_LAST_MS) pause = BACKOFF_LAST_MS;
     c->failures++;
     c->retry_at = mp_loop_now(c->loop) + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
-    if (!c->why) set_why(c, mp_error_new(POND_ECACHE, "cache %s: the connection was lost", c->address->shown));
-    if (c->events.lost) c->events.lost(c->events.owner, c->why);
+    pond_error *why = pond_error_ref(c->why);
+    for (mp_node *n; (n = mp_list_shift(&c->sent));) {
+        mp_cmd *cmd = MP_OF(n, mp_cmd, node);
+        mp_loop_inflight(c->loop, -1);
+        cmd->done(cmd, NULL, why);
+    }
+    if (c->events.lost) c->events.lost(c->events.owner, why);
+    pond_error_free(why);
 }
 
-static void on_connect(const redisAsyncContext *ctx, int status) {
-    mp_conn *c = ctx->data;
-    if (!c || c->dropping) return;
-    if (status != REDIS_OK) {
-        set_why(c, mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown, *ctx->errstr ? ctx->errstr : "cannot connect"));
-        go_down(c); /* hiredis frees the context */
+/* It goes down at the next opportunity; the first reason counts. */
+static void doom(mp_conn *c, pond_error *why) {
+    if (c->doomed) {
+        pond_error_free(why);
         return;
     }
+    set_why(c, why);
+    c->doomed = true;
+    mp_loop_defer(c->loop, &c->drop_later);
+}
+
+static void drop_now(mp_task *task) {
+    mp_conn *c = MP_OF(task, mp_conn, drop_later);
+    if (c->doomed && !c->busy) go_down(c);
+}
+
+void mp_conn_drop(mp_conn *c, pond_error *why) {
+    if (!c->ctx) {
+        pond_error_free(why);
+        return;
+    }
+    doom(c, why);
+    drop_now(&c->drop_later);
+}
+
+static pond_error *context_error(const mp_conn *c) {
+    return mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown,
+                        *c->ctx->errstr ? c->ctx->errstr : "the connection was lost");
+}
+
+/* ---- writing ---- */
+
+/* hiredis' own, but for the signal that a closed socket raises: a library must not end the program that uses it. */
+static ssize_t write_quietly(redisContext *ctx) {
+    ssize_t n = send(ctx->fd, ctx->obuf, sdslen(ctx->obuf), MSG_NOSIGNAL);
+    if (n >= 0) return n;
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return 0;
+    ctx->err = REDIS_ERR_IO;
+    snprintf(ctx->errstr, sizeof ctx->errstr, "%s", strerror(errno));
+    return -1;
+}
+
+/* The deadlines of what is sent now begin now: a host that was busy between its call and its flush has not lost them. */
+static void begin_deadlines(mp_conn *c) {
+    int64_t now = mp_loop_now(c->loop);
+    for (mp_node *n = c->sent.prev; c->unflushed > 0 && n != &c->sent; n = n->prev, c->unflushed--) {
+        mp_cmd *cmd = MP_OF(n, mp_cmd, node);
+        cmd->deadline += now - cmd->sent;
+        cmd->sent = now;
+    }
+    c->unflushed = 0;
+}
+
+static void write_out(mp_conn *c) {
+    int done = 0;
+    begin_deadlines(c);
+    if (redisBufferWrite(c->ctx, &done) != REDIS_OK) {
+        doom(c, context_error(c));
+        return;
+    }
+    if (c->blocked != !done) {
+        c->blocked = !done;
+        update_watch(c);
+    }
+}
+
+static void run_flush(mp_task *task) {
+    mp_conn *c = MP_OF(task, mp_conn, flush);
+    if (c->state > MP_CONN_CONNECTING && !c->blocked && !c->doomed) write_out(c);
+}
+
+/* ---- reading ---- */
+
+static pond_error *stray(const mp_conn *c, const redisReply *r) {
+    if (r->type == REDIS_REPLY_ERROR) /* as a server does that has too many clients */
+        return mp_error_new(POND_ECACHE, "cache %s: %.200s", c->address->shown, r->str);
+    return mp_error_new(POND_EPROTOCOL, "cache %s: an answer came that nobody asked for", c->address->shown);
+}
+
+static void read_replies(mp_conn *c) {
+    c->last_read = mp_loop_now(c->loop);
+    if (redisBufferRead(c->ctx) != REDIS_OK) {
+        mp_conn_drop(c, context_error(c));
+        return;
+    }
+    c->busy = true;
+    while (!c->doomed) { /* whoever gives the connection up does not want what came behind */
+        void *reply = NULL;
+        if (redisGetReplyFromReader(c->ctx, &reply) != REDIS_OK) {
+            doom(c, mp_error_new(POND_EPROTOCOL, "cache %s: %s", c->address->shown, c->ctx->errstr));
+            break;
+        }
+        redisReply *r = reply;
+        if (!r) {
+            if (c->ctx->reader->len > REPLY_MAX)
+                doom(c, mp_error_new(POND_EPROTOCOL, "cache %s: an answer of more than %u bytes", c->address->shown,
+                                     REPLY_MAX));
+            break;
+        }
+        if (r->type == REDIS_REPLY_PUSH) {
+            mp_reply_free(r);
+            continue;
+        }
+        mp_node *n = mp_list_shift(&c->sent);
+        if (!n) {
+            doom(c, stray(c, r));
+            mp_reply_free(r);
+            break;
+        }
+        mp_cmd *cmd = MP_OF(n, mp_cmd, node);
+        mp_loop_inflight(c->loop, -1);
+        cmd->done(cmd, r, NULL);
+    }
+    c->busy = false;
+    drop_now(&c->drop_later);
+}
+
+static void connect_done(mp_conn *c) {
+    int e = 0, on = 1;
+    socklen_t size = sizeof e;
+    if (getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &e, &size) != 0) e = errno;
+    if (e) {
+        mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown, strerror(e)));
+        return;
+    }
+    if (!c->address->path) setsockopt(c->watch.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     c->state = MP_CONN_HANDSHAKE;
     c->last_read = mp_loop_now(c->loop);
     update_watch(c);
     c->events.connected(c->events.owner);
 }
 
-static void on_disconnect(const redisAsyncContext *ctx, int status) {
-    mp_conn *c = ctx->data;
-    if (!c || c->dropping) return;
-    if (status != REDIS_OK && *ctx->errstr)
-        set_why(c, mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown, ctx->errstr));
-    go_down(c);
+static void socket_ready(mp_watch *watch, bool readable, bool writable) {
+    mp_conn *c = MP_OF(watch, mp_conn, watch);
+    if (c->state == MP_CONN_CONNECTING) {
+        if (writable) connect_done(c);
+        return;
+    }
+    if (writable && c->blocked && !c->doomed) write_out(c);
+    if (readable && c->ctx && !c->doomed) read_replies(c);
 }
 
-static void free_context(mp_conn *c) {
-    if (!c->ctx) return;
-    c->dropping = true;
-    redisAsyncContext *ctx = c->ctx;
-    redisAsyncFree(ctx); /* ends every command with a NULL reply; from within a callback it is put off to its end */
-    c->dropping = false;
-}
+/* ---- up and down ---- */
 
-static void drop_now(mp_task *task);
 static void timed_out(mp_timer *timer);
 
 mp_conn *mp_conn_new(mp_loop *loop, const mp_address *address, int64_t connect_timeout, mp_conn_events events) {
@@ -183,71 +248,51 @@ mp_conn *mp_conn_new(mp_loop *loop, const mp_address *address, int64_t connect_t
     return c;
 }
 
-void mp_conn_drop(mp_conn *c, pond_error *why) {
-    if (!c->ctx) {
-        pond_error_free(why);
-        return;
-    }
-    set_why(c, why);
-    if (c->busy) {
-        mp_loop_defer(c->loop, &c->drop_later);
-        return;
-    }
-    free_context(c);
-    go_down(c);
-}
-
-static void drop_now(mp_task *task) {
-    mp_conn *c = MP_OF(task, mp_conn, drop_later);
-    if (!c->ctx) return;
-    free_context(c);
-    go_down(c);
-}
-
 void mp_conn_free(mp_conn *c) {
     if (!c) return;
     if (!c->why) set_why(c, mp_error_new(POND_ECLOSED, "the pond is closed"));
     c->events.lost = NULL;
-    free_context(c);
-    mp_loop_timer_stop(c->loop, &c->timer);
-    mp_loop_unpost(c->loop, &c->flush);
-    mp_loop_unpost(c->loop, &c->drop_later);
+    go_down(c);
     pond_error_free(c->why);
     free(c);
 }
 
 mp_conn_state mp_conn_state_of(const mp_conn *c) { return c->state; }
 
-pond_error *mp_conn_up(mp_conn *c) {
-    if (c->state != MP_CONN_DOWN) return NULL;
-    int64_t now = mp_loop_now(c->loop);
-    if (now < c->retry_at) return c->why;
+static bool connect_start(mp_conn *c) {
     redisOptions o = {0};
     if (c->address->path) REDIS_OPTIONS_SET_UNIX(&o, c->address->path);
     else REDIS_OPTIONS_SET_TCP(&o, c->address->host, c->address->port);
-    o.options |= REDIS_OPT_NOAUTOFREEREPLIES | REDIS_OPT_NO_PUSH_AUTOFREE;
-    redisAsyncContext *ctx = redisAsyncConnectWithOptions(&o);
+    o.options |= REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE;
+    redisContext *ctx = redisConnectWithOptions(&o);
     if (!ctx || ctx->err) {
         set_why(c, mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown, ctx ? ctx->errstr : "no memory"));
-        if (ctx) redisAsyncFree(ctx);
+        redisFree(ctx);
+        return false;
+    }
+    fcntl(ctx->fd, F_SETFD, FD_CLOEXEC);
+    c->funcs = *ctx->funcs;
+    c->funcs.write = write_quietly;
+    ctx->funcs = &c->funcs;
+    ctx->reader->fn = &mp_reply_functions;
+    ctx->reader->maxelements = ELEMENTS_MAX;
+    c->ctx = ctx;
+    return true;
+}
+
+pond_error *mp_conn_up(mp_conn *c) {
+    if (c->doomed) return c->why;
+    if (c->state != MP_CONN_DOWN) return NULL;
+    int64_t now = mp_loop_now(c->loop);
+    if (now < c->retry_at) return c->why;
+    if (!connect_start(c)) {
         go_down(c);
         return c->why;
     }
     set_why(c, NULL);
-    c->ctx = ctx;
-    ctx->c.reader->fn = &mp_reply_functions;
-    ctx->data = c;
-    ctx->ev.data = c;
-    ctx->ev.addRead = add_read;
-    ctx->ev.delRead = del_read;
-    ctx->ev.addWrite = add_write;
-    ctx->ev.delWrite = del_write;
-    ctx->ev.cleanup = clean_up;
-    c->watch.fd = ctx->c.fd;
+    c->watch.fd = c->ctx->fd;
     c->watch.events = 0;
     c->state = MP_CONN_CONNECTING;
-    redisAsyncSetConnectCallback(ctx, on_connect); /* asks for writability, by which hiredis learns of the connection */
-    redisAsyncSetDisconnectCallback(ctx, on_disconnect);
     update_watch(c);
     mp_loop_timer_set(c->loop, &c->timer, now + c->connect_timeout);
     return NULL;
@@ -260,33 +305,20 @@ void mp_conn_ready(mp_conn *c) {
 
 /* ---- commands ---- */
 
-static void replied(redisAsyncContext *ctx, void *r, void *data) {
-    mp_conn *c = ctx->data;
-    mp_cmd *cmd = data;
-    mp_list_remove(&cmd->node);
-    mp_loop_inflight(c->loop, -1);
-    if (r) {
-        cmd->done(cmd, r, NULL);
-        return;
-    }
-    if (!c->why)
-        set_why(c, mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown, *ctx->errstr ? ctx->errstr : "the connection was lost"));
-    cmd->done(cmd, NULL, c->why);
-}
-
 bool mp_conn_send(mp_conn *c, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms) {
-    if (!c->ctx || sdslen(c->ctx->c.obuf) > UNSENT_MAX) return false;
-    if (redisAsyncFormattedCommand(c->ctx, replied, cmd, resp, len) != REDIS_OK) return false;
+    if (!c->ctx || c->doomed || sdslen(c->ctx->obuf) > UNSENT_MAX) return false;
+    if (redisAppendFormattedCommand(c->ctx, resp, len) != REDIS_OK) {
+        doom(c, context_error(c)); /* it wants to be freed after an error, even if only memory was short */
+        return false;
+    }
     cmd->sent = mp_loop_now(c->loop);
     cmd->deadline = cmd->sent + timeout_ms;
     cmd->is_late = false;
     mp_list_push(&c->sent, &cmd->node);
     mp_loop_inflight(c->loop, 1);
     if (!c->timer.place || cmd->deadline < c->timer.at) mp_loop_timer_set(c->loop, &c->timer, cmd->deadline);
-    if (++c->unflushed >= EARLY_FLUSH) {
-        mp_loop_unpost(c->loop, &c->flush);
-        run_flush(&c->flush);
-    }
+    mp_loop_defer(c->loop, &c->flush); /* once a turn, not once a command */
+    if (++c->unflushed >= EARLY_FLUSH) run_flush(&c->flush);
     return true;
 }
 
@@ -296,24 +328,29 @@ static void timed_out(mp_timer *timer) {
     mp_conn *c = MP_OF(timer, mp_conn, timer);
     int64_t now = mp_loop_now(c->loop), next = INT64_MAX;
     if (c->state == MP_CONN_CONNECTING) {
-        mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no connection within connect_timeout (%lld ms)", c->address->shown,
-                                     (long long)c->connect_timeout));
+        mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no connection within connect_timeout (%lld ms)",
+                                     c->address->shown, (long long)c->connect_timeout));
         return;
     }
-    bool silent = false;
-    for (mp_node *n = c->sent.next, *after; n != &c->sent; n = after) {
-        after = n->next;
+    /* A new connection may be better if not a byte came since (half-open, stopped, stuck), if it was the handshake that was
+     * not answered (nothing else will be asked, so nothing else would show it), or if an answer is missing twice as long. */
+    bool stuck = false;
+    c->busy = true;
+    for (mp_node *n = c->sent.next; n != &c->sent; n = n->next) {
         mp_cmd *cmd = MP_OF(n, mp_cmd, node);
-        if (cmd->is_late) continue;
-        if (cmd->deadline > now) {
+        if (cmd->is_late) {
+            stuck = stuck || now - cmd->deadline >= cmd->deadline - cmd->sent;
+        } else if (cmd->deadline > now) {
             if (cmd->deadline < next) next = cmd->deadline;
-            continue;
+        } else {
+            cmd->is_late = true;
+            stuck = stuck || c->last_read < cmd->sent || c->state == MP_CONN_HANDSHAKE;
+            cmd->late(cmd);
         }
-        cmd->is_late = true;
-        if (c->last_read < cmd->sent) silent = true;
-        cmd->late(cmd);
     }
-    if (silent) /* not a byte since: half-open, stopped or stuck; a new connection may be better */
+    c->busy = false;
+    if (stuck)
         mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout", c->address->shown));
-    else if (next != INT64_MAX) mp_loop_timer_set(c->loop, &c->timer, next);
+    else if (c->doomed) drop_now(&c->drop_later);
+    else if (next != INT64_MAX && (!timer->place || next < timer->at)) mp_loop_timer_set(c->loop, timer, next);
 }

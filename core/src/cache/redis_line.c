@@ -7,17 +7,24 @@
 #include "cache/redis_reply.h"
 
 #define FENCE_CHECK_MS 1000
+#define AGAIN_MAX 4   /* an operation is asked at most so often anew: only a broken server wants it more often */
+#define FREE_MAX 1024 /* requests kept for the next commands */
 
 /* ---- requests ---- */
 
 mp_request *mp_line_request(mp_line *line, mp_op *op, mp_op_kind kind) {
     mp_request *r = line->free;
-    if (r) line->free = r->next_free;
-    else if (!(r = malloc(sizeof *r))) return NULL;
+    if (r) {
+        line->free = r->next_free;
+        line->free_count--;
+    } else if (!(r = malloc(sizeof *r))) {
+        return NULL;
+    }
     r->line = line;
     r->op = op;
     r->kind = kind;
     r->evaluated = false;
+    r->again = 0;
     r->forgotten = NULL;
     mp_list_init(&r->cmd.node);
     return r;
@@ -26,16 +33,19 @@ mp_request *mp_line_request(mp_line *line, mp_op *op, mp_op_kind kind) {
 static void recycle(mp_request *r) {
     if (r->op) r->op->link_private = NULL;
     free(r->forgotten);
-    if (r->line->closing) {
+    mp_line *line = r->line;
+    if (line->closing || line->free_count >= FREE_MAX) {
         free(r);
         return;
     }
-    r->next_free = r->line->free;
-    r->line->free = r;
+    r->next_free = line->free;
+    line->free = r;
+    line->free_count++;
 }
 
 bool mp_line_send(mp_line *line, mp_request *r, int64_t timeout_ms) {
-    if (!line->scratch.failed && mp_conn_send(line->conn, &r->cmd, line->scratch.data, line->scratch.len, timeout_ms)) return true;
+    if (!line->scratch.failed && mp_conn_send(line->conn, &r->cmd, line->scratch.data, line->scratch.len, timeout_ms))
+        return true;
     recycle(r);
     return false;
 }
@@ -54,15 +64,22 @@ static pond_error *fence_problem(mp_line *line, const redisReply *r) {
     const char *at = line->node->address.shown;
     if (r->type == REDIS_REPLY_ERROR) {
         if (strstr(r->str, "NOPERM") || strstr(r->str, "no permissions"))
-            return mp_error_new(POND_ECACHE, "cache %s: the cache's user may not run INFO, or EVAL on mp:*: grant +info +eval +evalsha ~mp:*, or set fence=off", at);
+            return mp_error_new(POND_ECACHE,
+                                "cache %s: the cache's user may not run INFO, or EVAL on mp:*: grant +info +eval "
+                                "+evalsha ~mp:*, or set fence=off",
+                                at);
         return mp_command_error(r, &line->node->address);
     }
-    if (r->type == REDIS_REPLY_ARRAY && r->elements >= 2 && r->element[1] && r->element[1]->type == REDIS_REPLY_STRING) {
+    if (r->type == REDIS_REPLY_ARRAY && r->elements >= 2 && r->element[1] &&
+        r->element[1]->type == REDIS_REPLY_STRING) {
         if (strcmp(r->element[1]->str, "noinfo") == 0)
-            return mp_error_new(POND_ECACHE, "cache %s: its INFO lacks run_id, role or master_replid: set fence=off", at);
-        return mp_error_new(POND_ECACHE, "cache %s: the server is a %.20s: connect to its master", at, r->element[1]->str);
+            return mp_error_new(POND_ECACHE, "cache %s: its INFO lacks run_id, role or master_replid: set fence=off",
+                                at);
+        return mp_error_new(POND_ECACHE, "cache %s: the server is a %.20s: connect to its master", at,
+                            r->element[1]->str);
     }
-    return mp_error_new(POND_EPROTOCOL, "cache %s: the fence check gave an answer of another form than the protocol's", at);
+    return mp_error_new(POND_EPROTOCOL, "cache %s: the fence check gave an answer of another form than the protocol's",
+                        at);
 }
 
 static bool text_at(const redisReply *r, size_t i, size_t min, size_t max) {
@@ -70,22 +87,14 @@ static bool text_at(const redisReply *r, size_t i, size_t min, size_t max) {
            r->element[i]->len <= max;
 }
 
-static bool ask_fence(mp_line *line, bool with_text);
-
 static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request *q = MP_OF(cmd, mp_request, cmd);
     mp_line *line = q->line;
     int64_t sent = cmd->sent;
-    bool evaluated = q->evaluated;
     recycle(q);
     line->fence_asked = false;
     if (!r) return; /* the connection went, with everything on it */
     (void)error;
-    if (r->type == REDIS_REPLY_ERROR && strncmp(r->str, "NOSCRIPT", 8) == 0 && !evaluated) {
-        mp_reply_free(r);
-        ask_fence(line, true);
-        return;
-    }
     if (r->type == REDIS_REPLY_ARRAY && r->elements == 4 && text_at(r, 0, MP_FENCE_LEN, MP_FENCE_LEN) &&
         text_at(r, 1, 1, MP_RUN_ID_MAX) && text_at(r, 2, 1, MP_RUN_ID_MAX)) {
         memcpy(line->fence, r->element[0]->str, MP_FENCE_LEN);
@@ -97,14 +106,16 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
             drain_waiting(line);
         }
     } else {
-        mp_conn_drop(line->conn, fence_problem(line, r)); /* with what was sent behind it: nothing may be judged by no fence */
+        mp_conn_drop(line->conn,
+                     fence_problem(line, r)); /* with what was sent behind it: nothing may be judged by no fence */
     }
     mp_reply_free(r);
 }
 
 static void late_fence(mp_cmd *cmd) { (void)cmd; }
 
-static bool ask_fence(mp_line *line, bool with_text) {
+/* With the script's text, always: a NOSCRIPT would leave what was sent behind it to the old fence's judgement. */
+static bool ask_fence(mp_line *line) {
     mp_request *q = mp_line_request(line, NULL, MP_GET);
     if (!q) return false;
     mp_fence_args args;
@@ -112,13 +123,12 @@ static bool ask_fence(mp_line *line, bool with_text) {
     mp_fence_ask(&line->node->fence, now, &args);
     mp_buf *out = &line->scratch;
     mp_buf_reset(out);
-    mp_command_script(out, MP_SCRIPT_fence, with_text, 1, 4);
+    mp_command_script(out, MP_SCRIPT_fence, true, 1, 4);
     mp_command_arg(out, "mp:f", 4);
     mp_command_arg(out, args.next, MP_FENCE_LEN);
     mp_command_arg(out, args.run, strlen(args.run));
     mp_command_arg(out, args.replid, strlen(args.replid));
     mp_command_arg(out, args.left, args.left_len);
-    q->evaluated = with_text;
     q->cmd.done = fence_answered;
     q->cmd.late = late_fence;
     if (!mp_line_send(line, q, line->redis->command_timeout)) return false;
@@ -129,7 +139,7 @@ static bool ask_fence(mp_line *line, bool with_text) {
 
 /* ---- operations ---- */
 
-static void send_op(mp_line *line, mp_op *op, bool with_text);
+static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again);
 
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error);
 static void late(mp_cmd *cmd);
@@ -161,6 +171,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     uint8_t asked_under[MP_FENCE_LEN];
     memcpy(asked_under, q->fence, MP_FENCE_LEN);
     bool evaluated = q->evaluated;
+    unsigned again = q->again + 1u;
     recycle(q);
     if (!r) {
         mp_op_end(op, MP_FAILED, pond_error_ref(error));
@@ -170,23 +181,28 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         bool no_script = strncmp(r->str, "NOSCRIPT", 8) == 0;
         pond_error *e = no_script && !evaluated ? NULL : mp_command_error(r, &line->node->address);
         /* These say that the server has changed: its fence is asked for again before anything else. */
-        if (strncmp(r->str, "READONLY", 8) == 0 || strncmp(r->str, "LOADING", 7) == 0 || strncmp(r->str, "MASTERDOWN", 10) == 0)
+        if (strncmp(r->str, "READONLY", 8) == 0 || strncmp(r->str, "LOADING", 7) == 0 ||
+            strncmp(r->str, "MASTERDOWN", 10) == 0)
             line->fence_sent = 0;
         mp_reply_free(r);
         if (e) mp_op_end(op, MP_FAILED, e);
-        else send_op(line, op, true);
+        else send_op(line, op, true, again);
         return;
     }
-    if (mp_command_decode(op, r, line->fence, asked_under) == MP_AGAIN_REJECTING) {
-        send_op(line, op, false);
-        return;
+    mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under);
+    /* LEASED under a fence that is no longer in force: the same holder's call again sets it right. */
+    bool outdated =
+        verdict == MP_ANSWERED && op->reply == MP_LEASED && memcmp(asked_under, line->fence, MP_FENCE_LEN) != 0;
+    if (verdict != MP_AGAIN_REJECTING && !outdated) {
+        op->done(op);
+    } else if (again <= AGAIN_MAX) {
+        send_op(line, op, false, again);
+    } else {
+        if (outdated) fire_release(line, &op->key, op->token);
+        mp_op_end(op, MP_FAILED,
+                  mp_error_new(POND_EPROTOCOL, "cache %s: it gave %d answers that cannot be used, one after the other",
+                               line->node->address.shown, AGAIN_MAX + 1));
     }
-    if (op->reply == MP_LEASED && memcmp(asked_under, line->fence, MP_FENCE_LEN) != 0) {
-        /* Taken under a fence that is no longer in force: the same holder's call again sets it right. */
-        send_op(line, op, false);
-        return;
-    }
-    op->done(op);
 }
 
 static void late(mp_cmd *cmd) {
@@ -196,8 +212,8 @@ static void late(mp_cmd *cmd) {
     mp_line *line = q->line;
     mp_line_forget(line, op);
     mp_op_end(op, MP_FAILED,
-              mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout (%lld ms)", line->node->address.shown,
-                           (long long)op->timeout_ms));
+              mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout (%lld ms)",
+                           line->node->address.shown, (long long)op->timeout_ms));
 }
 
 /* The lease was taken in another history of the server: what was loaded under it must not be stored. */
@@ -208,25 +224,31 @@ static bool fill_is_void(mp_line *line, mp_op *op) {
     return true;
 }
 
-static void send_op(mp_line *line, mp_op *op, bool with_text) {
+static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again) {
     if (fill_is_void(line, op)) return;
     if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
-        ask_fence(line, false);
+        ask_fence(line);
     mp_request *q = mp_line_request(line, op, op->kind);
     if (!q) {
         mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
         return;
     }
+    /* Nobody may be there to hear a NOSCRIPT for a release, and then the lease would stand. */
+    with_text = with_text || op->kind == MP_RELEASE;
     memcpy(q->fence, line->fence, MP_FENCE_LEN);
     q->evaluated = with_text;
+    q->again = (uint8_t)again;
     q->cmd.done = answered;
     q->cmd.late = late;
     mp_buf_reset(&line->scratch);
     mp_command_encode(&line->scratch, op, line->fence, with_text);
     op->link_private = q;
     if (mp_line_send(line, q, op->timeout_ms)) return;
+    pond_error *why = mp_conn_up(line->conn);
     mp_op_end(op, MP_FAILED,
-              mp_error_new(POND_EOVERLOAD, "cache %s: more than 64 MiB wait to be sent, or memory is short", line->node->address.shown));
+              why ? pond_error_ref(why)
+                  : mp_error_new(POND_EOVERLOAD, "cache %s: more than 64 MiB wait to be sent, or memory is short",
+                                 line->node->address.shown));
 }
 
 /* Operations that wait for the handshake stand in a list by their link_private: a small node each. */
@@ -277,12 +299,12 @@ static void park_timeout(mp_timer *timer) {
         unpark(w);
         mp_loop_inflight(line->loop, -1);
         mp_op_end(op, MP_FAILED,
-                  mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)", line->node->address.shown,
-                               (long long)op->timeout_ms));
+                  mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
+                               line->node->address.shown, (long long)op->timeout_ms));
         after = line->waiting.next; /* the list may have changed under the owner's hands */
         next = INT64_MAX;
     }
-    if (next != INT64_MAX) mp_loop_timer_set(line->loop, &line->timer, next);
+    if (next != INT64_MAX && (!timer->place || next < timer->at)) mp_loop_timer_set(line->loop, timer, next);
 }
 
 static void end_waiting(mp_line *line, pond_error *why) {
@@ -308,7 +330,7 @@ static void drain_waiting(mp_line *line) {
         mp_op *op = w->op;
         unpark(w);
         mp_loop_inflight(line->loop, -1);
-        send_op(line, op, false);
+        send_op(line, op, false, 0);
     }
 }
 
@@ -316,7 +338,7 @@ void mp_line_submit(mp_line *line, mp_op *op) {
     op->reply = MP_PENDING;
     op->error = NULL;
     if (mp_conn_state_of(line->conn) == MP_CONN_READY) {
-        send_op(line, op, false);
+        send_op(line, op, false, 0);
         return;
     }
     pond_error *why = mp_conn_up(line->conn);
@@ -369,6 +391,11 @@ static void connected(void *owner) {
     mp_buf *out = &line->scratch;
     bool sent = true;
     line->fence_known = line->fence_asked = false;
+    /* The server is there: what waits for it gets its whole time for the answer, in case the host was late to look. */
+    for (mp_node *n = line->waiting.next; n != &line->waiting; n = n->next) {
+        parked *w = MP_OF(n, parked, node);
+        w->deadline = mp_loop_now(line->loop) + w->op->timeout_ms;
+    }
     atomic_fetch_add(&line->redis->connections, 1);
     if (a->password) {
         mp_buf_reset(out);
@@ -386,7 +413,7 @@ static void connected(void *owner) {
         sent = handshake_send(line);
     }
     if (sent && line->redis->fenced) {
-        sent = ask_fence(line, false);
+        sent = ask_fence(line);
     } else if (sent) {
         mp_conn_ready(line->conn);
         problem(line, "");

@@ -1,5 +1,6 @@
 #include "engine/blocking.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -12,6 +13,9 @@ struct mp_blocking {
     mp_loop *loop;
     bool led;
     mp_node followers;
+    mp_node woken; /* signals that are sent right before the lock is given up, so that who wakes does not run into it */
+
+    unsigned crowd; /* followers that were answered since the leader last slept */
 
     pthread_t thread;
     pthread_cond_t thread_cond;
@@ -37,6 +41,12 @@ static void cond_wait_until(mp_blocking *b, pthread_cond_t *cond, int64_t at) {
     pthread_cond_timedwait(cond, mp_loop_mutex(b->loop), &ts);
 }
 
+static void signal_woken(void *blocking) {
+    mp_blocking *b = blocking;
+    mp_node *n;
+    while ((n = mp_list_shift(&b->woken))) pthread_cond_signal(&MP_OF(n, mp_waiter, woken)->cond);
+}
+
 static void wake_run(mp_task *task) { (void)task; }
 
 mp_blocking *mp_blocking_new(void) {
@@ -48,6 +58,8 @@ mp_blocking *mp_blocking_new(void) {
         return NULL;
     }
     mp_list_init(&b->followers);
+    mp_list_init(&b->woken);
+    mp_loop_on_sleep(b->loop, signal_woken, b);
     cond_init(&b->thread_cond);
     b->wake.run = wake_run;
     return b;
@@ -70,17 +82,25 @@ mp_loop *mp_blocking_loop(mp_blocking *b) { return b->loop; }
 
 void mp_waiter_init(mp_waiter *w) {
     mp_list_init(&w->node);
+    mp_list_init(&w->woken);
     cond_init(&w->cond);
-    w->ready = w->asleep = false;
-    w->leads = NULL;
+    w->ready = false;
+    w->asleep = w->leads = NULL;
 }
 
 void mp_waiter_destroy(mp_waiter *w) { pthread_cond_destroy(&w->cond); }
 
 void mp_waiter_wake(mp_waiter *w) {
     w->ready = true;
-    if (w->asleep) pthread_cond_signal(&w->cond);
-    else if (w->leads && mp_loop_asleep(w->leads->loop)) mp_loop_post(w->leads->loop, &w->leads->wake);
+    if (w->asleep) w->asleep->crowd++;
+    if (w->asleep && w->asleep->led && !mp_loop_asleep(w->asleep->loop)) {
+        mp_list_remove(&w->woken);
+        mp_list_push(&w->asleep->woken, &w->woken); /* the leader is awake and sends it */
+    } else if (w->asleep) {
+        pthread_cond_signal(&w->cond);
+    } else if (w->leads && mp_loop_asleep(w->leads->loop)) {
+        mp_loop_post(w->leads->loop, &w->leads->wake);
+    }
 }
 
 /* Somebody else's turn: a follower's, or, for what nobody waits for, the background thread's. */
@@ -107,6 +127,7 @@ static void *background(void *arg) {
         mp_loop_turn(b->loop, mp_loop_has_inflight(b->loop) ? SLICE_MS : 0);
         b->led = false;
         hand_over(b);
+        signal_woken(b);
     }
     mp_loop_unlock(b->loop);
     return NULL;
@@ -123,25 +144,40 @@ static void hand_over(mp_blocking *b) {
         pthread_cond_signal(&b->thread_cond);
 }
 
+/* Several callers were answered together, so several are about to ask again: they get a moment to do so, and then all goes
+ * out in one write. */
+static void gather(mp_blocking *b) {
+    signal_woken(b);
+    mp_loop_unlock(b->loop);
+    sched_yield();
+    mp_loop_lock(b->loop);
+}
+
 bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *ctx) {
     int64_t checked = mp_loop_now(b->loop);
     while (!w->ready) {
         if (!b->led) {
             b->led = true;
             w->leads = b;
-            while (!w->ready) {
+            for (;;) {
+                if (b->crowd > 1) gather(b);
+                b->crowd = 0;
+                mp_loop_flush(b->loop); /* it may bring the answer: then there is nothing to sleep for */
+                if (w->ready) break;
                 mp_loop_turn(b->loop, check ? SLICE_MS : -1);
                 if (check && mp_loop_now(b->loop) - checked >= SLICE_MS) break;
             }
             b->led = false;
             w->leads = NULL;
             hand_over(b);
+            signal_woken(b);
         } else {
-            w->asleep = true;
+            w->asleep = b;
             mp_list_push(&b->followers, &w->node);
             cond_wait_until(b, &w->cond, check ? mp_clock_ms() + SLICE_MS : INT64_MAX);
             mp_list_remove(&w->node);
-            w->asleep = false;
+            mp_list_remove(&w->woken);
+            w->asleep = NULL;
             /* A leader's hand-over may have woken this one just as its answer came: pass it on. */
             if (w->ready && !b->led) hand_over(b);
         }
@@ -162,9 +198,9 @@ bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *
     return true;
 }
 
-void mp_blocking_submitted(mp_blocking *b) {
+void mp_blocking_submitted(mp_blocking *b, bool waits) {
     if (mp_loop_asleep(b->loop)) mp_loop_flush(b->loop);
-    else if (!b->led) {
+    else if (!b->led && !waits) {
         mp_loop_flush(b->loop);
         hand_over(b);
     }

@@ -15,7 +15,8 @@ typedef struct mp_waiter {
     mp_node node;
     pthread_cond_t cond;
     bool ready; /* set by mp_waiter_wake, cleared by the owner before it waits again */
-    bool asleep;         /* as a follower */
+    mp_blocking *asleep; /* as a follower of that one */
+    mp_node woken;       /* its signal is due */
     mp_blocking *leads;  /* it is the leader of that one */
 } mp_waiter;
 
@@ -33,7 +34,8 @@ void mp_waiter_wake(mp_waiter *waiter);
  * 100 ms without lock or leadership) returned non-zero. */
 bool mp_blocking_wait(mp_blocking *blocking, mp_waiter *waiter, int (*check)(void *), void *ctx);
 
-/* Lock held: what was just submitted is sent, by the sleeping leader's stead or by whoever drives next; somebody will. */
-void mp_blocking_submitted(mp_blocking *blocking);
+/* Lock held: what was just submitted is sent, by the sleeping leader's stead or by whoever drives next; somebody will.
+ * `waits`: the caller is about to wait, so it will drive itself if nobody else does. */
+void mp_blocking_submitted(mp_blocking *blocking, bool waits);
 
 #endif

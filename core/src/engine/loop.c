@@ -22,6 +22,8 @@ struct mp_loop {
     int epoll, wake, clock; /* descriptors: epoll, eventfd, timerfd */
     int64_t now;
     bool asleep;
+    void (*on_sleep)(void *ctx);
+    void *on_sleep_ctx;
     size_t inflight, duties;
 
     mp_timer **heap; /* 1-based binary heap by `at` */
@@ -112,6 +114,11 @@ int64_t mp_loop_now(const mp_loop *loop) { return loop->now; }
 int64_t mp_loop_touch(mp_loop *loop) { return loop->now = mp_clock_ms(); }
 int mp_loop_fd(const mp_loop *loop) { return loop->epoll; }
 bool mp_loop_asleep(const mp_loop *loop) { return loop->asleep; }
+
+void mp_loop_on_sleep(mp_loop *loop, void (*call)(void *ctx), void *ctx) {
+    loop->on_sleep = call;
+    loop->on_sleep_ctx = ctx;
+}
 
 void mp_loop_inflight(mp_loop *loop, int change) { loop->inflight += (size_t)(ptrdiff_t)change; }
 void mp_loop_duty(mp_loop *loop, int change) { loop->duties += (size_t)(ptrdiff_t)change; }
@@ -250,12 +257,14 @@ bool mp_loop_watch(mp_loop *loop, mp_watch *watch, bool read, bool write) {
 }
 
 void mp_loop_turn(mp_loop *loop, int64_t timeout_ms) {
+    loop->now = mp_clock_ms(); /* what is flushed may have waited for the driver: its deadlines begin now */
     mp_loop_flush(loop);
     int wait = timeout_ms < 0 ? -1 : timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
     int n;
     if (wait == 0) {
         n = epoll_wait(loop->epoll, loop->events, BATCH, 0);
     } else {
+        if (loop->on_sleep) loop->on_sleep(loop->on_sleep_ctx);
         loop->asleep = true;
         loop->struck = false;
         pthread_mutex_unlock(&loop->lock);

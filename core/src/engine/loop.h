@@ -64,6 +64,8 @@ void mp_loop_duty(mp_loop *loop, int change);
 bool mp_loop_has_inflight(const mp_loop *loop);
 bool mp_loop_has_duties(const mp_loop *loop);
 
+/* Called with the lock held right before a turn gives it up to sleep. */
+void mp_loop_on_sleep(mp_loop *loop, void (*call)(void *ctx), void *ctx);
 /* Asleep in mp_loop_turn right now? Then nobody else will flush. */
 bool mp_loop_asleep(const mp_loop *loop);
 

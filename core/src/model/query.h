@@ -18,20 +18,20 @@
 #include "model/slice.h"
 
 enum {
-    MP_QUERY_TEXT_MAX = 8192,      /* bytes of a query string; of an object's names and values together */
-    MP_QUERY_JSON_MAX = 65536,     /* bytes of an object's JSON text, which may spell the same with six times as many */
-    MP_QUERY_CONDITIONS_MAX = 32,  /* (field, operator) pairs */
-    MP_QUERY_VALUES_MAX = 100,     /* values in a list */
-    MP_QUERY_VALUE_MAX = 1024,     /* bytes of a value */
-    MP_QUERY_SORT_MAX = 8,         /* fields to sort by, `id` not counted */
-    MP_QUERY_FIELDS_MAX = 64,      /* fields to return or to search in, `id` not counted */
-    MP_QUERY_SEARCH_MAX = 256,     /* bytes of a search */
-    MP_QUERY_TERMS_MAX = 16,       /* different terms of a search */
-    MP_QUERY_NAME_MAX = 255,       /* bytes of a field's name */
-    MP_QUERY_PARTS_MAX = 8,        /* dotted parts of a field's name */
-    MP_QUERY_SKIP_MAX = 1000000,   /* (page - 1) * limit */
-    MP_QUERY_LIMIT_MAX = 100000,   /* highest max_limit that a collection may set */
-    MP_QUERY_KEY_LEN = 64          /* SHA-256 in hex */
+    MP_QUERY_TEXT_MAX = 8192,     /* bytes of a query string; of an object's names and values together */
+    MP_QUERY_JSON_MAX = 65536,    /* bytes of an object's JSON text, which may spell the same with six times as many */
+    MP_QUERY_CONDITIONS_MAX = 32, /* (field, operator) pairs */
+    MP_QUERY_VALUES_MAX = 100,    /* values in a list */
+    MP_QUERY_VALUE_MAX = 1024,    /* bytes of a value */
+    MP_QUERY_SORT_MAX = 8,        /* fields to sort by, `id` not counted */
+    MP_QUERY_FIELDS_MAX = 64,     /* fields to return or to search in, `id` not counted */
+    MP_QUERY_SEARCH_MAX = 256,    /* bytes of a search */
+    MP_QUERY_TERMS_MAX = 16,      /* different terms of a search */
+    MP_QUERY_NAME_MAX = 255,      /* bytes of a field's name */
+    MP_QUERY_PARTS_MAX = 8,       /* dotted parts of a field's name */
+    MP_QUERY_SKIP_MAX = 1000000,  /* (page - 1) * limit */
+    MP_QUERY_LIMIT_MAX = 100000,  /* highest max_limit that a collection may set */
+    MP_QUERY_KEY_LEN = 64         /* SHA-256 in hex */
 };
 
 #define MP_QUERY_SORT_ARRAYS "sort_arrays"
@@ -90,7 +90,7 @@ typedef struct mp_query_reading {
 typedef enum mp_query_op {
     MP_QUERY_ANY_OF,  /* eq, in: some candidate equals one of the readings; no readings: matches nothing */
     MP_QUERY_NONE_OF, /* ne, nin: NOT any of; no readings: matches everything */
-    MP_QUERY_GT,      /* ranges: some candidate of a reading's type is past it: one reading, or for text that is a date two */
+    MP_QUERY_GT, /* ranges: some candidate of a reading's type is past it: one reading, or for text that is a date two */
     MP_QUERY_GTE,
     MP_QUERY_LT,
     MP_QUERY_LTE
@@ -115,7 +115,8 @@ typedef struct mp_query {
     size_t condition_count;
     const mp_query_path *search_in; /* sorted; some field must hold... */
     size_t search_in_count;
-    const mp_slice *terms; /* ...each of these, folded (model/fold.h), not empty, sorted; no terms: no search, and no search_in */
+    const mp_slice
+        *terms; /* ...each of these, folded (model/fold.h), not empty, sorted; no terms: no search, and no search_in */
     size_t term_count;
     const mp_query_sort *sort; /* at least one; the last one is `id` */
     size_t sort_count;

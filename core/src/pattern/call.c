@@ -20,8 +20,10 @@ void mp_call_init(mp_call *call, const mp_call_vt *vt, mp_lane *lane, const pond
 }
 
 static void push_event(mp_lane *lane, pond_event *event) {
-    /* A host that is not polling must learn of it by its descriptor. */
-    if (!lane->polling && mp_list_empty(&lane->events)) mp_loop_post(lane->loop, &lane->wake);
+    /* A host that is not polling must learn of it by its descriptor; one that sleeps in its poll, when another thread
+     * brings the event, must be woken. */
+    if ((!lane->polling || mp_loop_asleep(lane->loop)) && mp_list_empty(&lane->events))
+        mp_loop_post(lane->loop, &lane->wake);
     mp_list_push(&lane->events, &event->node);
 }
 
@@ -57,7 +59,10 @@ void mp_call_end(mp_call *call, pond_event_type kind, pond_value *value, pond_er
 
 void mp_call_end_value(mp_call *call, pond_value *value) {
     pond_state state = pond_value_state(value);
-    mp_call_end(call, state == POND_VALUE ? POND_EVENT_VALUE : state == POND_ABSENT ? POND_EVENT_ABSENT : POND_EVENT_MISS,
+    mp_call_end(call,
+                state == POND_VALUE    ? POND_EVENT_VALUE
+                : state == POND_ABSENT ? POND_EVENT_ABSENT
+                                       : POND_EVENT_MISS,
                 value, NULL);
 }
 
@@ -110,6 +115,6 @@ bool mp_call_wait(mp_call *call) {
         return true;
     }
     mp_call_abort(call, NULL, true);
-    mp_lane_kick(lane);
+    mp_lane_kick(lane, false);
     return false;
 }

@@ -28,11 +28,13 @@ struct mp_flight {
     mp_node node;    /* home->flights */
     bool listed;     /* in the table: others may join */
 
-    /* Guarded by the shard. `early` may share whatever this flight gives; `mid` joined while the lease operation was under way:
-     * they share a load, which starts later, but not a value that the operation found, which may be older than they are;
-     * `late` joined during the load: they share it only if the fill was accepted. */
+    /* Guarded by the shard. `early` may share whatever this flight gives; `mid` joined while an operation was under way that may
+     * have been done before they came: of the lease they share the load, which starts later, but not a value that was
+     * found; of the fill they share nothing, for an invalidation may have come between it and them. `late` joined
+     * during the load: they share it only if the fill, which came after them, was accepted. */
     phase phase;
     mp_node early, mid, late;
+    int64_t poll_ms;
 
     /* The home lane's. */
     mp_lane *home;
@@ -42,7 +44,7 @@ struct mp_flight {
     uint8_t token[MP_TOKEN_LEN], fence[MP_FENCE_LEN];
     bool leased, asking, renewing;
     bool cache_down; /* load without a lease */
-    int64_t poll_ms, load_began;
+    int64_t load_began;
     mp_read *loader;
     pond_load *load;
     pond_policy *policy; /* of who loads */
@@ -73,7 +75,9 @@ void mp_flights_free(mp_flights *flights) {
     free(flights);
 }
 
-static shard *shard_of(const mp_lane *lane, const mp_key *key) { return &lane->pond->flights->shards[key->hash % SHARDS]; }
+static shard *shard_of(const mp_lane *lane, const mp_key *key) {
+    return &lane->pond->flights->shards[key->hash % SHARDS];
+}
 static mp_flight **bucket_of(shard *s, const mp_key *key) { return &s->buckets[key->hash / SHARDS % BUCKETS]; }
 
 static void count(const mp_flight *f, mp_counter counter) { mp_count(f->policy->space->stats, counter); }
@@ -212,12 +216,11 @@ static void finish(mp_flight *f, pond_value *value, pond_error *error, bool shar
     shard *s = shard_of(f->home, &f->key);
     mp_node own;
     mp_list_init(&own);
-    bool found = f->phase == ASKING; /* a value that the lease operation found, not a load */
     ground(f);
     pthread_mutex_lock(&s->lock);
     f->phase = NEW;
     hand_out(f, &f->early, &own, value, error);
-    if (!found || error) hand_out(f, &f->mid, &own, value, error);
+    if (error) hand_out(f, &f->mid, &own, NULL, error);
     if (shared) hand_out(f, &f->late, &own, value, error);
     mp_list_move(&f->early, &f->mid);
     mp_list_move(&f->early, &f->late);
@@ -246,6 +249,10 @@ static mp_read *choose(mp_flight *f) {
 static void move_on(mp_flight *f) {
     shard *s = shard_of(f->home, &f->key);
     release(f);
+    if (atomic_load(&f->home->pond->ending)) { /* whoever waits elsewhere would only begin what is about to be ended */
+        finish(f, NULL, mp_error_new(POND_ECLOSED, "the pond is closed"), true);
+        return;
+    }
     ground(f);
     pthread_mutex_lock(&s->lock);
     f->phase = NEW;
@@ -298,8 +305,10 @@ static void load_too_slow(mp_timer *timer) {
     count(f, MP_COUNT_load_errors);
     release(f);
     finish(f, NULL,
-           mp_error_new(POND_ETIMEOUT, "the load of \"%.80s\" took longer than load_timeout (%lld ms): make it faster, or raise load_timeout",
-                        f->name + f->key.ns_len + 1, (long long)f->policy->options.load_timeout),
+           mp_error_new(
+               POND_ETIMEOUT,
+               "the load of \"%.80s\" took longer than load_timeout (%lld ms): make it faster, or raise load_timeout",
+               f->name + f->key.ns_len + 1, (long long)f->policy->options.load_timeout),
            false);
 }
 
@@ -309,7 +318,11 @@ static void filled(mp_op *op) {
     bool stored = op->reply == MP_STORED;
     if (stored) count(f, MP_COUNT_fills);
     else if (op->reply == MP_REFUSED) count(f, MP_COUNT_refused_fills);
-    else count(f, MP_COUNT_cache_errors);
+    else {
+        count(f, MP_COUNT_cache_errors);
+        f->leased = true; /* perhaps still: nobody shall wait for its end */
+        release(f);
+    }
     pond_error_free(op->error);
     op->error = NULL;
     pond_value *value = f->value;
@@ -332,7 +345,8 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
     bool negative = pond_value_state(value) == POND_ABSENT;
     int64_t ttl = negative ? o->negative_ttl : o->ttl;
     if (uncached || ttl <= 0 ||
-        (f->leased && negative && !mp_negative_take(&f->policy->space->negative, mp_loop_now(loop), ttl, o->negative_max))) {
+        (f->leased && negative &&
+         !mp_negative_take(&f->policy->space->negative, mp_loop_now(loop), ttl, o->negative_max))) {
         release(f);
         finish(f, value, NULL, false);
         return;
@@ -353,7 +367,12 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
     f->value = value;
     f->asking = true;
     mp_op *op = &f->op;
-    *op = (mp_op){.kind = MP_FILL, .key = f->key, .ttl_ms = ttl, .timeout_ms = o->command_timeout, .value = value, .done = filled};
+    *op = (mp_op){.kind = MP_FILL,
+                  .key = f->key,
+                  .ttl_ms = ttl,
+                  .timeout_ms = o->command_timeout,
+                  .value = value,
+                  .done = filled};
     op->load_ms = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
     memcpy(op->token, f->token, MP_TOKEN_LEN);
     memcpy(op->fence, f->fence, MP_FENCE_LEN);
@@ -367,9 +386,9 @@ static void wait_and_ask_again(mp_flight *f, int64_t lease_ms) {
     pthread_mutex_lock(&s->lock);
     mp_list_move(&f->early, &f->mid);
     f->phase = WAITING;
-    pthread_mutex_unlock(&s->lock);
     f->poll_ms = f->poll_ms ? f->poll_ms * 2 : POLL_FIRST_MS;
     if (f->poll_ms > POLL_LAST_MS) f->poll_ms = POLL_LAST_MS;
+    pthread_mutex_unlock(&s->lock);
     int64_t pause = f->poll_ms / 2 + (int64_t)mp_random_below((uint32_t)(f->poll_ms / 2) + 1);
     if (lease_ms >= 0 && lease_ms < pause) pause = lease_ms + 1;
     if (!mp_loop_timer_set(f->home->loop, &f->timer, mp_loop_now(f->home->loop) + (pause < 1 ? 1 : pause)))
@@ -400,7 +419,8 @@ static void asked(mp_op *op) {
     count(f, MP_COUNT_cache_errors);
     bool closed = error && pond_error_code(error) == POND_ECLOSED;
     if (closed || f->policy->options.when_cache_down == MP_CACHE_DOWN_ERROR) {
-        finish(f, NULL, error ? error : mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here"), true);
+        finish(f, NULL,
+               error ? error : mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here"), true);
     } else {
         pond_error_free(error);
         start_load(f);
@@ -417,7 +437,8 @@ static void ask(mp_flight *f) {
     mp_op *op = &f->op;
     uint8_t rejected[sizeof op->rejected], rejected_len = op->rejected_len;
     memcpy(rejected, op->rejected, sizeof rejected);
-    *op = (mp_op){.kind = MP_LEASE, .key = f->key, .lease_ms = o->lease, .timeout_ms = o->command_timeout, .done = asked};
+    *op =
+        (mp_op){.kind = MP_LEASE, .key = f->key, .lease_ms = o->lease, .timeout_ms = o->command_timeout, .done = asked};
     op->rejected_len = rejected_len;
     memcpy(op->rejected, rejected, sizeof rejected);
     memcpy(op->token, f->token, MP_TOKEN_LEN);
@@ -461,7 +482,8 @@ static void poll_or_renew(mp_timer *timer) {
     mp_loop_timer_set(f->home->loop, timer, mp_loop_now(f->home->loop) + o->lease / 3);
     if (f->renewing) return;
     f->renewing = true;
-    f->renew = (mp_op){.kind = MP_RENEW, .key = f->key, .lease_ms = o->lease, .timeout_ms = o->command_timeout, .done = renewed};
+    f->renew = (mp_op){
+        .kind = MP_RENEW, .key = f->key, .lease_ms = o->lease, .timeout_ms = o->command_timeout, .done = renewed};
     memcpy(f->renew.token, f->token, MP_TOKEN_LEN);
     mp_lane_submit(f->home, &f->renew);
 }
@@ -476,7 +498,8 @@ void mp_flight_join(mp_read *r, bool cache_down) {
     pthread_mutex_lock(&s->lock);
     mp_flight *f = find(s, &r->op.key);
     if (f) {
-        add(f, f->phase == ASKING ? &f->mid : f->phase >= LOADING ? &f->late : &f->early, r);
+        bool asked_already = f->phase == ASKING || f->phase == FILLING;
+        add(f, asked_already ? &f->mid : f->phase == LOADING ? &f->late : &f->early, r);
         pthread_mutex_unlock(&s->lock);
         return;
     }
@@ -536,5 +559,10 @@ bool mp_flight_asking(mp_read *r) {
 }
 
 void mp_flights_abandon(mp_lane *lane) {
-    while (!mp_list_empty(&lane->flights)) move_on(MP_OF(lane->flights.next, mp_flight, node));
+    while (!mp_list_empty(&lane->flights)) {
+        mp_flight *f = MP_OF(lane->flights.next, mp_flight, node);
+        /* A lease that was asked for may be granted when nobody listens any more: its release goes out behind the question. */
+        if (f->phase == ASKING) f->leased = true;
+        move_on(f);
+    }
 }

@@ -45,8 +45,8 @@ void mp_lane_unlist(mp_lane *lane) {
 void mp_lane_lock(mp_lane *lane) { mp_loop_lock(lane->loop); }
 void mp_lane_unlock(mp_lane *lane) { mp_loop_unlock(lane->loop); }
 
-void mp_lane_kick(mp_lane *lane) {
-    if (lane->blocking) mp_blocking_submitted(lane->blocking);
+void mp_lane_kick(mp_lane *lane, bool waits) {
+    if (lane->blocking) mp_blocking_submitted(lane->blocking, waits);
     else mp_loop_flush(lane->loop);
 }
 
@@ -93,7 +93,8 @@ size_t mp_lane_close(mp_lane *lane, bool silently) {
     size_t ended = 0;
     mp_lane_lock(lane);
     while (!mp_list_empty(&lane->calls)) {
-        mp_call_abort(MP_OF(lane->calls.next, mp_call, node), mp_error_new(POND_ECLOSED, "the pond is closed"), silently);
+        mp_call_abort(MP_OF(lane->calls.next, mp_call, node), mp_error_new(POND_ECLOSED, "the pond is closed"),
+                      silently);
         ended++;
     }
     mp_flights_abandon(lane);
@@ -103,6 +104,7 @@ size_t mp_lane_close(mp_lane *lane, bool silently) {
         lane->link->vt->link_close(lane->link);
         lane->link = NULL;
     }
+    mp_loop_post(lane->loop, &lane->wake); /* the turn above took the wake-ups that were the driver's */
     mp_lane_unlock(lane);
     return ended;
 }

@@ -77,7 +77,7 @@ static int answer(pond_load *load, pond_value *value, pond_error *error, unsigne
     if (flight) {
         mp_loop_touch(lane->loop);
         mp_flight_loaded(flight, value, error, flags & POND_LOAD_UNCACHED);
-        mp_lane_kick(lane);
+        mp_lane_kick(lane, false);
     }
     mp_lane_unlock(lane);
     if (!flight) {

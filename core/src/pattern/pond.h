@@ -23,6 +23,7 @@ struct pond {
     mp_flights *flights;
 
     _Atomic bool closed;
+    _Atomic bool ending;         /* closed, and what is still under way is being ended: no load starts any more */
     _Atomic size_t calls;        /* under way, on all lanes */
     mp_lane *_Atomic blocking;   /* the lane of calls that block; made with the first */
 

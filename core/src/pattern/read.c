@@ -52,12 +52,16 @@ static void waited_too_long(mp_timer *timer) {
     mp_read *r = MP_OF(timer, mp_read, timer);
     mp_lane *lane = r->call.lane;
     if (r->state != MP_READ_FLYING || r->loader) return;
-    if (mp_flight_asking(r)) { /* the cache is slow, nobody's load is waited for: its own deadline ends that */
+    const mp_options *o = &r->call.policy->options;
+    /* The cache is slow, nobody's load is waited for: the command's own deadline ends that. Unless the flight's home is a
+     * queue whose host is busy elsewhere: then nobody looks at that deadline. */
+    int64_t waited = mp_loop_now(lane->loop) - r->started;
+    if (waited < o->wait_timeout + 2 * o->command_timeout && mp_flight_asking(r)) {
         mp_loop_timer_set(lane->loop, timer, mp_loop_now(lane->loop) + 10);
         return;
     }
     if (!mp_flight_leave(r)) return;
-    if (r->call.policy->options.when_wait_ends == MP_WAIT_ENDS_LOAD) {
+    if (o->when_wait_ends == MP_WAIT_ENDS_LOAD) {
         mp_flight_alone(r);
         return;
     }
@@ -65,7 +69,7 @@ static void waited_too_long(mp_timer *timer) {
     end_error(r, mp_error_new(POND_ETIMEOUT,
                               "waited %lld ms (wait_timeout) for another caller's load of \"%.80s\": try again, raise "
                               "wait_timeout, or set when_wait_ends=load",
-                              (long long)(mp_loop_now(lane->loop) - r->started), r->op.key.name + r->op.key.ns_len + 1));
+                              (long long)waited, r->op.key.name + r->op.key.ns_len + 1));
 }
 
 static void fly(mp_read *r, bool cache_down) {

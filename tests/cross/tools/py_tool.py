@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import gc
+import inspect
 import json
 import os
 import sys
@@ -115,7 +116,7 @@ class Loader:
 def code_of(error: BaseException) -> str:
     if isinstance(error, Boom):
         return "POND_ELOADER"
-    return f"POND_E{error.code}" if isinstance(error, millpond.Error) else f"{type(error).__name__}, which is no millpond.Error"
+    return f"POND_E{error.code}" if isinstance(error, millpond.Error) else type(error).__name__
 
 
 def error_answer(error: BaseException) -> dict:
@@ -144,7 +145,7 @@ class Tool:
         self.asynchronous = MODE == "asyncio"
 
     async def call(self, result):
-        return await result if self.asynchronous else result
+        return await result if inspect.isawaitable(result) else result
 
     def pond(self, command: Command):
         pond = self.ponds[command.text("pond", "p")]
@@ -191,10 +192,10 @@ class Tool:
         return {"info": await self.call(self.pond(command).explain(command.text("key"), **self.policy(command)))}
 
     async def run_stat(self, command: Command):
-        return {"count": self.pond(command).stat(command.text("counter"), command.text("namespace") or None)}
+        return {"count": await self.call(self.pond(command).stat(command.text("counter"), command.text("namespace") or None))}
 
     async def run_stats(self, command: Command):
-        return {"info": self.pond(command).stats()}
+        return {"info": await self.call(self.pond(command).stats())}
 
     async def run_sleep(self, command: Command):
         await asyncio.sleep(command.number("ms") / 1000)

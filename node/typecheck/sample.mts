@@ -1,0 +1,72 @@
+// What the types promise, compiled by `npm run types` and never run. Each @ts-expect-error is a test too.
+import millpond, { NULL, OptionError, PondError, open, type Entry, type Null } from 'millpond'
+
+interface User { id: number, name: string }
+declare function loadUser (id: number): Promise<User | undefined>
+declare function use (...values: unknown[]): void
+
+await using pond = await open('redis://127.0.0.1:6379/0', { store: 'sqlite:shop.db', namespace: 'shop', whenCacheDown: 'error' })
+const other = await millpond.open()
+
+const user: User | null = await pond.fetch('user:42', () => loadUser(42))
+const again: User | null = await pond.fetch('user:42', { ttl: '5m', negativeTtl: 30_000, shouldCache: u => u.id > 0 }, () => loadUser(42))
+const surely: User = await pond.fetch('user:42', { absent: 'raise' }, () => loadUser(42))
+const maybeNull: string | Null | null = await pond.fetch('n', (key: string) => key === 'n' ? NULL : 'text')
+use(user, again)
+use(surely.name, maybeNull)
+
+const created: Date | null = await pond.fetch('d', { encode: d => d.toISOString(), decode: text => new Date(text) }, () => new Date())
+use(created?.getTime())
+
+const entry: Entry<User> = await pond.lookup<User>('user:42')
+if (entry.state === 'value') use(entry.value.name)
+
+const price = pond.cached(async (sku: string, _currency = 'EUR') => ({ sku, cents: 199 }), { key: 'price:{sku}', ttl: '1m' })
+const found: { sku: string, cents: number } | null = await price('abc')
+await price.invalidate('abc')
+const key: string = price.key('abc', 'USD')
+class Shop {
+  name = 'a'
+  stock = pond.cached(function (this: Shop, sku: string) { return this.name.length + sku.length }, {
+    key (sku) { return `${this.name}:${sku}` }
+  })
+}
+const stock: number | null = await new Shop().stock('x')
+use(found, key, stock)
+
+const films = pond.store<{ title: string }>('films')
+await films.create()
+await films.put('0001', { title: 'The Land Girls' })
+const title: string | undefined = (await films.get('0001'))?.title
+const many: Array<{ id: string, title: string } | null> = await films.getMany(['0001', '0002'])
+use(title, many, await films.delete('0001'))
+
+await pond.namespace('pages', { ttl: '1h' }).invalidate(['a', 'b'])
+const hits: number = pond.stat('hits') + pond.stats().total.hits
+use(hits, (await pond.explain('user:42')).state)
+await other.close({ timeout: '1s' })
+
+try {
+  await pond.fetch('k', () => 1)
+} catch (error) {
+  if (error instanceof OptionError) use(error.code satisfies 'POND_EOPTION')
+  if (error instanceof PondError && error.retriable) use(error.number)
+}
+
+// @ts-expect-error an unknown option
+await pond.fetch('k', { tttl: '5m' }, () => 1)
+// @ts-expect-error an option of open() in a call
+await pond.fetch('k', { memoryMax: '1GiB' }, () => 1)
+// @ts-expect-error no loader
+await pond.fetch('k')
+// @ts-expect-error the key is a string
+await pond.fetch(42, () => 1)
+// @ts-expect-error a choice that is none
+await open('memory:', { whenCacheDown: 'panic' })
+// @ts-expect-error an absence is null
+const certain: User = await pond.fetch('user:42', () => loadUser(42))
+// @ts-expect-error arguments of the cached function
+await price(42)
+// @ts-expect-error a counter that there is not
+pond.stat('hitz')
+use(certain)

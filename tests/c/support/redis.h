@@ -1,0 +1,19 @@
+/* A plain client of the Redis under test, to look behind the library's back. */
+#ifndef TEST_SUPPORT_REDIS_H
+#define TEST_SUPPORT_REDIS_H
+
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+const char *redis_url(void); /* MILLPOND_TEST_REDIS; ends the program if there is none */
+/* Connects to redis://host:port/db or unix:path; NULL if nobody answers. */
+redisContext *redis_open(const char *url);
+/* One command: its reply, freed by the next call. Fails the test on an error. */
+redisReply *redis_do(redisContext *c, const char *format, ...);
+long long redis_number(redisContext *c, const char *format, ...);
+/* How often the server has run a command, by anybody, from scripts too; and how many scripts. */
+long long redis_calls(redisContext *c, const char *command);
+long long redis_scripts_run(redisContext *c);
+
+#endif

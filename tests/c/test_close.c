@@ -1,0 +1,4 @@
+/* Closing on memory: */
+#include "support/close_cases.h"
+
+int main(void) { return close_cases("memory:close"); }

@@ -89,6 +89,7 @@ typedef struct field {
     mp_buf rank, value;
     mp_buf index; /* the name of one of ours */
     bool plain;
+    bool one_rank; /* the conditions leave values of one type */
 } field;
 
 typedef struct builder {
@@ -334,9 +335,9 @@ static int run_is_there(builder *b, const field *f, const mp_query_condition *c,
     return rc;
 }
 
-static int add_condition(builder *b, const field *f, const mp_query_condition *c) {
+static int add_condition(builder *b, field *f, const mp_query_condition *c) {
     mp_buf *sql = &b->main.sql;
-    bool any = false;
+    size_t runs = 0;
     mp_buf_text(sql, "(");
     for (size_t from = 0, to; from < c->reading_count; from = to) {
         for (to = from + 1; to < c->reading_count && c->readings[to].rank == c->readings[from].rank;) to++;
@@ -344,11 +345,11 @@ static int add_condition(builder *b, const field *f, const mp_query_condition *c
         int rc = only ? POND_OK : run_is_there(b, f, c, from, to, &there);
         if (rc != POND_OK) return rc;
         if (!there) continue;
-        if (any) mp_buf_text(sql, " OR ");
+        if (runs++ > 0) mp_buf_text(sql, " OR ");
         add_run(&b->main, sql, f, c, from, to);
-        any = true;
     }
-    mp_buf_text(sql, any ? ")" : "0)");
+    mp_buf_text(sql, runs > 0 ? ")" : "0)");
+    f->one_rank |= runs <= 1;
     return POND_OK;
 }
 
@@ -422,8 +423,11 @@ static int add_order(builder *b) {
     }
     if (f) {
         const char *way = first->descending ? " DESC," : ",";
-        add_buf(sql, &f->rank);
-        mp_buf_text(sql, way);
+        /* SQLite does not see that a rank which the conditions have fixed is in order, and would sort. */
+        if (!f->one_rank) {
+            add_buf(sql, &f->rank);
+            mp_buf_text(sql, way);
+        }
         add_buf(sql, &f->value);
         mp_buf_text(sql, way);
     }

@@ -83,14 +83,27 @@ def camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
+def takes_names(option: dict) -> bool:
+    return option["type"] == "text" and option["range"].startswith("names with commas")
+
+
+def takes_number(option: dict) -> bool:
+    """A number that is kept as text, so that 'not given' is not a number."""
+    return option["type"] == "text" and re.fullmatch(r"\d+\.\.\d+", option["range"]) is not None
+
+
 def python_type(option: dict) -> str:
+    if takes_names(option):
+        return "Names"
+    if takes_number(option):
+        return "int | str"
     if option["type"] == "choice":
         return "Literal[" + ", ".join(json.dumps(choice) for choice in option["range"].split("|")) + "]"
     return {"duration": "Duration", "size": "int | str", "count": "int | str", "switch": "bool | str"}.get(option["type"], "str")
 
 
-def python_options(options: list[dict], name: str, text: str) -> list[str]:
-    lines = [f"class {name}(TypedDict, total=False):", f'    """{text}"""', ""]
+def python_options(options: list[dict], name: str, text: str, base: str = "TypedDict") -> list[str]:
+    lines = [f"class {name}({base}, total=False):", f'    """{text}"""', ""]
     for option in options:
         lines.append(f"    # {option['text']}" + (f" (default {option['default']})" if option["default"] else ""))
         lines.append(f"    {option['name']}: {python_type(option)} | None")
@@ -105,10 +118,12 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
         "",
         "import builtins as _builtins",
         "import datetime",
-        "from typing import Any, Literal, TypedDict, Union",
+        "from typing import Any, Iterable, Literal, TypedDict, Union",
         "",
         "# milliseconds, a text such as \"250ms\", \"30s\", \"5m\", \"1h\", or a timedelta",
         "Duration = Union[int, str, datetime.timedelta]",
+        "# names of fields: a list (an empty one: none), or a text with commas",
+        "Names = Union[str, Iterable[str]]",
         "",
         "",
         "class Error(Exception):",
@@ -143,8 +158,11 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
     lines += python_options(policy, "PolicyOptions", "What a call, a namespace or open() may set.")
     lines += ["", ""]
     # cache, store and namespace are arguments of open() in their own right
-    rest = [option for option in options if option["name"] not in ("cache", "store", "namespace")]
+    rest = [option for option in options if option["scope"] != "collection" and option["name"] not in ("cache", "store", "namespace")]
     lines += python_options(rest, "PondOptions", "What open() may set beside its own arguments.")
+    lines += ["", ""]
+    collection = [option for option in options if option["scope"] == "collection"]
+    lines += python_options(collection, "CollectionOptions", "What a collection may set.", "PolicyOptions")
     lines += [""]
     return "\n".join(lines)
 
@@ -164,6 +182,10 @@ def node_file(errors: list[dict], options: list[dict]) -> str:
 
 
 def node_type(option: dict) -> str:
+    if takes_names(option):
+        return "string | readonly string[]"
+    if takes_number(option):
+        return "number | string"
     if option["type"] == "choice":
         return " | ".join(f"'{choice}'" for choice in option["range"].split("|"))
     return {"duration": "Duration", "size": "number | string", "count": "number | string",
@@ -196,6 +218,9 @@ def node_types_file(errors: list[dict], options: list[dict]) -> str:
     lines += ["}", "", "/** What open() alone may set, beside PolicyOptions. The cache is its first argument. */",
               "export interface PondOptions extends PolicyOptions {"]
     lines += node_options([option for option in options if option["scope"] == "pond" and option["name"] != "cache"])
+    lines += ["}", "", "/** What a collection may set, beside PolicyOptions. */",
+              "export interface CollectionOptions extends PolicyOptions {"]
+    lines += node_options([option for option in options if option["scope"] == "collection"])
     lines += ["}", ""]
     return "\n".join(lines)
 

@@ -124,10 +124,34 @@ export interface PondOptions extends PolicyOptions {
   maxValue?: number | string | null | undefined
   /** Time to connect to the cache. Default: 1s. */
   connectTimeout?: Duration | null | undefined
-  /** Longest wait for a lock of the store. Default: 5s. */
+  /** Longest wait for a lock of SQLite; longest call to MongoDB. Default: 5s. */
   storeTimeout?: Duration | null | undefined
   /** Worker threads for the store's calls from event loops. Default: 4. */
   storeThreads?: number | string | null | undefined
   /** Refuse entries of a server history that was lost (see GUIDE.md). Default: on. */
   fence?: boolean | 'on' | 'off' | null | undefined
+}
+
+/** What a collection may set, beside PolicyOptions. */
+export interface CollectionOptions extends PolicyOptions {
+  /** Fields that a query may filter by; not given: all. */
+  filterable?: string | readonly string[] | null | undefined
+  /** Fields that a query may sort by; not given: all. */
+  sortable?: string | readonly string[] | null | undefined
+  /** Fields that a query may search in; not given: all. */
+  searchable?: string | readonly string[] | null | undefined
+  /** Where a search looks that does not say; not given: searchable. */
+  searchFields?: string | readonly string[] | null | undefined
+  /** Documents on a page where the query does not say; not given: 20. */
+  defaultLimit?: number | string | null | undefined
+  /** Most documents on a page; not given: 100. */
+  maxLimit?: number | string | null | undefined
+  /** Fields to index in the store, made by prepare. */
+  indexes?: string | readonly string[] | null | undefined
+  /** How long a page is served. Default: 10m. */
+  findTtl?: Duration | null | undefined
+  /** How long a page of a query with a search is served. Default: 60m. */
+  searchTtl?: Duration | null | undefined
+  /** Whether pages without a document are cached. Default: off. */
+  cacheEmpty?: boolean | 'on' | 'off' | null | undefined
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import builtins as _builtins
 import datetime
-from typing import Any, Literal, TypedDict, Union
+from typing import Any, Iterable, Literal, TypedDict, Union
 
 # milliseconds, a text such as "250ms", "30s", "5m", "1h", or a timedelta
 Duration = Union[int, str, datetime.timedelta]
+# names of fields: a list (an empty one: none), or a text with commas
+Names = Union[str, Iterable[str]]
 
 
 class Error(Exception):
@@ -233,7 +235,7 @@ class PondOptions(TypedDict, total=False):
     max_value: int | str | None
     # time to connect to the cache (default 1s)
     connect_timeout: Duration | None
-    # longest wait for a lock of the store (default 5s)
+    # longest wait for a lock of SQLite; longest call to MongoDB (default 5s)
     store_timeout: Duration | None
     # worker threads for the store's calls from event loops (default 4)
     store_threads: int | str | None
@@ -257,3 +259,28 @@ class PondOptions(TypedDict, total=False):
     when_wait_ends: Literal["error", "load"] | None
     # when the cache cannot be reached: load without it, or an error (default store)
     when_cache_down: Literal["store", "error"] | None
+
+
+class CollectionOptions(PolicyOptions, total=False):
+    """What a collection may set."""
+
+    # fields that a query may filter by; not given: all
+    filterable: Names | None
+    # fields that a query may sort by; not given: all
+    sortable: Names | None
+    # fields that a query may search in; not given: all
+    searchable: Names | None
+    # where a search looks that does not say; not given: searchable
+    search_fields: Names | None
+    # documents on a page where the query does not say; not given: 20
+    default_limit: int | str | None
+    # most documents on a page; not given: 100
+    max_limit: int | str | None
+    # fields to index in the store, made by prepare
+    indexes: Names | None
+    # how long a page is served (default 10m)
+    find_ttl: Duration | None
+    # how long a page of a query with a search is served (default 60m)
+    search_ttl: Duration | None
+    # whether pages without a document are cached (default off)
+    cache_empty: bool | str | None

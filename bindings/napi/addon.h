@@ -65,6 +65,7 @@ struct mpn_pond {
     uint32_t *meta; /* shared with JavaScript: (user, kind) of each event, then the kind of a direct answer */
     napi_ref meta_ref;
     mpn_table policies; /* 0 is the pond's own */
+    mpn_table collections;
     mpn_table loads;
 };
 
@@ -87,9 +88,11 @@ void mpn_drive_began(mpn_pond *p);
 /* Delivers what is finished, until there is nothing more. */
 void mpn_drive_drain(mpn_pond *p);
 
-/* calls.c, store.c, loads.c: the methods */
-extern const napi_property_descriptor mpn_call_methods[], mpn_store_methods[], mpn_load_methods[];
-extern const size_t mpn_call_method_count, mpn_store_method_count, mpn_load_method_count;
+/* calls.c, store.c, collection.c, loads.c: the methods */
+extern const napi_property_descriptor mpn_call_methods[], mpn_store_methods[], mpn_collection_methods[], mpn_load_methods[];
+extern const size_t mpn_call_method_count, mpn_store_method_count, mpn_collection_method_count, mpn_load_method_count;
+/* What a start call came to: an answer at once, an error (thrown), or undefined for 'under way'. Takes `now` and `error`. */
+napi_value mpn_started(mpn_pond *p, int rc, pond_value *now, pond_error *error);
 /* Hands a LOAD event's load to JavaScript: its number. 0: no memory, the load was failed. */
 uint32_t mpn_load_add(mpn_pond *p, pond_load *load);
 /* Ends all that JavaScript has not answered. */
@@ -100,7 +103,8 @@ enum mpn_kind mpn_value_kind(const pond_value *value);
 napi_value mpn_value_js(napi_env napi, const pond_value *value);
 napi_value mpn_string_js(napi_env napi, const char *text, size_t len);
 
-/* errors.c. Errors cross as arrays [code, message, retriable, loader's box]; lib/errors.cjs makes the class. */
+/* errors.c. Errors cross as arrays [code, message, retriable, loader's box, query's reason], the last two perhaps undefined;
+ * lib/errors.cjs makes the class. */
 napi_value mpn_error_js(mpn_env *env, pond_error *error);
 /* Throws it and frees it; always NULL. */
 napi_value mpn_throw(mpn_env *env, pond_error *error);

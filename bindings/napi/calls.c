@@ -3,8 +3,7 @@
 #include <string.h>
 #include "addon.h"
 
-/* What a start call came to: an answer at once, an error (thrown), or undefined for 'under way'. */
-static napi_value started(mpn_pond *p, int rc, pond_value *now, pond_error *error) {
+napi_value mpn_started(mpn_pond *p, int rc, pond_value *now, pond_error *error) {
     if (rc != POND_OK) return mpn_throw(p->env, error);
     if (!now) {
         mpn_drive_began(p);
@@ -31,7 +30,7 @@ static inline napi_value start(napi_env napi, napi_callback_info info, start_fn 
     pond_error *error = NULL;
     int rc = call(p->core, p->queue, key.data, key.len, mpn_table_at(&p->policies, policy), user, &now, NULL, &error);
     mpn_text_free(&key);
-    return started(p, rc, now, error);
+    return mpn_started(p, rc, now, error);
 }
 
 /* fetch(key, policy, user), lookup(key, policy, user) */
@@ -51,7 +50,7 @@ static napi_value explain(napi_env napi, napi_callback_info info) {
     pond_error *error = NULL;
     int rc = pond_explain_start(p->core, p->queue, key.data, key.len, mpn_table_at(&p->policies, policy), user, &error);
     mpn_text_free(&key);
-    return started(p, rc, NULL, error);
+    return mpn_started(p, rc, NULL, error);
 }
 
 /* invalidate(keys, policy, user) */
@@ -68,7 +67,7 @@ static napi_value invalidate(napi_env napi, napi_callback_info info) {
     int rc = pond_invalidate_start(p->core, p->queue, (const char *const *)keys.data, keys.lens, keys.n,
                                    mpn_table_at(&p->policies, policy), user, &error);
     mpn_texts_free(&keys);
-    return started(p, rc, NULL, error);
+    return mpn_started(p, rc, NULL, error);
 }
 
 /* stats() -> JSON text */

@@ -94,16 +94,20 @@ void mpn_mailbox_end(mpn_mailbox *mailbox) {
     leave(mailbox);
 }
 
-static napi_value error_array(napi_env napi, int code, const char *message, int retriable, napi_value box) {
-    napi_value out, row[4];
-    if (napi_create_array_with_length(napi, 4, &out) != napi_ok) return NULL;
+static napi_value error_array(napi_env napi, int code, const char *message, int retriable, napi_value box,
+                              const char *reason) {
+    napi_value out, row[5];
+    if (napi_create_array_with_length(napi, 5, &out) != napi_ok) return NULL;
     if (napi_create_int32(napi, code, &row[0]) != napi_ok ||
         napi_create_string_utf8(napi, message, NAPI_AUTO_LENGTH, &row[1]) != napi_ok ||
         napi_get_boolean(napi, retriable != 0, &row[2]) != napi_ok) {
         return NULL;
     }
     row[3] = box;
-    for (uint32_t i = 0; i < (box ? 4u : 3u); i++) {
+    row[4] = NULL;
+    if (reason && napi_create_string_latin1(napi, reason, NAPI_AUTO_LENGTH, &row[4]) != napi_ok) return NULL;
+    for (uint32_t i = 0; i < 5; i++) {
+        if (!row[i]) continue;
         if (napi_set_element(napi, out, i, row[i]) != napi_ok) return NULL;
     }
     return out;
@@ -113,7 +117,8 @@ napi_value mpn_error_js(mpn_env *env, pond_error *error) {
     napi_value box = NULL;
     mpn_box *mine = pond_error_attachment(error, env->mailbox);
     if (mine) napi_get_reference_value(env->napi, mine->ref, &box);
-    return error_array(env->napi, pond_error_code(error), pond_error_message(error), pond_error_retriable(error), box);
+    return error_array(env->napi, pond_error_code(error), pond_error_message(error), pond_error_retriable(error), box,
+                       pond_error_reason(error));
 }
 
 napi_value mpn_throw(mpn_env *env, pond_error *error) {
@@ -124,7 +129,7 @@ napi_value mpn_throw(mpn_env *env, pond_error *error) {
 }
 
 napi_value mpn_throw_code(napi_env napi, int code, const char *message) {
-    napi_value thrown = error_array(napi, code, message, code == POND_ENOMEM, NULL);
+    napi_value thrown = error_array(napi, code, message, code == POND_ENOMEM, NULL, NULL);
     if (thrown) napi_throw(napi, thrown);
     return NULL;
 }

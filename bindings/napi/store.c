@@ -1,12 +1,6 @@
 /* The store past the cache: documents by id. Each call takes the number under which its event is waited for, last. */
 #include "addon.h"
 
-static napi_value started(mpn_pond *p, int rc, pond_error *error) {
-    if (rc != POND_OK) return mpn_throw(p->env, error);
-    mpn_drive_began(p);
-    return NULL;
-}
-
 /* create(collection, user) */
 static napi_value create(napi_env napi, napi_callback_info info) {
     napi_value args[2];
@@ -17,7 +11,7 @@ static napi_value create(napi_env napi, napi_callback_info info) {
     pond_error *error = NULL;
     int rc = pond_store_create_start(p->core, p->queue, collection.data, user, &error);
     mpn_text_free(&collection);
-    return started(p, rc, error);
+    return mpn_started(p, rc, NULL, error);
 }
 
 typedef int (*by_id_fn)(pond *, pond_queue *, const char *, const char *, size_t, uint64_t, pond_error **);
@@ -33,7 +27,7 @@ static napi_value by_id(napi_env napi, napi_callback_info info, by_id_fn call) {
         pond_error *error = NULL;
         int rc = call(p->core, p->queue, collection.data, id.data, id.len, user, &error);
         mpn_text_free(&id);
-        out = started(p, rc, error);
+        out = mpn_started(p, rc, NULL, error);
     }
     mpn_text_free(&collection);
     return out;
@@ -57,7 +51,7 @@ static napi_value get_many(napi_env napi, napi_callback_info info) {
         int rc = pond_store_get_many_start(p->core, p->queue, collection.data, (const char *const *)ids.data, ids.lens,
                                            ids.n, user, &error);
         mpn_texts_free(&ids);
-        out = started(p, rc, error);
+        out = mpn_started(p, rc, NULL, error);
     }
     mpn_text_free(&collection);
     return out;
@@ -77,7 +71,7 @@ static napi_value put(napi_env napi, napi_callback_info info) {
         pond_error *error = NULL;
         int rc = pond_store_put_start(p->core, p->queue, text[0].data, text[1].data, text[1].len, text[2].data,
                                       text[2].len, user, &error);
-        out = started(p, rc, error);
+        out = mpn_started(p, rc, NULL, error);
     }
     while (n > 0) mpn_text_free(&text[--n]);
     return out;

@@ -48,6 +48,7 @@ class Core {
     }
     this.meta = this.native.meta
     this.policies = new FinalizationRegistry(index => this.native.freePolicy(index))
+    this.collections = new FinalizationRegistry(index => this.native.freeCollection(index))
   }
 
   /** The kind of what a call answered at once. */

@@ -6,9 +6,10 @@ const { errors } = require('./generated.cjs')
 /** The base of every error of Millpond's own. `code` ("POND_ETIMEOUT") and `number` are for machines, the message is for
  * people, `retriable` says whether the same call may succeed later without a change. */
 class PondError extends Error {
-  constructor (message, { retriable, ...rest } = {}) {
+  constructor (message, { retriable, reason, ...rest } = {}) {
     super(message, rest)
     if (retriable !== undefined && retriable !== this.retriable) this.retriable = retriable
+    if (reason !== undefined) this.reason = reason // of an InvalidQuery: which rule it broke
   }
 }
 PondError.prototype.name = 'PondError'
@@ -22,14 +23,14 @@ for (const { code, number, className, retriable } of errors) {
   byNumber.set(number, Class)
 }
 
-/** What the addon throws or delivers is [code, message, retriable, the box of a loader's own error]; anything else is
- * somebody's own error, and stays what it is. */
+/** What the addon throws or delivers is [code, message, retriable, the box of a loader's own error, a query's reason]; anything
+ * else is somebody's own error, and stays what it is. */
 function fromAddon (raw) {
   if (!Array.isArray(raw)) return raw
-  const [number, message, retriable, box] = raw
+  const [number, message, retriable, box, reason] = raw
   if (box !== undefined) return box.error
   const Class = byNumber.get(number) ?? PondError
-  return new Class(message, { retriable })
+  return new Class(message, { retriable, reason })
 }
 
 module.exports = { classes, fromAddon }

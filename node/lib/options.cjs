@@ -9,6 +9,9 @@ const ROWS = new Map(TABLE.map(row => [row.name, row]))
 // Options that stay in JavaScript.
 const FUNCTIONS = ['shouldCache', 'encode', 'decode']
 const ABSENT = ['null', 'raise']
+// What the core keeps as text, so that 'not given' differs from every value: lists of fields, and numbers.
+const isList = ({ type, range }) => type === 'text' && range.startsWith('names with commas')
+const isNumber = ({ type, range }) => type === 'text' && /^\d+\.\.\d+$/.test(range)
 
 /** The known name that is nearest to a mistyped one, or undefined. */
 function nearest (name, names) {
@@ -38,18 +41,41 @@ function show (value) {
   return typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? 'an object' : String(value)
 }
 
+/** Whether a row of the table is an option of `scope`: "pond", "policy" or "collection". */
+function fits (row, scope) {
+  return row.scope === 'both' || row.scope === scope
+}
+
 function unknown (name, scope) {
-  if (ROWS.has(name)) throw new OptionError(`${name} is an option of open(), not of a call or namespace`)
-  const names = [...FUNCTIONS, 'absent', ...TABLE.filter(row => scope === 'pond' || row.scope !== 'pond').map(row => row.name)]
+  const place = scope === 'pond' ? 'open()' : scope === 'collection' ? 'a collection' : 'a call or namespace'
+  if (ROWS.has(name)) {
+    const home = ROWS.get(name).scope === 'collection' ? 'collection()' : 'open()'
+    throw new OptionError(`${name} is an option of ${home}, not of ${place}`)
+  }
+  if (FUNCTIONS.includes(name)) throw new OptionError(`${name} is no option of ${place}: its documents come from the store`)
+  const names = ['absent', ...(scope === 'collection' ? [] : FUNCTIONS), ...TABLE.filter(row => fits(row, scope)).map(row => row.name)]
   const near = nearest(name, names)
   throw new OptionError(`unknown option ${JSON.stringify(name)}${near ? `: did you mean ${near}?` : ''}`)
 }
 
+/** The text that the core is given for a list of fields. An empty text is 'not given' to it, which means every field; a blank
+ * is a list without names. */
+function list ({ name }, value) {
+  if (!Array.isArray(value)) return value === '' && name !== 'indexes' ? ' ' : value
+  for (const field of value) {
+    if (typeof field !== 'string') throw new OptionError(`${name}: ${show(field)} is not the name of a field`)
+    if (field === '' || field.includes(',')) throw new OptionError(`${name}: ${show(field)} is no name that a field can have`)
+  }
+  return value.join(',') || (name === 'indexes' ? '' : ' ')
+}
+
 /** The text that the core is given for a value. */
-function text ({ name, type }, value) {
+function text (row, value) {
+  const { name, type } = row
+  if (isList(row)) value = list(row, value)
   switch (typeof value) {
     case 'number': {
-      if (type === 'text' || type === 'choice' || type === 'switch') break
+      if ((type === 'text' && !isNumber(row)) || type === 'choice' || type === 'switch') break
       if (!Number.isInteger(value)) {
         throw new OptionError(`${name}: ${value} is no whole number${type === 'duration' ? ' of milliseconds' : ''}`)
       }
@@ -63,7 +89,7 @@ function text ({ name, type }, value) {
       if (!value.isWellFormed()) throw new OptionError(`${name}: ${show(value)} has a lone surrogate, so it has no UTF-8`)
       return value
   }
-  const takes = { text: 'a string', choice: 'a string', switch: 'true or false', duration: 'milliseconds or a string such as "5m"' }
+  const takes = { text: isList(row) ? 'an array of fields' : isNumber(row) ? 'a number' : 'a string', choice: 'a string', switch: 'true or false', duration: 'milliseconds or a string such as "5m"' }
   throw new OptionError(`${name}: ${show(value)} is not ${takes[type] ?? 'a number or a string'}`)
 }
 
@@ -77,7 +103,7 @@ function inOurNames (error) {
   return error
 }
 
-/** Checks an options object -> { pairs for the core, shouldCache, encode, decode, absent }. `scope`: "pond" or "policy". */
+/** Checks an options object -> { pairs for the core, shouldCache, encode, decode, absent }. */
 function parse (options, scope) {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw new OptionError(`options: ${show(options)} is not an object of options`)
@@ -86,7 +112,7 @@ function parse (options, scope) {
   for (const name of Object.keys(options)) {
     const value = options[name]
     if (value === undefined || value === null) continue
-    if (FUNCTIONS.includes(name)) {
+    if (FUNCTIONS.includes(name) && scope !== 'collection') {
       if (typeof value !== 'function') throw new OptionError(`${name}: ${show(value)} is not a function`)
       parsed[name] = value
     } else if (name === 'absent') {
@@ -94,7 +120,7 @@ function parse (options, scope) {
       parsed.absent = value
     } else {
       const row = ROWS.get(name)
-      if (row === undefined || (scope !== 'pond' && row.scope === 'pond')) unknown(name, scope)
+      if (row === undefined || !fits(row, scope)) unknown(name, scope)
       parsed.pairs.push(row.core, text(row, value))
     }
   }

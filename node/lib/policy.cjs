@@ -32,12 +32,14 @@ class Policy {
   #root
   #many = 0
 
-  /** `index` is the core's policy (0: the pond's own), `raise`: an absence is an error. */
-  constructor (core, index, namespace, raise) {
+  /** `index` is the core's policy (0: the pond's own), `raise`: an absence is an error, `pairs`: what makes it differ from the
+   * pond's own. */
+  constructor (core, index, namespace, raise, pairs = []) {
     this.core = core
     this.index = index
     this.namespace = namespace
     this.raise = raise
+    this.pairs = pairs
     this.#begin()
   }
 
@@ -68,7 +70,8 @@ class Policy {
     let policy
     try {
       policy = new Policy(core, pairs.length === 0 ? this.index : core.native.policy(this.index, pairs),
-        options.namespace ?? this.namespace, absent === undefined ? this.raise : absent === 'raise')
+        options.namespace ?? this.namespace, absent === undefined ? this.raise : absent === 'raise',
+        [...this.pairs, ...pairs])
     } catch (raw) {
       throw inOurNames(fromAddon(raw))
     }

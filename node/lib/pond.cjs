@@ -5,6 +5,7 @@ const { Core, Request } = require('./core.cjs')
 const { View, failure, succeeded } = require('./view.cjs')
 const { Policy } = require('./policy.cjs')
 const { Store } = require('./store.cjs')
+const { Collection } = require('./collection.cjs')
 const { keyMaker } = require('./cached.cjs')
 const { parse, milliseconds, show } = require('./options.cjs')
 const { runLoader, insideLoad, deadlock } = require('./loading.cjs')
@@ -183,6 +184,10 @@ class Pond {
 
   store (collection) {
     return new Store(this.#view, collection)
+  }
+
+  collection (name, options) {
+    return new Collection(this.#view, name, options)
   }
 
   stats () {

@@ -2,12 +2,18 @@
 'use strict'
 
 const { show } = require('./options.cjs')
-const { KIND, toJson } = require('./values.cjs')
+const { fromStore } = require('./documents.cjs')
+const { KIND, documentText } = require('./values.cjs')
 const { classes: { InvalidKey, InvalidValue, OptionError } } = require('./errors.cjs')
 
 function checkId (id) {
   if (typeof id !== 'string') throw new InvalidKey(`the id must be a string, not ${id === null ? 'null' : typeof id}`)
   if (!id.isWellFormed()) throw new InvalidKey(`the id ${show(id)} has a lone surrogate: it is not Unicode, so it has no UTF-8`)
+}
+
+function checkIds (ids) {
+  if (!Array.isArray(ids)) throw new InvalidKey(`the ids must be an array, not ${typeof ids}`)
+  for (const id of ids) checkId(id)
 }
 
 class Store {
@@ -30,22 +36,21 @@ class Store {
   async get (id) {
     checkId(id)
     const { kind, value } = await this.#view.start((native, number) => native.get(this.#name, id, number))
-    return kind === KIND.ABSENT ? null : JSON.parse(value)
+    return kind === KIND.ABSENT ? null : fromStore(value)
   }
 
   /** Documents and nulls, in the order of `ids`. */
   async getMany (ids) {
-    if (!Array.isArray(ids)) throw new InvalidKey(`the ids must be an array, not ${typeof ids}`)
-    for (const id of ids) checkId(id)
+    checkIds(ids)
     const { value } = await this.#view.start((native, number) => native.getMany(this.#name, ids, number))
-    return value.map(text => text === null ? null : JSON.parse(text))
+    return value.map(text => text === null ? null : fromStore(text))
   }
 
   /** Inserts or replaces. */
   async put (id, document) {
     checkId(id)
     if (document === undefined) throw new InvalidValue('the document must be an object, not undefined')
-    const text = toJson(document)
+    const text = documentText(document)
     await this.#view.start((native, number) => native.put(this.#name, id, text, number))
   }
 
@@ -57,4 +62,4 @@ class Store {
   }
 }
 
-module.exports = { Store }
+module.exports = { Store, checkId, checkIds }

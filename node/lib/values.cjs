@@ -52,8 +52,9 @@ function strange (value) {
   return types.isGeneratorObject(value) ? 'Generator' : null
 }
 
-/** Throws if `value` would not come back from JSON as it is. `path` leads to it, `above` holds the objects around it. */
-function check (value, path, above) {
+/** Throws if `value` would not come back from JSON as it is. `path` leads to it, `above` holds the objects around it. `dates`,
+ * if there is one, is a document's: Dates are fine there, and `dates.found` says that there are some. */
+function check (value, path, above, dates) {
   switch (typeof value) {
     case 'string':
       if (!value.isWellFormed()) refuse(path, 'text with a lone surrogate', 'it is not Unicode, so it has no UTF-8')
@@ -64,7 +65,7 @@ function check (value, path, above) {
     case 'boolean':
       return
     case 'object':
-      if (value !== null) checkObject(value, path, above)
+      if (value !== null) checkObject(value, path, above, dates)
       return
     case 'undefined':
       return refuse(path, 'undefined', 'JSON would make it null; leave it out or say null')
@@ -73,17 +74,22 @@ function check (value, path, above) {
   }
 }
 
-function checkObject (value, path, above) {
+function checkObject (value, path, above, dates) {
   if (above.includes(value)) refuse(path, 'a value that holds itself')
   const what = strange(value)
+  if (what === 'Date' && dates !== undefined && path.length > 0) {
+    if (Number.isNaN(value.getTime())) refuse(path, 'an invalid Date')
+    dates.found = true
+    return
+  }
   if (what !== null) refuse(path, what, CHANGED)
-  if (typeof value.toJSON === 'function') return check(value.toJSON(path.at(-1) ?? ''), path, [...above, value])
+  if (typeof value.toJSON === 'function') return check(value.toJSON(path.at(-1) ?? ''), path, [...above, value], dates)
   const depth = path.length
   above.push(value)
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       path[depth] = i
-      check(value[i], path, above)
+      check(value[i], path, above, dates)
     }
   } else {
     for (const name of Object.keys(value)) {
@@ -91,7 +97,7 @@ function checkObject (value, path, above) {
       if (member === undefined) continue // left out, as JSON does
       path[depth] = name
       if (!name.isWellFormed()) refuse(path, 'a name with a lone surrogate', 'it is not Unicode, so it has no UTF-8')
-      check(member, path, above)
+      check(member, path, above, dates)
     }
   }
   path.length = depth
@@ -99,14 +105,25 @@ function checkObject (value, path, above) {
 }
 
 /** The JSON text of anything that JSON can hold. */
-function toJson (value) {
+function toJson (value, dates) {
   try {
-    check(value, [], [])
-    return JSON.stringify(value)
+    check(value, [], [], dates)
+    return JSON.stringify(value, dates?.found ? dateForm : undefined)
   } catch (error) {
     if (error instanceof RangeError) throw new InvalidValue('the value is nested too deep', { cause: error })
     throw error
   }
+}
+
+/** Writes Dates as stores keep them. JSON has made texts of them before it asks here, but for what a toJSON gave. */
+function dateForm (name, value) {
+  const date = types.isDate(this[name]) ? this[name] : value
+  return types.isDate(date) ? { $date: { $numberLong: String(date.getTime()) } } : value
+}
+
+/** The JSON text of a document: JSON, and Dates. */
+function documentText (document) {
+  return toJson(document, { found: false })
 }
 
 /** -> { kind, data } of a value that is neither null nor undefined. */
@@ -125,4 +142,4 @@ function decode (text) {
   return value === null ? NULL : value
 }
 
-module.exports = { KIND, NULL, encode, decode, toJson }
+module.exports = { KIND, NULL, encode, decode, documentText, pathText, strange }

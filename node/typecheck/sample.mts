@@ -1,5 +1,7 @@
 // What the types promise, compiled by `npm run types` and never run. Each @ts-expect-error is a test too.
-import millpond, { NULL, OptionError, PondError, open, type Entry, type Null } from 'millpond'
+import millpond, {
+  InvalidQuery, NULL, OptionError, PondError, open, type Collection, type Entry, type Null, type Page
+} from 'millpond'
 
 interface User { id: number, name: string }
 declare function loadUser (id: number): Promise<User | undefined>
@@ -34,6 +36,22 @@ class Shop {
 const stock: number | null = await new Shop().stock('x')
 use(found, key, stock)
 
+interface Film { title: string, rating?: number, released?: Date }
+const catalogue: Collection<Film> = pond.collection<Film>('films', {
+  ttl: '1h', filterable: ['genre', 'rating'], sortable: 'rating,released', searchFields: ['title'], maxLimit: 50, indexes: ['rating', '-year'],
+  findTtl: '10m', searchTtl: 3_600_000, cacheEmpty: true, whenCacheDown: 'error', absent: 'null'
+})
+await catalogue.prepare()
+const film: Film & { id: string } | null = await catalogue.get('0001')
+const there: Film & { id: string } = await catalogue.get('0001', { absent: 'raise' })
+const page: Page<Film & { id: string }> = await catalogue.find('?genre=Drama&rating[gte]=7&page=2')
+const typed = await catalogue.find({ rating: { gte: 7, in: [8n, 9.5, null] }, released: { lt: new Date() }, sort: '-rating' })
+declare const request: { query: { [key: string]: undefined | string | string[] | typeof request.query } }
+const [first] = (await catalogue.find(request.query)).data
+use(film?.title, there.rating, page.total, typed.pages, first?.released?.getTime(), (await catalogue.getMany(['1']))[0]?.id)
+use((await catalogue.find()).limit, (await catalogue.explain({})).canonical)
+await catalogue.invalidate(['0001'])
+
 const films = pond.store<{ title: string }>('films')
 await films.create()
 await films.put('0001', { title: 'The Land Girls' })
@@ -49,6 +67,7 @@ await other.close({ timeout: '1s' })
 try {
   await pond.fetch('k', () => 1)
 } catch (error) {
+  if (error instanceof InvalidQuery) use(error.reason satisfies 'bad_field' | string)
   if (error instanceof OptionError) use(error.code satisfies 'POND_EOPTION')
   if (error instanceof PondError && error.retriable) use(error.number)
 }

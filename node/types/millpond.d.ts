@@ -1,4 +1,4 @@
-import type { Duration, PolicyOptions, PondOptions } from './generated.js'
+import type { CollectionOptions, Duration, PolicyOptions, PondOptions } from './generated.js'
 
 export * from './generated.js'
 
@@ -84,7 +84,8 @@ export interface Cached<This, A extends unknown[], R> {
   invalidate(...args: A): Promise<void>
 }
 
-export interface Collection<D extends object = Record<string, unknown>> {
+/** The store, past the cache: the documents of one collection. Dates in them are stored as dates. */
+export interface Store<D extends object = Record<string, unknown>> {
   /** Makes the collection if there is none. */
   create(): Promise<void>
   /** The document, or null. */
@@ -95,6 +96,61 @@ export interface Collection<D extends object = Record<string, unknown>> {
   put(id: string, document: D): Promise<void>
   /** Says whether there was one. */
   delete(id: string): Promise<boolean>
+}
+
+/** Which rule a query broke: `error.reason` of an InvalidQuery. */
+export type QueryReason =
+  | 'bad_field' | 'bad_operator' | 'bad_type' | 'bad_value' | 'bad_number' | 'bad_page' | 'bad_encoding' | 'duplicate' | 'too_long'
+  | 'sort_arrays'
+
+declare module './generated.js' {
+  interface InvalidQuery {
+    readonly reason: QueryReason
+  }
+}
+
+/** A query string (with or without `?`), URLSearchParams, or an object: what a framework made of a query string (`req.query`), or
+ * typed values: `{ genre: 'Drama', rating: { gte: 7 }, released: { lt: new Date() }, sort: '-rating', page: 2 }`. */
+export type Query = string | object
+
+export interface Page<D extends object> {
+  data: D[]
+  /** How many documents there are on all pages. */
+  total: number
+  page: number
+  pages: number
+  limit: number
+}
+
+export interface QueryExplanation {
+  /** The one text that this query and all that mean the same have; the key is its SHA-256. */
+  canonical: string
+  key: string
+  total_key: string
+  namespace: string
+  /** The declared index that the store uses, or null. */
+  index: string | null
+  /** What the store is asked. */
+  statement: string
+  /** What is known of the cached page. */
+  cached: Explanation
+}
+
+/** A collection of the store, through the cache. */
+export interface Collection<D extends object = Record<string, unknown>> {
+  /** Makes the table and the declared indexes, where they are missing. */
+  prepare(): Promise<void>
+  /** The document, or null. */
+  get(id: string, options: Raise): Promise<D & { id: string }>
+  get(id: string, options?: AbsentOption): Promise<(D & { id: string }) | null>
+  /** Documents and nulls, in the order of the ids. What is not cached is asked of the store at once. */
+  getMany(ids: readonly string[]): Promise<Array<(D & { id: string }) | null>>
+  /** A page. Rejects with InvalidQuery if the query asks for what is not allowed or not understood. */
+  find(query?: Query): Promise<Page<D & { id: string }>>
+  /** How a query is understood. */
+  explain(query?: Query): Promise<QueryExplanation>
+  /** Drops the cached documents (not the pages that show them). */
+  invalidate(ids: string | readonly string[]): Promise<void>
 }
 
 export declare class Pond {
@@ -126,7 +182,10 @@ export declare class Pond {
     options: CachedOptions<This, A, T>): Cached<This, A, Found<T> | null>
 
   /** A collection of the store, past the cache. */
-  store<D extends object = Record<string, unknown>>(collection: string): Collection<D>
+  store<D extends object = Record<string, unknown>>(collection: string): Store<D>
+
+  /** A collection of the store, through the cache: documents by id, and pages of queries. */
+  collection<D extends object = Record<string, unknown>>(name: string, options?: CollectionOptions & AbsentOption): Collection<D>
 
   /** All counters since open. */
   stats(): Stats

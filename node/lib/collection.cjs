@@ -1,0 +1,115 @@
+// Collections: documents by id and pages of queries, out of the store and through the cache.
+'use strict'
+
+const { Request } = require('./core.cjs')
+const { succeeded } = require('./view.cjs')
+const { checkId, checkIds } = require('./store.cjs')
+const { fromStore } = require('./documents.cjs')
+const { parse, inOurNames, show } = require('./options.cjs')
+const { toCore } = require('./query.cjs')
+const { KIND } = require('./values.cjs')
+const { classes: { Absent, OptionError }, fromAddon } = require('./errors.cjs')
+
+const RAISE = { null: false, raise: true }
+
+function pageOf (request) {
+  return fromStore(succeeded(request).value)
+}
+
+class Collection {
+  #view
+  #name
+  #index // the core's collection
+  #raise
+
+  constructor (view, name, options = {}) {
+    if (typeof name !== 'string') throw new OptionError(`collection: ${show(name)} is not a string`)
+    if (name.includes('\0') || !name.isWellFormed()) throw new OptionError(`collection: ${show(name)} is not a name`)
+    const { pairs, absent } = parse(options, 'collection')
+    const { core, policy } = view
+    try {
+      this.#index = core.native.collection(name, [...policy.pairs, ...pairs])
+    } catch (raw) {
+      throw inOurNames(fromAddon(raw))
+    }
+    core.collections.register(this, this.#index)
+    this.#view = view
+    this.#name = name
+    this.#raise = absent === undefined ? policy.raise : RAISE[absent]
+  }
+
+  /** Makes the table and the declared indexes, where they are missing. */
+  async prepare () {
+    await this.#view.start((native, number) => native.prepare(this.#index, number))
+  }
+
+  /** A call that may answer at once: `call(native, number)`, and what is made of a kind and its value. */
+  #ask (call, make) {
+    const view = this.#view
+    const { core } = view
+    try {
+      core.refuseIfClosing()
+      const value = call(core.native, core.next)
+      if (value !== undefined) return Promise.resolve(make({ kind: core.kindNow, value }))
+      const request = new Request(view, view.policy, undefined, undefined, undefined)
+      core.began(request)
+      return request.wait().then(make)
+    } catch (error) {
+      return Promise.reject(fromAddon(error))
+    }
+  }
+
+  async get (id, options) {
+    checkId(id)
+    const raise = this.#raises(options)
+    return this.#ask((native, number) => native.document(this.#index, id, number), request => {
+      const { kind, value } = succeeded(request)
+      if (kind !== KIND.ABSENT) return fromStore(value)
+      if (raise) throw new Absent(`there is no ${show(id)} in ${this.#name}`)
+      return null
+    })
+  }
+
+  #raises (options) {
+    if (options === undefined) return this.#raise
+    if (typeof options !== 'object' || options === null) throw new OptionError(`options: ${show(options)} is not an object of options`)
+    for (const name of Object.keys(options)) {
+      if (name !== 'absent') throw new OptionError(`unknown option ${JSON.stringify(name)}: get(id, { absent }) has no other; collection() has`)
+    }
+    const { absent } = options
+    if (absent === undefined || absent === null) return this.#raise
+    if (!Object.hasOwn(RAISE, absent)) throw new OptionError(`absent: ${show(absent)} is not "null" or "raise"`)
+    return RAISE[absent]
+  }
+
+  /** Documents and nulls, in the order of `ids`. */
+  async getMany (ids) {
+    checkIds(ids)
+    const { value } = await this.#view.start((native, number) => native.documents(this.#index, ids, number))
+    return value.map(text => text === null ? null : fromStore(text))
+  }
+
+  /** A page. */
+  find (query = {}) {
+    return this.#ask((native, number) => {
+      const { form, text } = toCore(query)
+      return native.find(this.#index, form, text, number)
+    }, pageOf)
+  }
+
+  /** How a query is understood. */
+  async explain (query = {}) {
+    const { form, text } = toCore(query)
+    const { value } = await this.#view.start((native, number) => native.explainFind(this.#index, form, text, number))
+    return JSON.parse(value)
+  }
+
+  /** Drops the cached documents, not the pages that show them. */
+  async invalidate (ids) {
+    const list = Array.isArray(ids) ? ids : [ids]
+    checkIds(list)
+    await this.#view.start((native, number) => native.invalidateDocuments(this.#index, list, number))
+  }
+}
+
+module.exports = { Collection }

@@ -92,6 +92,14 @@ mp_await *mp_py_await_new(mp_py_queue *queue, mp_py_kind kind) {
     return self;
 }
 
+PyObject *mp_py_await_value(const mp_await *self, const pond_value *value) {
+    switch (self->kind) {
+    case MP_PY_LOOKUP: return mp_py_entry(value, &self->extras, self->key);
+    case MP_PY_PAGE: return mp_py_page(value);
+    default: return mp_py_decode(value, &self->extras, self->key); /* both are empty where nobody set them */
+    }
+}
+
 static PyObject *loop_of(mp_await *self) {
     return self->loop ? Py_NewRef(self->loop) : PyObject_CallFunctionObjArgs(mp_py.running_loop, NULL);
 }

@@ -2,8 +2,7 @@
  * starts when it is awaited. What is wrong with the arguments is raised by the call, everything else by the await. */
 #include "glue.h"
 
-/* No loop runs: the call as a coroutine, for asyncio.run(pond.fetch(...)). Or the exception that is set. */
-static PyObject *later(PyObject *self, const char *method, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+PyObject *mp_py_later(PyObject *self, const char *method, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     if (PyErr_Occurred()) return NULL;
     PyObject *name = PyUnicode_FromString(method), *tuple = PyTuple_New(n), *dict = PyDict_New(), *made = NULL;
     bool ok = name && tuple && dict;
@@ -17,8 +16,7 @@ static PyObject *later(PyObject *self, const char *method, PyObject *const *args
     return made;
 }
 
-/* What a start call gave: an answer, now or to come. Steals `a`. */
-static PyObject *started(mp_await *a, mp_py_queue *queue, int code, pond_value *now, pond_error *err) {
+PyObject *mp_py_started(mp_await *a, mp_py_queue *queue, int code, pond_value *now, pond_error *err) {
     if (code == POND_OK && !now) {
         mp_py_queue_list(queue, a);
         if (mp_py_queue_touch(queue) == 0) return (PyObject *)a;
@@ -28,8 +26,7 @@ static PyObject *started(mp_await *a, mp_py_queue *queue, int code, pond_value *
     }
     PyObject *result = NULL;
     if (code != POND_OK) mp_py_raise(err);
-    else if (a->kind == MP_PY_LOOKUP) result = mp_py_entry(now, &a->extras, a->key);
-    else result = mp_py_decode(now, &a->extras, a->key);
+    else result = mp_py_await_value(a, now);
     if (code == POND_OK) pond_value_free(now);
     mp_py_await_end(a, result, false);
     return (PyObject *)a;
@@ -51,7 +48,7 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
     }
     mp_py_queue *queue = mp_py_queue_here(self->engine);
     if (!queue) {
-        result = later(object, "fetch", args, n, kwnames);
+        result = mp_py_later(object, "fetch", args, n, kwnames);
         goto done;
     }
     if (mp_py_loading(self->engine, call.plan->ns, call.key_object)) {
@@ -68,7 +65,7 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
     int code = pond_fetch_start(p, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now, &a->request, &err);
-    result = started(a, queue, code, now, err);
+    result = mp_py_started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
     return result;
@@ -81,7 +78,7 @@ static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t
     PyObject *result = NULL;
     mp_py_queue *queue = mp_py_queue_here(self->engine);
     if (!queue) {
-        result = later(object, "lookup", args, n, kwnames);
+        result = mp_py_later(object, "lookup", args, n, kwnames);
         goto done;
     }
     mp_await *a = mp_py_await_new(queue, MP_PY_LOOKUP);
@@ -93,7 +90,7 @@ static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t
     pond_value *now = NULL;
     int code = pond_lookup_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now,
                                  &a->request, &err);
-    result = started(a, queue, code, now, err);
+    result = mp_py_started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
     return result;
@@ -108,7 +105,7 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
     if (mp_py_keys(&keys, args, n) < 0) goto done;
     mp_py_queue *queue = mp_py_queue_here(self->engine);
     if (!queue) {
-        result = later(object, "invalidate", args, n, kwnames);
+        result = mp_py_later(object, "invalidate", args, n, kwnames);
         goto done;
     }
     mp_await *a = mp_py_await_new(queue, MP_PY_DONE);
@@ -116,7 +113,7 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
     pond_error *err = NULL;
     int code = pond_invalidate_start(self->engine->pond, queue->queue, keys.keys, keys.lens, keys.n, call.plan->policy,
                                      user_of(a), &err);
-    result = started(a, queue, code, NULL, err);
+    result = mp_py_started(a, queue, code, NULL, err);
 done:
     mp_py_keys_free(&keys);
     mp_py_call_clear(&call);
@@ -130,14 +127,14 @@ static PyObject *loop_explain(PyObject *object, PyObject *const *args, Py_ssize_
     PyObject *result = NULL;
     mp_py_queue *queue = mp_py_queue_here(self->engine);
     if (!queue) {
-        result = later(object, "explain", args, n, kwnames);
+        result = mp_py_later(object, "explain", args, n, kwnames);
         goto done;
     }
     mp_await *a = mp_py_await_new(queue, MP_PY_PLAIN);
     if (!a) goto done;
     pond_error *err = NULL;
     int code = pond_explain_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &err);
-    result = started(a, queue, code, NULL, err);
+    result = mp_py_started(a, queue, code, NULL, err);
 done:
     mp_py_call_clear(&call);
     return result;
@@ -167,10 +164,10 @@ static PyObject *store_create(PyObject *object, PyObject *const *args, Py_ssize_
     const char *collection;
     mp_py_queue *queue = store_args(self, "create", 1, args, n, &collection, NULL, NULL);
     mp_await *a = queue ? mp_py_await_new(queue, MP_PY_DONE) : NULL;
-    if (!a) return later(object, "_store_create", args, n, NULL);
+    if (!a) return mp_py_later(object, "_store_create", args, n, NULL);
     pond_error *err = NULL;
     int code = pond_store_create_start(self->engine->pond, queue->queue, collection, user_of(a), &err);
-    return started(a, queue, code, NULL, err);
+    return mp_py_started(a, queue, code, NULL, err);
 }
 
 static PyObject *store_get(PyObject *object, PyObject *const *args, Py_ssize_t n) {
@@ -179,10 +176,10 @@ static PyObject *store_get(PyObject *object, PyObject *const *args, Py_ssize_t n
     size_t len;
     mp_py_queue *queue = store_args(self, "get", 2, args, n, &collection, &id, &len);
     mp_await *a = queue ? mp_py_await_new(queue, MP_PY_PLAIN) : NULL;
-    if (!a) return later(object, "_store_get", args, n, NULL);
+    if (!a) return mp_py_later(object, "_store_get", args, n, NULL);
     pond_error *err = NULL;
     int code = pond_store_get_start(self->engine->pond, queue->queue, collection, id, len, user_of(a), &err);
-    return started(a, queue, code, NULL, err);
+    return mp_py_started(a, queue, code, NULL, err);
 }
 
 static PyObject *store_get_many(PyObject *object, PyObject *const *args, Py_ssize_t n) {
@@ -205,9 +202,9 @@ static PyObject *store_get_many(PyObject *object, PyObject *const *args, Py_ssiz
         pond_error *err = NULL;
         int code = pond_store_get_many_start(self->engine->pond, queue->queue, collection, keys.keys, keys.lens, keys.n,
                                              user_of(a), &err);
-        result = started(a, queue, code, NULL, err);
+        result = mp_py_started(a, queue, code, NULL, err);
     } else {
-        result = later(object, "_store_get_many", args, n, NULL);
+        result = mp_py_later(object, "_store_get_many", args, n, NULL);
     }
 done:
     mp_py_keys_free(&keys);
@@ -225,11 +222,11 @@ static PyObject *store_put(PyObject *object, PyObject *const *args, Py_ssize_t n
     mp_py_queue *queue = store_args(self, "put", 3, args, n, &collection, &id, &len);
     if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[2], &document, &document_len) < 0) return NULL;
     mp_await *a = queue ? mp_py_await_new(queue, MP_PY_DONE) : NULL;
-    if (!a) return later(object, "_store_put", args, n, NULL);
+    if (!a) return mp_py_later(object, "_store_put", args, n, NULL);
     pond_error *err = NULL;
     int code = pond_store_put_start(self->engine->pond, queue->queue, collection, id, len, document, (size_t)document_len,
                                     user_of(a), &err);
-    return started(a, queue, code, NULL, err);
+    return mp_py_started(a, queue, code, NULL, err);
 }
 
 static PyObject *store_delete(PyObject *object, PyObject *const *args, Py_ssize_t n) {
@@ -238,10 +235,10 @@ static PyObject *store_delete(PyObject *object, PyObject *const *args, Py_ssize_
     size_t len;
     mp_py_queue *queue = store_args(self, "delete", 2, args, n, &collection, &id, &len);
     mp_await *a = queue ? mp_py_await_new(queue, MP_PY_DELETE) : NULL;
-    if (!a) return later(object, "_store_delete", args, n, NULL);
+    if (!a) return mp_py_later(object, "_store_delete", args, n, NULL);
     pond_error *err = NULL;
     int code = pond_store_delete_start(self->engine->pond, queue->queue, collection, id, len, user_of(a), &err);
-    return started(a, queue, code, NULL, err);
+    return mp_py_started(a, queue, code, NULL, err);
 }
 
 /* _queue(): this loop's, if it has one. */

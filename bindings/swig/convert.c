@@ -109,7 +109,13 @@ static PyObject *not_json(PyObject *key, const char *why) {
                : mp_py_fail(POND_EVALUE, "the answer is not JSON that Python can read: %s", why);
 }
 
-static PyObject *from_json(const char *data, size_t len, PyObject *key) {
+/* Whether there may be a date in it: nearly all documents have none, and are read without a call for each object. Whoever
+ * writes the name with an escape is served too. */
+static bool may_have_dates(const char *data, size_t len) {
+    return memmem(data, len, "\"$date\"", 7) || memmem(data, len, "\\u", 2);
+}
+
+static PyObject *from_json(const char *data, size_t len, bool extended, PyObject *key) {
     while (len && blank(data[0])) data++, len--;
     while (len && blank(data[len - 1])) len--;
     if (len == 4 && memcmp(data, "null", 4) == 0) return Py_NewRef(mp_py.null);
@@ -119,7 +125,8 @@ static PyObject *from_json(const char *data, size_t len, PyObject *key) {
         return not_json(key, "it is not UTF-8");
     }
     Py_ssize_t chars = PyUnicode_GetLength(text);
-    PyObject *pair = PyObject_CallFunctionObjArgs(mp_py.scan_json, text, mp_py.zero, NULL), *result = NULL;
+    PyObject *scan = extended && may_have_dates(data, len) ? mp_py.scan_dates : mp_py.scan_json, *result = NULL;
+    PyObject *pair = PyObject_CallFunctionObjArgs(scan, text, mp_py.zero, NULL);
     Py_DECREF(text);
     if (!pair) {
         if (PyErr_ExceptionMatches(PyExc_StopIteration) || PyErr_ExceptionMatches(PyExc_ValueError)) {
@@ -145,7 +152,7 @@ static PyObject *value_of(const pond_value *value, const mp_extras *x, PyObject 
     const char *data = pond_value_data(value, &len);
     pond_codec codec = pond_value_codec(value);
     bool json = codec == POND_JSON || codec == POND_EJSON;
-    if (!x || !x->decode) return json ? from_json(data, len, key) : raw(value, data, len);
+    if (!x || !x->decode) return json ? from_json(data, len, codec == POND_EJSON, key) : raw(value, data, len);
     if (codec == POND_JSON && len == 4 && memcmp(data, "null", 4) == 0) return Py_NewRef(mp_py.null);
     PyObject *payload = raw(value, data, len);
     /* A model's is told whether it is JSON text, or text or bytes that stand for themselves. */
@@ -160,6 +167,25 @@ PyObject *mp_py_decode(const pond_value *value, const mp_extras *x, PyObject *ke
     if (pond_value_state(value) == POND_VALUE) return value_of(value, x, key);
     if (!x || !x->raise_absent) Py_RETURN_NONE;
     return key ? mp_py_fail(POND_EABSENT, "there is nothing under %R", key) : mp_py_fail(POND_EABSENT, "there is no such thing");
+}
+
+PyObject *mp_py_page(const pond_value *value) {
+    PyObject *page = mp_py_decode(value, NULL, NULL);
+    if (!page) return NULL;
+    PyObject *data = NULL, *total = NULL, *number = NULL, *pages = NULL, *limit = NULL, *made = NULL;
+    if (PyDict_Check(page)) {
+        data = PyDict_GetItemWithError(page, mp_py.name.data);
+        total = PyDict_GetItemWithError(page, mp_py.name.total);
+        number = PyDict_GetItemWithError(page, mp_py.name.page);
+        pages = PyDict_GetItemWithError(page, mp_py.name.pages);
+        limit = PyDict_GetItemWithError(page, mp_py.name.limit);
+    }
+    if (data && total && number && pages && limit)
+        made = PyObject_CallFunctionObjArgs(mp_py.page, data, total, number, pages, limit, NULL);
+    else if (!PyErr_Occurred())
+        mp_py_fail(POND_EVALUE, "what is cached for the query is not a page"); /* another program wrote there */
+    Py_DECREF(page);
+    return made;
 }
 
 PyObject *mp_py_entry(const pond_value *value, const mp_extras *x, PyObject *key) {

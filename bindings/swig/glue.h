@@ -11,6 +11,7 @@
  *   awaitable.c  what the asyncio calls return
  *   load.c       a load that a task of the loop carries out
  *   calls.c      the asyncio calls
+ *   collection.c collections: documents and pages of queries, blocking and awaited
  *
  * No caching decision is made here: the core makes them all. */
 #ifndef MP_SWIG_GLUE_H
@@ -49,7 +50,14 @@
     X(reason)                                                                                                          \
     X(message)                                                                                                         \
     X(exception)                                                                                                       \
-    X(call_exception_handler)
+    X(call_exception_handler)                                                                                          \
+    X(query)                                                                                                           \
+    X(id)                                                                                                              \
+    X(data)                                                                                                            \
+    X(total)                                                                                                           \
+    X(page)                                                                                                            \
+    X(pages)                                                                                                           \
+    X(limit)
 
 /* What the Python layer hands to setup(), by these names. */
 #define MP_PY_OBJECTS(X)                                                                                               \
@@ -59,6 +67,9 @@
     X(entry)        /* millpond.Entry */                                                                               \
     X(encode_json)  /* object -> bytes, or InvalidValue with the path */                                               \
     X(scan_json)    /* json's scanner: (text, 0) -> (object, end) */                                                   \
+    X(scan_dates)   /* the same, with {"$date": ..} as datetime */                                                     \
+    X(encode_query) /* what find() was given, if it is no text -> bytes of JSON */                                     \
+    X(page)         /* millpond.Page */                                                                                \
     X(model_codec)  /* model -> (encode, decode), cached */                                                            \
     X(option_text)  /* (name, value) -> str, for what is not a str or an int */                                        \
     X(later)        /* (handle, method, args, kwargs) -> coroutine, for calls outside a running loop */                \
@@ -83,7 +94,8 @@ typedef struct mp_registry {
     PyObject *zero;
     PyObject *empty; /* () */
     unsigned long main_thread;
-    PyTypeObject *engine_type, *plan_type, *handle_type, *sync_type, *loop_type, *queue_type, *await_type, *load_type;
+    PyTypeObject *engine_type, *plan_type, *handle_type, *sync_type, *loop_type, *queue_type, *await_type, *load_type,
+        *sync_collection_type, *loop_collection_type;
 } mp_registry;
 extern mp_registry mp_py;
 
@@ -151,6 +163,8 @@ typedef struct mp_payload {
 int mp_py_encode(PyObject *value, const mp_extras *extras, mp_payload *out);
 /* A value or an absence as fetch() returns it. `extras` may be NULL: plain, None for absent. `key` names it in errors. */
 PyObject *mp_py_decode(const pond_value *value, const mp_extras *extras, PyObject *key);
+/* A page of a query, as find() returns it. */
+PyObject *mp_py_page(const pond_value *value);
 /* As lookup() returns it. */
 PyObject *mp_py_entry(const pond_value *value, const mp_extras *extras, PyObject *key);
 /* Answers a load with what its loader returned. NULL, or an exception that is the caller's alone (mp_py_fail_load). The GIL is
@@ -169,7 +183,8 @@ typedef struct mp_engine {
 typedef struct mp_plan { /* a compiled policy */
     PyObject_HEAD
     pond_policy *policy;
-    PyObject *ns; /* str */
+    PyObject *ns;    /* str */
+    PyObject *texts; /* (name, text, ...) that it differs by from what was opened; NULL: by nothing */
 } mp_plan;
 
 #define MP_PY_FAST_PAIRS 6
@@ -207,6 +222,10 @@ enum { MP_PY_KEY = 1, MP_PY_LOADER = 2, MP_PY_KEYS = 4, MP_PY_IN = 8, MP_PY_OUT 
 int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
                 mp_py_call *call);
 void mp_py_call_clear(mp_py_call *call);
+/* absent= of a call; -1 with an exception. */
+int mp_py_set_absent(mp_extras *extras, PyObject *value);
+/* An option's name and text as the core takes them: UTF-8 without NUL; NULL with an exception. */
+const char *mp_py_option_text(PyObject *name, PyObject *text);
 int mp_py_fast_traverse(mp_handle *handle, visitproc visit, void *arg);
 void mp_py_fast_clear(mp_handle *handle);
 
@@ -233,7 +252,15 @@ PyObject *mp_py_store_get_many(PyObject *handle, const char *collection, PyObjec
 
 /* ---- queue.c, awaitable.c, load.c, calls.c ---- */
 
-typedef enum mp_py_kind { MP_PY_FETCH, MP_PY_LOOKUP, MP_PY_PLAIN, MP_PY_DONE, MP_PY_DELETE } mp_py_kind;
+typedef enum mp_py_kind {
+    MP_PY_FETCH,
+    MP_PY_LOOKUP,
+    MP_PY_PLAIN,
+    MP_PY_DONE,
+    MP_PY_DELETE,
+    MP_PY_DOCUMENT,
+    MP_PY_PAGE
+} mp_py_kind;
 typedef enum mp_py_state { MP_PY_PENDING, MP_PY_RESULT, MP_PY_EXCEPTION, MP_PY_CANCELLED } mp_py_state;
 
 typedef struct mp_await {
@@ -255,6 +282,8 @@ typedef struct mp_await {
 /* Answered already. Steals `result`; NULL: the exception that is set. */
 PyObject *mp_py_await_done(PyObject *result);
 mp_await *mp_py_await_new(struct mp_py_queue *queue, mp_py_kind kind);
+/* A value or an absence as what `self` was asked for. */
+PyObject *mp_py_await_value(const mp_await *self, const pond_value *value);
 /* The answer is here: steals `result` (NULL: the exception that is set), and lets the awaiting task go on: at once if
  * `inline_` (we are called by the loop itself, no task is running), else in the next turn. -1: an exception that must leave
  * the loop (KeyboardInterrupt, SystemExit). */
@@ -301,10 +330,14 @@ int mp_py_queue_touch(mp_py_queue *queue);
 int mp_py_call_soon(PyObject *loop, PyObject *callback, PyObject *argument, PyObject *context);
 
 extern PyMethodDef mp_py_loop_methods[];
+/* What a start call gave: an answer, now or to come. Steals `a`. */
+PyObject *mp_py_started(mp_await *a, mp_py_queue *queue, int code, pond_value *now, pond_error *err);
+/* No loop runs: the call as a coroutine, for asyncio.run(pond.fetch(...)). Or the exception that is set. */
+PyObject *mp_py_later(PyObject *self, const char *method, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
 
 /* Types: each file's own, made in mp_py_init. */
 extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec, mp_py_queue_spec,
-    mp_py_await_spec, mp_py_load_spec;
+    mp_py_await_spec, mp_py_load_spec, mp_py_sync_collection_spec, mp_py_loop_collection_spec;
 
 #define MP_PY_FREE(self)                                                                                               \
     do {                                                                                                               \

@@ -50,6 +50,7 @@ pond *mp_py_pond(PyObject *object) {
 static void plan_dealloc(PyObject *self) {
     pond_policy_free(((mp_plan *)self)->policy);
     Py_XDECREF(((mp_plan *)self)->ns);
+    Py_XDECREF(((mp_plan *)self)->texts);
     MP_PY_FREE(self);
 }
 
@@ -79,6 +80,7 @@ static int handle_init(PyObject *object, PyObject *args, PyObject *kwargs) {
     mp_plan *plan = PyObject_New(mp_plan, mp_py.plan_type);
     if (!plan) return -1;
     plan->policy = NULL;
+    plan->texts = NULL;
     plan->ns = Py_NewRef(ns);
     self->plan = plan;
     self->engine = (mp_engine *)Py_NewRef(engine);

@@ -66,7 +66,7 @@ static PyObject *text_of(PyObject *name, PyObject *value) {
     return text;
 }
 
-static const char *c_text(PyObject *name, PyObject *text) {
+const char *mp_py_option_text(PyObject *name, PyObject *text) {
     Py_ssize_t len;
     const char *c = PyUnicode_AsUTF8AndSize(text, &len);
     if (c && strlen(c) == (size_t)len) return c;
@@ -82,7 +82,7 @@ static mp_plan *compile(mp_handle *handle, PyObject *texts) {
     PyObject *ns = handle->plan->ns;
     for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *name = PyTuple_GetItem(texts, i & ~1), *text = PyTuple_GetItem(texts, i);
-        if (!(pairs[i] = c_text(name, text))) return NULL;
+        if (!(pairs[i] = mp_py_option_text(name, text))) return NULL;
         if (i % 2 && PyUnicode_CompareWithASCIIString(name, "namespace") == 0) ns = text;
     }
     pond_policy *policy;
@@ -91,13 +91,16 @@ static mp_plan *compile(mp_handle *handle, PyObject *texts) {
         mp_py_raise(err);
         return NULL;
     }
-    mp_plan *plan = PyObject_New(mp_plan, mp_py.plan_type);
+    PyObject *before = handle->plan->texts, *all = before ? PySequence_Concat(before, texts) : Py_NewRef(texts);
+    mp_plan *plan = all ? PyObject_New(mp_plan, mp_py.plan_type) : NULL;
     if (!plan) {
+        Py_XDECREF(all);
         pond_policy_free(policy);
         return NULL;
     }
     plan->policy = policy;
     plan->ns = Py_NewRef(ns);
+    plan->texts = all;
     return plan;
 }
 
@@ -174,7 +177,7 @@ void mp_py_fast_clear(mp_handle *handle) {
 
 /* ---- a call ---- */
 
-static int set_absent(mp_extras *x, PyObject *value) {
+int mp_py_set_absent(mp_extras *x, PyObject *value) {
     bool text = PyUnicode_Check(value);
     if (text && PyUnicode_CompareWithASCIIString(value, "raise") == 0) x->raise_absent = true;
     else if (text && PyUnicode_CompareWithASCIIString(value, "none") == 0) x->raise_absent = false;
@@ -235,7 +238,7 @@ static int set_named(mp_py_call *call, const char *method, int wanted, PyObject 
     }
     if (value == Py_None) return 1;
     int failed;
-    if (name == mp_py.name.absent) failed = set_absent(x, value);
+    if (name == mp_py.name.absent) failed = mp_py_set_absent(x, value);
     else if (name == mp_py.name.should_cache) failed = set_callable(&x->should_cache, name, value);
     else if (name == mp_py.name.encode) failed = set_codec(x, &x->encode, name, value);
     else if (name == mp_py.name.decode) failed = set_codec(x, &x->decode, name, value);

@@ -78,9 +78,7 @@ static PyObject *result_of(const mp_await *a, const pond_event *event) {
     case POND_EVENT_ABSENT:
     case POND_EVENT_MISS:
         if (a->kind == MP_PY_DELETE) Py_RETURN_FALSE;
-        if (a->kind == MP_PY_LOOKUP) return mp_py_entry(pond_event_value(event), &a->extras, a->key);
-        if (a->kind == MP_PY_FETCH) return mp_py_decode(pond_event_value(event), &a->extras, a->key);
-        return mp_py_decode(pond_event_value(event), NULL, NULL);
+        return mp_py_await_value(a, pond_event_value(event));
     case POND_EVENT_OK:
         if (a->kind == MP_PY_DELETE) Py_RETURN_TRUE;
         Py_RETURN_NONE;

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from . import _setup as _setup  # noqa: F401  (hands the C module what it needs; first)
 from ._cached import Cached
+from ._collection import Collection, Page
 from ._errors import (
     Absent,
     CacheError,
@@ -45,6 +46,7 @@ __all__ = [
     "Cached",
     "CanceledError",
     "ClosedError",
+    "Collection",
     "DeadlockError",
     "Entry",
     "Error",
@@ -58,6 +60,7 @@ __all__ = [
     "OptionError",
     "OutOfMemory",
     "OverloadError",
+    "Page",
     "Pond",
     "ProtocolError",
     "Store",

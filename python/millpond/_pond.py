@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, overload
 
 from . import _core
 from ._cached import Cached
+from ._collection import Collection
 from ._options import milliseconds, option_text
 from ._store import Store
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
-    from ._generated import Duration, PondOptions
+    from ._generated import CollectionOptions, Duration, PondOptions
     from ._types import CallOptions
 
     P = ParamSpec("P")
@@ -91,6 +92,14 @@ class Pond(_core.SyncHandle):
             return Cached(pond, function, key)
 
         return decorate
+
+    def collection(self, name: str, **options: Unpack[CollectionOptions]) -> Collection:
+        """A collection of the store, through the cache: documents by id, and pages of queries.
+
+        What a query may ask for is bounded by `filterable`, `sortable` and `searchable` (lists of fields; not given: all), `max_limit` and
+        `default_limit`. `indexes` are made by prepare(). `ttl` is that of documents (default 1h), `find_ttl` and `search_ttl` those of pages.
+        """
+        return Collection(self, name, **options)
 
     def store(self, collection: str) -> Store:
         """A collection of the store, past the cache."""

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 
-from . import _core, _json, _loops, _models, _options
+from . import _collection, _core, _json, _loops, _models, _options, _queries
 from ._errors import ERRORS, Error
 from ._values import NULL, Entry
 
@@ -17,6 +17,9 @@ _core.setup(
     entry=Entry,
     encode_json=_json.encode,
     scan_json=_json.scan,
+    scan_dates=_json.scan_dates,
+    encode_query=_queries.encode_query,
+    page=_collection.Page,
     model_codec=_models.codec,
     option_text=_options.option_text,
     later=_loops.later,

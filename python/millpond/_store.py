@@ -13,7 +13,7 @@ Document = "dict[str, Any]"
 def document_text(doc: Any) -> bytes:
     if not isinstance(doc, dict):
         raise InvalidValue(f"a document is a dict, not {type(doc).__name__}")
-    return _json.encode(doc)
+    return _json.encode_document(doc)
 
 
 class Store:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Literal
+from typing import Any, Callable, Iterable, Literal, Mapping, Union
 
 from ._generated import PolicyOptions
+
+
+# what find() takes: a query string; an object, nested or flat; parameters as frameworks have them; pairs
+Query = Union[str, bytes, bytearray, Mapping[str, Any], Iterable[tuple[str, Any]], None]
 
 
 class FetchOptions(PolicyOptions, total=False):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterable, overload
 from . import _core, _loops
 from . import _setup as _setup  # noqa: F401
 from ._cached import AsyncCached, Cached
+from ._collection import texts
 from ._options import milliseconds
 from ._pond import open_engine
 from ._store import document_text
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
-    from ._generated import Duration, PondOptions
+    from ._generated import CollectionOptions, Duration, PondOptions
     from ._types import CallOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
 
-__all__ = ["Pond", "Store", "open"]
+__all__ = ["Collection", "Pond", "Store", "open"]
 
 
 def open(cache: str = "memory:", *, store: str | None = None, namespace: str | None = None, **options: Unpack[PondOptions]) -> Pond:
@@ -77,6 +78,10 @@ class Pond(_core.LoopHandle):
         pond = self._derive(**options) if options else self
         return lambda function: AsyncCached(pond, function, key)
 
+    def collection(self, name: str, **options: Unpack[CollectionOptions]) -> Collection:
+        """A collection of the store, through the cache: as millpond.Pond.collection(), its methods awaited."""
+        return Collection(self, name, **options)
+
     def store(self, collection: str) -> Store:
         """A collection of the store, past the cache."""
         return Store(self, collection)
@@ -106,6 +111,26 @@ class Pond(_core.LoopHandle):
 
     def __repr__(self) -> str:
         return f"<millpond.aio.Pond, namespace {self._namespace!r}>"
+
+
+class Collection(_core.LoopCollection):
+    """As millpond.Collection, awaited. Any number of event loops may use it.
+
+        films = pond.collection("films", filterable=["genre", "rating"], searchable=["title"])
+        await films.get("0042")
+        await films.find(request.query_params)
+    """
+
+    __slots__ = ("__weakref__", "name")
+
+    # prepare, get, get_many, find, explain and invalidate are _core.LoopCollection's.
+
+    def __init__(self, pond: Pond, name: str, **options: Unpack[CollectionOptions]) -> None:
+        super().__init__(pond, name, texts(options))
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<millpond.aio.Collection {self.name!r}>"
 
 
 class Store:

@@ -1,0 +1,80 @@
+"""Collections: documents by id and pages of queries, cached."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Iterator
+
+from . import _core
+from ._errors import OptionError
+from ._options import option_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._generated import CollectionOptions
+    from ._pond import Pond
+
+_NAMES = frozenset({"filterable", "sortable", "searchable", "search_fields", "indexes"})
+_NONE = " "  # the text of a list without names: an empty one is 'not given'
+
+
+def texts(options: Any) -> tuple[str, ...]:
+    """(name, text, name, text...) of what was given."""
+    out: list[str] = []
+    for name, value in options.items():
+        if value is not None:
+            out += (name, names_text(name, value) if name in _NAMES and not isinstance(value, str) else option_text(name, value))
+    return tuple(out)
+
+
+def names_text(option: str, names: Any) -> str:
+    try:
+        listed = list(names)
+    except TypeError:
+        raise OptionError(f"{option}={names!r} is neither a list of names nor a text") from None
+    for name in listed:
+        if not isinstance(name, str) or not name.strip() or "," in name:
+            raise OptionError(f"{option}: {name!r} is not the name of a field")
+    return ",".join(listed) or _NONE
+
+
+@dataclasses.dataclass(slots=True)
+class Page:
+    """What find() gives: the documents of one page, and how many there are on all of them together."""
+
+    data: list[dict[str, Any]]
+    total: int
+    page: int
+    pages: int
+    limit: int
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+class Collection(_core.SyncCollection):
+    """A collection of the store, through the cache: pond.collection(). Shared by all threads.
+
+        films = pond.collection("films", filterable=["genre", "rating"], searchable=["title"], indexes=["rating"])
+        films.get("0042")                                                    # the document, or None
+        films.find("genre=Drama&rating[gte]=8&sort=-rating&page=2")          # a query string...
+        films.find({"genre": "Drama", "rating": {"gte": 8}, "page": 2})      # ... or the same as an object
+    """
+
+    __slots__ = ("__weakref__", "name")
+
+    # prepare, get, get_many, find, explain and invalidate are _core.SyncCollection's.
+
+    def __init__(self, pond: Pond, name: str, **options: Unpack[CollectionOptions]) -> None:
+        super().__init__(pond, name, texts(options))
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<millpond.Collection {self.name!r}>"
+
+
+Page.__module__ = Collection.__module__ = "millpond"

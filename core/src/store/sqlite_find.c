@@ -369,10 +369,10 @@ static void add_id_condition(text *t, const mp_query_condition *c) {
 }
 
 /* FROM and WHERE. What has no index is left to pond_match, which looks at the whole query. */
-static int add_where(builder *b) {
+static int add_where(builder *b, bool page) {
     const mp_query *q = b->query;
     mp_buf *sql = &b->main.sql;
-    bool rest = q->term_count > 0;
+    bool rest = q->term_count > 0, by_id = false;
     const char *glue = " WHERE ";
     mp_buf_text(sql, " FROM ");
     add_table(sql, b->collection);
@@ -389,16 +389,21 @@ static int add_where(builder *b) {
         }
         mp_buf_text(sql, glue);
         glue = " AND ";
-        if (c->path.is_id) add_id_condition(&b->main, c);
-        else {
+        if (c->path.is_id) {
+            add_id_condition(&b->main, c);
+            by_id |= c->op == MP_QUERY_ANY_OF;
+        } else {
             int rc = add_condition(b, f, c);
             if (rc != POND_OK) return rc;
             b->narrowed = true;
         }
     }
-    if (!rest) return POND_OK;
-    mp_buf_text(sql, glue);
-    mp_buf_text(sql, "pond_match(doc,id,?1)");
+    if (rest) {
+        mp_buf_text(sql, glue);
+        mp_buf_text(sql, "pond_match(doc,id,?1)");
+    }
+    /* One row needs no order, thinks SQLite, and would not ask whether it has one. */
+    if (by_id && page && q->sort_count > 2) mp_buf_text(sql, " AND pond_sort(doc,id,?1) NOTNULL");
     return POND_OK;
 }
 
@@ -440,7 +445,7 @@ static int add_order(builder *b) {
 
 static int page_statement(builder *b, sqlite3_stmt **out) {
     mp_buf_text(&b->main.sql, "SELECT id");
-    int rc = add_where(b);
+    int rc = add_where(b, true);
     if (rc == POND_OK) rc = add_order(b);
     /* The limit as a number, for SQLite's plan depends on it; the rest of the text is the same for every page. */
     mp_buf_printf(&b->main.sql, " LIMIT %lld OFFSET ?%d", (long long)b->query->limit, PARAM_SKIP);
@@ -538,7 +543,7 @@ int mp_sqlite_count(mp_sqlite_conn *conn, const char *collection, const mp_query
     int rc = begin(&b);
     if (rc == POND_OK) {
         mp_buf_text(&b.main.sql, "SELECT count(*)");
-        rc = add_where(&b);
+        rc = add_where(&b, false);
     }
     if (rc == POND_OK) rc = ready(&b, &b.main, &statement);
     if (rc == POND_OK) {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
+#include "store/plugin.h"
 
 static bool has_scheme(const char *url, const char *scheme) { return strncasecmp(url, scheme, strlen(scheme)) == 0; }
 
@@ -23,8 +24,11 @@ static int open_store(pond *p, pond_error **err) {
     const char *url = p->options.store;
     if (!url || !*url) return POND_OK;
     if (has_scheme(url, "sqlite:")) return mp_sqlite_open(&p->store, &p->options, err);
+    if (has_scheme(url, "mongodb:") || has_scheme(url, "mongodb+srv:"))
+        return mp_mongodb_plugin_open(&p->store, &p->options, err);
     int scheme = (int)strcspn(url, ":/?@");
-    return mp_fail(err, POND_EURL, "store: unknown scheme \"%.*s\": write sqlite:path", scheme > 40 ? 40 : scheme, url);
+    return mp_fail(err, POND_EURL, "store: unknown scheme \"%.*s\": write sqlite:path or mongodb://host/database",
+                   scheme > 40 ? 40 : scheme, url);
 }
 
 static void destroy(pond *p) {

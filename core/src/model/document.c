@@ -23,6 +23,7 @@ typedef struct place {
 typedef struct check {
     const mp_document_name *name;
     pond_error **err;
+    bool numbered; /* the id may be an integer */
 } check;
 
 enum { PATH_SHOWN = 200, NAME_SHOWN = 64 + 1 + MP_QUOTE_MAX, FEW_MEMBERS = 16 };
@@ -154,6 +155,14 @@ static int check_value(const check *c, yyjson_val *value, const place *at) {
     }
 }
 
+static bool is_own_id(const check *c, yyjson_val *id) {
+    char digits[24];
+    if (yyjson_is_str(id)) return is(id, c->name->id, c->name->id_len);
+    if (!c->numbered || !yyjson_is_int(id)) return false;
+    int len = snprintf(digits, sizeof digits, "%lld", (long long)yyjson_get_sint(id));
+    return (size_t)len == c->name->id_len && memcmp(digits, c->name->id, c->name->id_len) == 0;
+}
+
 static int check_root(const check *c, yyjson_val *root, bool *has_id) {
     char name[NAME_SHOWN];
     if (!yyjson_is_obj(root))
@@ -167,7 +176,7 @@ static int check_root(const check *c, yyjson_val *root, bool *has_id) {
                        shown(name, c->name));
     yyjson_val *id = yyjson_obj_get(root, "id");
     *has_id = id != NULL;
-    if (id != NULL && !(yyjson_is_str(id) && is(id, c->name->id, c->name->id_len)))
+    if (id != NULL && !is_own_id(c, id))
         return mp_fail(c->err, POND_EVALUE,
                        "%s: the document's own \"id\" is not that string: give the same one, or none",
                        shown(name, c->name));
@@ -186,9 +195,9 @@ static char *write_stripped(yyjson_doc *doc, size_t *len) {
     return text;
 }
 
-int mp_document_pack(const mp_document_name *name, const char *text, size_t len, char **out, size_t *out_len,
-                     pond_error **err) {
-    check c = {name, err};
+static int pack(check c, const char *text, size_t len, char **out, size_t *out_len) {
+    const mp_document_name *name = c.name;
+    pond_error **err = c.err;
     yyjson_read_err why;
     /* Without the flag YYJSON_READ_INSITU the text is only read. */
     yyjson_doc *doc = yyjson_read_opts((char *)text, len, 0, NULL, &why);
@@ -208,6 +217,16 @@ int mp_document_pack(const mp_document_name *name, const char *text, size_t len,
     }
     yyjson_doc_free(doc);
     return rc;
+}
+
+int mp_document_pack(const mp_document_name *name, const char *text, size_t len, char **out, size_t *out_len,
+                     pond_error **err) {
+    return pack((check){.name = name, .err = err}, text, len, out, out_len);
+}
+
+int mp_document_pack_numbered(const mp_document_name *name, const char *text, size_t len, char **out, size_t *out_len,
+                              pond_error **err) {
+    return pack((check){.name = name, .err = err, .numbered = true}, text, len, out, out_len);
 }
 
 /* {"id":"...", and what follows the brace of `text`. */
@@ -239,7 +258,7 @@ static int damaged(const mp_document_name *name, pond_error **err, const char *w
 }
 
 int mp_document_unpack(const mp_document_name *name, const char *text, size_t len, pond_value **out, pond_error **err) {
-    check c = {name, err};
+    check c = {.name = name, .err = err};
     yyjson_read_err why;
     yyjson_doc *doc = yyjson_read_opts((char *)text, len, YYJSON_READ_NUMBER_AS_RAW, NULL, &why);
     if (doc == NULL) {

@@ -28,6 +28,10 @@ typedef struct mp_document_name {
 int mp_document_pack(const mp_document_name *name, const char *text, size_t len, char **out, size_t *out_len,
                      pond_error **err);
 
+/* The same for stores that have numbers as ids: an "id" that is the integer whose digits are `name->id` is fine too. */
+int mp_document_pack_numbered(const mp_document_name *name, const char *text, size_t len, char **out, size_t *out_len,
+                              pond_error **err);
+
 /* A stored document as callers get it: "id" first, a JSON text. Others may have written it, so it is parsed, but what it
  * holds is handed out as it is spelled, with two exceptions: an "id" or "_mpv" member of its own is left out, for the
  * row's key is the id. POND_ESTORE, not retriable, if it is not a JSON object in UTF-8. */

@@ -25,6 +25,7 @@ static void put_double(mp_buf *out, double x) {
     } else {
         mp_number_print(text, &(mp_number){.is_real = true, .real = x});
         mp_buf_text(out, text);
+        if (strpbrk(text, ".e") == NULL) mp_buf_text(out, ".0");
     }
 }
 

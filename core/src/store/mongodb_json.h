@@ -24,7 +24,8 @@ bool mp_mongodb_json(mp_buf *out, const bson_t *doc);
 
 /* Appends the members of a caller's document, which is in the normal form of mp_document_pack. An object whose first
  * member has one of Extended JSON's names is that value, and must be well formed; the relaxed spellings of $date are
- * understood too. POND_EVALUE names the member; also if there is an "_id", or too much in all. */
+ * understood too. POND_EVALUE names the member; also if there is an "_id", a member of the
+ * document itself whose name begins with $, or too much in all. */
 int mp_mongodb_bson(bson_t *to, const mp_document_name *name, const char *json, size_t len, pond_error **err);
 
 #endif

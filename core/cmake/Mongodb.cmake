@@ -1,0 +1,43 @@
+# The store for mongodb:// addresses: libmillpond-mongodb.so, which the library loads when it is first asked for one.
+#
+# It takes what it needs of the lower floors out of pond_parts, hidden, and exports one function. Targets: millpond_mongodb,
+# and for our own tests pond_mongodb_obj (its own sources) with POND_MONGODB_FOUND.
+set(POND_MONGODB_FOUND FALSE)
+if(POND_MONGODB)
+  find_package(PkgConfig QUIET)
+  if(PkgConfig_FOUND)
+    pkg_check_modules(POND_MONGOC IMPORTED_TARGET libmongoc-1.0>=1.23)
+  endif()
+  if(TARGET PkgConfig::POND_MONGOC)
+    set(POND_MONGODB_FOUND TRUE)
+  elseif(NOT POND_MONGODB STREQUAL "AUTO")
+    message(FATAL_ERROR "POND_MONGODB=${POND_MONGODB}: libmongoc-1.0 >= 1.23 was not found (Debian: libmongoc-dev)")
+  endif()
+endif()
+set(POND_MONGODB_FOUND ${POND_MONGODB_FOUND} PARENT_SCOPE)
+if(NOT POND_MONGODB_FOUND)
+  message(STATUS "mongodb://: not built")
+  return()
+endif()
+message(STATUS "mongodb://: plugin with libmongoc ${POND_MONGOC_VERSION}")
+
+file(GLOB _mongodb CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/src/store/mongodb*.c)
+add_library(pond_mongodb_obj OBJECT ${_mongodb})
+set_target_properties(pond_mongodb_obj PROPERTIES C_EXTENSIONS OFF)
+target_compile_definitions(pond_mongodb_obj PRIVATE POND_VERSION_TEXT="${PROJECT_VERSION}")
+target_include_directories(pond_mongodb_obj SYSTEM PRIVATE $<TARGET_PROPERTY:pond_yyjson,INTERFACE_INCLUDE_DIRECTORIES>)
+target_link_libraries(pond_mongodb_obj PUBLIC pond_inside PkgConfig::POND_MONGOC)
+
+set(_mongodb_map ${CMAKE_CURRENT_BINARY_DIR}/libmillpond-mongodb.map)
+file(WRITE ${_mongodb_map} "{ global: millpond_store_v0; local: *; };\n")
+add_library(millpond_mongodb MODULE $<TARGET_OBJECTS:pond_mongodb_obj>)
+set_target_properties(millpond_mongodb PROPERTIES OUTPUT_NAME millpond-mongodb PREFIX lib LINKER_LANGUAGE C
+                                                  LINK_DEPENDS ${_mongodb_map})
+target_link_libraries(millpond_mongodb PRIVATE pond_parts PkgConfig::POND_MONGOC)
+target_link_options(millpond_mongodb PRIVATE -Wl,--as-needed -Wl,--version-script=${_mongodb_map})
+if(NOT POND_SANITIZE)
+  target_link_options(millpond_mongodb PRIVATE -Wl,--no-undefined)
+endif()
+if(NOT SKBUILD)
+  install(TARGETS millpond_mongodb LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT mongodb)
+endif()

@@ -89,7 +89,8 @@ void mpn_drive_began(mpn_pond *p);
 void mpn_drive_drain(mpn_pond *p);
 
 /* calls.c, store.c, collection.c, loads.c: the methods */
-extern const napi_property_descriptor mpn_call_methods[], mpn_store_methods[], mpn_collection_methods[], mpn_load_methods[];
+extern const napi_property_descriptor mpn_call_methods[], mpn_store_methods[], mpn_collection_methods[],
+    mpn_load_methods[];
 extern const size_t mpn_call_method_count, mpn_store_method_count, mpn_collection_method_count, mpn_load_method_count;
 /* What a start call came to: an answer at once, an error (thrown), or undefined for 'under way'. Takes `now` and `error`. */
 napi_value mpn_started(mpn_pond *p, int rc, pond_value *now, pond_error *error);

@@ -2,7 +2,9 @@
  * crosses as text (form 0) or JSON (form 1): the core reads it. */
 #include "addon.h"
 
-static pond_collection *collection_at(const mpn_pond *p, uint32_t place) { return mpn_table_at(&p->collections, place); }
+static pond_collection *collection_at(const mpn_pond *p, uint32_t place) {
+    return mpn_table_at(&p->collections, place);
+}
 
 /* collection(name, [name, value, name, value...]) -> its number */
 static napi_value collection(napi_env napi, napi_callback_info info) {
@@ -144,9 +146,13 @@ static napi_value explain_find(napi_env napi, napi_callback_info info) {
 #define METHOD(name, function)                                                                                         \
     { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
 const napi_property_descriptor mpn_collection_methods[] = {
-    METHOD("collection", collection),    METHOD("freeCollection", free_collection),
-    METHOD("prepare", prepare),          METHOD("document", document),
-    METHOD("documents", documents),      METHOD("invalidateDocuments", invalidate),
-    METHOD("find", find),                METHOD("explainFind", explain_find),
+    METHOD("collection", collection),
+    METHOD("freeCollection", free_collection),
+    METHOD("prepare", prepare),
+    METHOD("document", document),
+    METHOD("documents", documents),
+    METHOD("invalidateDocuments", invalidate),
+    METHOD("find", find),
+    METHOD("explainFind", explain_find),
 };
 const size_t mpn_collection_method_count = sizeof mpn_collection_methods / sizeof *mpn_collection_methods;

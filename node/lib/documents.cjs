@@ -34,7 +34,8 @@ function withDates (value) {
   return value
 }
 
-/** A document, a page: its text as plain values. Only a text that has the word in it is walked. */
+/** A document, a page: its text as plain values. Only a text that has the word in it is walked, and looking for one character
+ * first is many times cheaper than looking for the word. */
 function fromStore (text) {
   let value
   try {
@@ -42,7 +43,8 @@ function fromStore (text) {
   } catch (error) {
     throw new InvalidValue(`what came of the store is not JSON: ${error.message}`, { cause: error })
   }
-  return text.includes('"$date"') ? withDates(value) : value
+  const dollar = text.indexOf('$')
+  return dollar > 0 && text.includes('"$date"', dollar - 1) ? withDates(value) : value
 }
 
 module.exports = { fromStore }

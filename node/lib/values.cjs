@@ -142,4 +142,4 @@ function decode (text) {
   return value === null ? NULL : value
 }
 
-module.exports = { KIND, NULL, encode, decode, documentText, pathText, strange }
+module.exports = { KIND, NULL, encode, decode, toJson, documentText, pathText, strange }

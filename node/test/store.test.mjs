@@ -60,7 +60,7 @@ test('bad input', async t => {
     await assert.rejects(films.getMany([id]), InvalidKey)
   }
   await assert.rejects(films.getMany('1'), InvalidKey)
-  for (const document of [undefined, null, 5, 'text', [1], Buffer.alloc(1), { at: new Date() }, { id: 'other' }]) {
+  for (const document of [undefined, null, 5, 'text', [1], Buffer.alloc(1), new Date(), { at: new Date(NaN) }, { id: 'other' }]) {
     await assert.rejects(films.put('1', document), InvalidValue)
   }
   assert.equal(await films.get('1'), null)

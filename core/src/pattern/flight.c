@@ -210,6 +210,18 @@ static void restart(mp_flight *f) {
     mp_loop_post(f->home->loop, &f->task);
 }
 
+/* Shard locked: whoever is left waits for the next round; false: nobody is, and the flight is out of the table. */
+static bool next_round(shard *s, mp_flight *f) {
+    mp_list_move(&f->early, &f->mid);
+    mp_list_move(&f->early, &f->late);
+    if (mp_list_empty(&f->early)) {
+        unlist(s, f);
+        return false;
+    }
+    restart(f);
+    return true;
+}
+
 /* Ends this round. `shared`: the late ones may have the answer too; else they are the early ones of the next round.
  * Takes over value and error. The flight may be gone afterwards. */
 static void finish(mp_flight *f, pond_value *value, pond_error *error, bool shared) {
@@ -222,11 +234,7 @@ static void finish(mp_flight *f, pond_value *value, pond_error *error, bool shar
     hand_out(f, &f->early, &own, value, error);
     if (error) hand_out(f, &f->mid, &own, NULL, error);
     if (shared) hand_out(f, &f->late, &own, value, error);
-    mp_list_move(&f->early, &f->mid);
-    mp_list_move(&f->early, &f->late);
-    bool over = mp_list_empty(&f->early);
-    if (over) unlist(s, f);
-    else restart(f);
+    bool over = !next_round(s, f);
     pthread_mutex_unlock(&s->lock);
     answer_own(&own, value, error);
     pond_value_free(value);
@@ -256,11 +264,7 @@ static void move_on(mp_flight *f) {
     ground(f);
     pthread_mutex_lock(&s->lock);
     f->phase = NEW;
-    mp_list_move(&f->early, &f->mid);
-    mp_list_move(&f->early, &f->late);
-    bool over = mp_list_empty(&f->early);
-    if (over) unlist(s, f);
-    else restart(f);
+    bool over = !next_round(s, f);
     pthread_mutex_unlock(&s->lock);
     if (over) scrap(f);
 }

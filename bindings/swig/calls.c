@@ -40,7 +40,8 @@ static uint64_t user_of(mp_await *a) { return (uint64_t)(uintptr_t)a; }
 static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0) return NULL;
+    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0)
+        return NULL;
     pond *p = self->engine->pond;
     PyObject *result = NULL;
     pond_value *now = pond_peek(p, call.key, call.len, call.plan->policy);
@@ -55,7 +56,8 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
         goto done;
     }
     if (mp_py_loading(self->engine, call.plan->ns, call.key_object)) {
-        mp_py_fail(POND_EDEADLOCK, "the loader of %R asks for the same key, and would wait for itself", call.key_object);
+        mp_py_fail(POND_EDEADLOCK, "the loader of %R asks for the same key, and would wait for itself",
+                   call.key_object);
         result = mp_py_await_done(NULL);
         goto done;
     }
@@ -67,7 +69,8 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
     a->extras = call.extras;
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
-    int code = pond_fetch_start(p, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now, &a->request, &err);
+    int code =
+        pond_fetch_start(p, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now, &a->request, &err);
     result = started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
@@ -91,8 +94,8 @@ static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
     pond_value *now = NULL;
-    int code = pond_lookup_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now,
-                                 &a->request, &err);
+    int code = pond_lookup_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a),
+                                 &now, &a->request, &err);
     result = started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
@@ -136,7 +139,8 @@ static PyObject *loop_explain(PyObject *object, PyObject *const *args, Py_ssize_
     mp_await *a = mp_py_await_new(queue, MP_PY_PLAIN);
     if (!a) goto done;
     pond_error *err = NULL;
-    int code = pond_explain_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &err);
+    int code =
+        pond_explain_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &err);
     result = started(a, queue, code, NULL, err);
 done:
     mp_py_call_clear(&call);
@@ -146,8 +150,8 @@ done:
 /* ---- the store ---- */
 
 /* The queue, the collection and one text after it, if it is wanted. NULL: no loop runs, or an exception. */
-static mp_py_queue *store_args(mp_handle *self, const char *method, Py_ssize_t wanted, PyObject *const *args, Py_ssize_t n,
-                               const char **collection, const char **id, size_t *len) {
+static mp_py_queue *store_args(mp_handle *self, const char *method, Py_ssize_t wanted, PyObject *const *args,
+                               Py_ssize_t n, const char **collection, const char **id, size_t *len) {
     size_t collection_len;
     if (n != wanted) {
         PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments", method, wanted);
@@ -227,8 +231,8 @@ static PyObject *store_put(PyObject *object, PyObject *const *args, Py_ssize_t n
     mp_await *a = queue ? mp_py_await_new(queue, MP_PY_DONE) : NULL;
     if (!a) return later(object, "_store_put", args, n, NULL);
     pond_error *err = NULL;
-    int code = pond_store_put_start(self->engine->pond, queue->queue, collection, id, len, document, (size_t)document_len,
-                                    user_of(a), &err);
+    int code = pond_store_put_start(self->engine->pond, queue->queue, collection, id, len, document,
+                                    (size_t)document_len, user_of(a), &err);
     return started(a, queue, code, NULL, err);
 }
 
@@ -264,7 +268,8 @@ PyMethodDef mp_py_loop_methods[] = {
      "lookup(key, **options): what the cache holds, without loading, as an Entry."},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL | METH_KEYWORDS,
      "invalidate(*keys, **options): drops what is cached; nothing read before is served or cached afterwards."},
-    {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS, "explain(key, **options): what is known of a key, as a dict."},
+    {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS,
+     "explain(key, **options): what is known of a key, as a dict."},
     {"_store_create", FAST(store_create), METH_FASTCALL, NULL},
     {"_store_get", FAST(store_get), METH_FASTCALL, NULL},
     {"_store_get_many", FAST(store_get_many), METH_FASTCALL, NULL},

@@ -53,7 +53,7 @@
 
 /* What the Python layer hands to setup(), by these names. */
 #define MP_PY_OBJECTS(X)                                                                                               \
-    X(errors)       /* tuple: the class of POND_E... number -(i + 1) */                                                \
+    X(errors) /* tuple: the class of POND_E... number -(i + 1) */                                                      \
     X(error_base)                                                                                                      \
     X(null)         /* millpond.NULL */                                                                                \
     X(entry)        /* millpond.Entry */                                                                               \
@@ -160,15 +160,14 @@ PyObject *mp_py_answer(pond_load *load, PyObject *value, const mp_extras *extras
 /* ---- handle.c, options.c ---- */
 
 typedef struct mp_engine {
-    PyObject_HEAD
-    pond *pond;
+    PyObject_HEAD pond *pond;
     struct mp_py_queue *queues; /* live ones, borrowed: the loop owns them */
     Py_ssize_t loads;           /* that tasks carry out now */
+    int pid;                    /* of the process that opened it */
 } mp_engine;
 
 typedef struct mp_plan { /* a compiled policy */
-    PyObject_HEAD
-    pond_policy *policy;
+    PyObject_HEAD pond_policy *policy;
     PyObject *ns; /* str */
 } mp_plan;
 
@@ -182,8 +181,7 @@ typedef struct mp_fast { /* the options of a call site, by identity */
 } mp_fast;
 
 typedef struct mp_handle {
-    PyObject_HEAD
-    mp_engine *engine;
+    PyObject_HEAD mp_engine *engine;
     mp_plan *plan;    /* of calls that say nothing */
     mp_extras extras; /* the same; owned */
     PyObject *plans;  /* (name, text, ...) -> plan */
@@ -204,8 +202,8 @@ typedef struct mp_py_call {
  * model), how they go out (encode, should_cache, absent). */
 enum { MP_PY_KEY = 1, MP_PY_LOADER = 2, MP_PY_KEYS = 4, MP_PY_IN = 8, MP_PY_OUT = 16 };
 /* The arguments of a method of a handle. -1 with an exception. */
-int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
-                mp_py_call *call);
+int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n,
+                PyObject *kwnames, mp_py_call *call);
 void mp_py_call_clear(mp_py_call *call);
 int mp_py_fast_traverse(mp_handle *handle, visitproc visit, void *arg);
 void mp_py_fast_clear(mp_handle *handle);
@@ -222,6 +220,9 @@ const char *mp_py_key(PyObject *object, size_t *len);
 
 /* SWIG's door: the pond of a handle or an engine; NULL with an exception. Borrowed. */
 pond *mp_py_pond(PyObject *object);
+/* Is this the process that opened it? What a forked child inherits it leaks: closing it would wait for threads that are not
+ * there, or drop the parent's locks. */
+bool mp_py_ours(const mp_engine *engine);
 /* An engine for a pond that was just opened; takes it over. */
 PyObject *mp_py_engine(pond *p);
 
@@ -237,17 +238,16 @@ typedef enum mp_py_kind { MP_PY_FETCH, MP_PY_LOOKUP, MP_PY_PLAIN, MP_PY_DONE, MP
 typedef enum mp_py_state { MP_PY_PENDING, MP_PY_RESULT, MP_PY_EXCEPTION, MP_PY_CANCELLED } mp_py_state;
 
 typedef struct mp_await {
-    PyObject_HEAD
-    struct mp_await *next, *prev; /* in the queue's list while the core has it */
-    struct mp_py_queue *queue;    /* borrowed, while it is in that list: a queue that goes takes its answers out */
-    PyObject *loop;               /* NULL if it was answered at once */
-    pond_request *request;        /* the core's */
+    PyObject_HEAD struct mp_await *next, *prev; /* in the queue's list while the core has it */
+    struct mp_py_queue *queue; /* borrowed, while it is in that list: a queue that goes takes its answers out */
+    PyObject *loop;            /* NULL if it was answered at once */
+    pond_request *request;     /* the core's */
     uint8_t kind, state;
-    bool blocking, armed, arriving; /* arriving: its final event was taken and is about to be told */
-    PyObject *result;    /* value or exception */
-    PyObject *traceback; /* of the exception, as it was */
+    bool blocking, armed, arriving;  /* arriving: its final event was taken and is about to be told */
+    PyObject *result;                /* value or exception */
+    PyObject *traceback;             /* of the exception, as it was */
     PyObject *waker, *waker_context; /* the task that awaits it */
-    PyObject *callbacks; /* list of (callable, context) or NULL */
+    PyObject *callbacks;             /* list of (callable, context) or NULL */
     PyObject *key, *ns, *loader;
     mp_extras extras; /* owned */
 } mp_await;
@@ -261,8 +261,7 @@ mp_await *mp_py_await_new(struct mp_py_queue *queue, mp_py_kind kind);
 int mp_py_await_end(mp_await *self, PyObject *result, bool inline_);
 
 typedef struct mp_py_load {
-    PyObject_HEAD
-    struct mp_py_load *next, *prev; /* in the queue's list until answered */
+    PyObject_HEAD struct mp_py_load *next, *prev; /* in the queue's list until answered */
     pond_load *load;
     struct mp_py_queue *queue; /* borrowed, while it is in that list */
     mp_engine *engine;
@@ -280,10 +279,9 @@ bool mp_py_loading(mp_engine *engine, PyObject *ns, PyObject *key);
 void mp_py_load_unwanted(struct mp_py_queue *queue, PyObject *key);
 
 typedef struct mp_py_queue {
-    PyObject_HEAD
-    struct mp_py_queue *next; /* engine->queues */
-    mp_engine *engine;        /* owned */
-    pond_queue *queue;        /* NULL once closed */
+    PyObject_HEAD struct mp_py_queue *next; /* engine->queues */
+    mp_engine *engine;                      /* owned */
+    pond_queue *queue;                      /* NULL once closed */
     PyObject *loop, *call_soon;
     mp_await *pending; /* the list owns a reference to each */
     mp_py_load *loads; /* the same */
@@ -303,8 +301,8 @@ int mp_py_call_soon(PyObject *loop, PyObject *callback, PyObject *argument, PyOb
 extern PyMethodDef mp_py_loop_methods[];
 
 /* Types: each file's own, made in mp_py_init. */
-extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec, mp_py_queue_spec,
-    mp_py_await_spec, mp_py_load_spec;
+extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec,
+    mp_py_queue_spec, mp_py_await_spec, mp_py_load_spec;
 
 #define MP_PY_FREE(self)                                                                                               \
     do {                                                                                                               \

@@ -334,12 +334,34 @@ static void filled(mp_op *op) {
     finish(f, value, NULL, stored);
 }
 
+/* The loader gave the load up without an answer (a task was cancelled, a program interrupted): its own call gets the error,
+ * who else waits goes on with another loader. */
+static void gave_up(mp_flight *f, pond_error *error) {
+    shard *s = shard_of(f->home, &f->key);
+    mp_read *r = f->loader;
+    if (r) {
+        pthread_mutex_lock(&s->lock);
+        mp_list_remove(&r->flight_node);
+        r->flight = NULL;
+        pthread_mutex_unlock(&s->lock);
+        r->loader = false;
+        f->loader = NULL;
+    }
+    move_on(f);
+    if (r) mp_read_answer(r, NULL, error);
+    else pond_error_free(error);
+}
+
 void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool uncached) {
     mp_loop *loop = f->home->loop;
     const mp_options *o = &f->policy->options;
     f->load = NULL;
     mp_loop_timer_stop(loop, &f->timer);
     mp_loop_timer_stop(loop, &f->deadline);
+    if (error && pond_error_code(error) == POND_ECANCELED) {
+        gave_up(f, error);
+        return;
+    }
     if (error) {
         count(f, MP_COUNT_load_errors);
         release(f);

@@ -43,13 +43,15 @@ static int parse_unix(mp_address *a, const char *rest, pond_error **err) {
     if (strncmp(rest, "//", 2) == 0) rest += 2;
     const char *query = strchr(rest, '?');
     size_t len = query ? (size_t)(query - rest) : strlen(rest);
-    if (rest[0] != '/' || len < 2) return mp_fail(err, POND_EURL, "cache: a unix: address needs an absolute path: unix:/run/redis.sock");
+    if (rest[0] != '/' || len < 2)
+        return mp_fail(err, POND_EURL, "cache: a unix: address needs an absolute path: unix:/run/redis.sock");
     if (len > 107) return mp_fail(err, POND_EURL, "cache: the path of a unix: address is longer than 107 bytes");
     int code = decode(&a->path, rest, len, "the path of the unix: address", err);
     if (code != POND_OK) return code;
     if (!query) return POND_OK;
     a->database = strncmp(query, "?db=", 4) == 0 ? number(query + 4, strlen(query + 4), 1000000) : -1;
-    if (a->database < 0) return mp_fail(err, POND_EURL, "cache: after the path of a unix: address comes nothing or ?db=NUMBER");
+    if (a->database < 0)
+        return mp_fail(err, POND_EURL, "cache: after the path of a unix: address comes nothing or ?db=NUMBER");
     return POND_OK;
 }
 
@@ -58,10 +60,13 @@ static int parse_user(mp_address *a, const char *text, size_t len, pond_error **
     size_t user = colon ? (size_t)(colon - text) : len;
     int code = POND_OK;
     if (user) code = decode(&a->username, text, user, "the user in the address (not shown here)", err);
-    if (colon && code == POND_OK) code = decode(&a->password, colon + 1, len - user - 1, "the password in the address (not shown here)", err);
+    if (colon && code == POND_OK)
+        code = decode(&a->password, colon + 1, len - user - 1, "the password in the address (not shown here)", err);
     if (code != POND_OK) return code;
     if (!colon && a->username) { /* redis://secret@host: a password alone is often written so, but means a user */
-        return mp_fail(err, POND_EURL, "cache: the address has a user but no password: write redis://user:password@host or redis://:password@host");
+        return mp_fail(err, POND_EURL,
+                       "cache: the address has a user but no password: write redis://user:password@host or "
+                       "redis://:password@host");
     }
     return POND_OK;
 }
@@ -114,7 +119,8 @@ static int parse_tcp(mp_address *a, const char *rest, pond_error **err) {
     } else if (*tail == '/') {
         tail++;
     }
-    if (*tail) return mp_fail(err, POND_EURL, "cache: \"%.20s\" after the address is not known: set options by name", tail);
+    if (*tail)
+        return mp_fail(err, POND_EURL, "cache: \"%.20s\" after the address is not known: set options by name", tail);
     return POND_OK;
 }
 
@@ -131,7 +137,8 @@ int mp_address_parse(mp_address *a, const mp_options *options, pond_error **err)
     if (code == POND_OK) {
         char shown[400];
         if (a->path) snprintf(shown, sizeof shown, "unix:%s", a->path);
-        else snprintf(shown, sizeof shown, strchr(a->host, ':') ? "redis://[%s]:%d" : "redis://%s:%d", a->host, a->port);
+        else
+            snprintf(shown, sizeof shown, strchr(a->host, ':') ? "redis://[%s]:%d" : "redis://%s:%d", a->host, a->port);
         a->shown = strdup(shown);
         if (!a->shown || !replace(&a->username, options->username) || !replace(&a->password, options->password))
             code = mp_fail(err, POND_ENOMEM, "no memory for an address");

@@ -20,7 +20,8 @@ static void on_pipe(int number) {
 typedef struct client {
     pond *p;
     int rounds;
-    int64_t until;    /* 0: all the rounds; else until then, and without haste: while a connection may not be made anew, calls cost nothing */
+    int64_t
+        until; /* 0: all the rounds; else until then, and without haste: while a connection may not be made anew, calls cost nothing */
     int64_t limit_ms; /* of one call */
     bool proper;      /* nothing may fail */
     atomic_int wrong, slow, failed;
@@ -89,7 +90,8 @@ static void *queue_calls(void *arg) {
                 size_t len;
                 open--;
                 if (pond_event_kind(event) != POND_EVENT_VALUE) atomic_fetch_add(&c->failed, 1);
-                else if (strcmp(pond_value_data(pond_event_value(event), &len), "mine") != 0) atomic_fetch_add(&c->wrong, 1);
+                else if (strcmp(pond_value_data(pond_event_value(event), &len), "mine") != 0)
+                    atomic_fetch_add(&c->wrong, 1);
             }
             pond_event_free(event);
         }
@@ -102,7 +104,8 @@ static void *queue_calls(void *arg) {
 enum { THREADS = 3 };
 
 static void run_client(client *c, const char *url, const char *timeout) {
-    c->p = pond_made(url, "namespace", "hostile", "command_timeout", timeout, "connect_timeout", timeout, "wait_timeout", "2s", NULL);
+    c->p = pond_made(url, "namespace", "hostile", "command_timeout", timeout, "connect_timeout", timeout,
+                     "wait_timeout", "2s", NULL);
     pthread_t threads[THREADS + 1];
     for (size_t i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, blocking_calls, c);
     pthread_create(&threads[THREADS], NULL, queue_calls, c);
@@ -110,7 +113,8 @@ static void run_client(client *c, const char *url, const char *timeout) {
     pond_close(c->p, 1000);
     pond_free(c->p);
     if (atomic_load(&c->wrong) || atomic_load(&c->slow) || atomic_load(&c->failed))
-        fail_msg("%d wrong, %d slow, %d failed", atomic_load(&c->wrong), atomic_load(&c->slow), atomic_load(&c->failed));
+        fail_msg("%d wrong, %d slow, %d failed", atomic_load(&c->wrong), atomic_load(&c->slow),
+                 atomic_load(&c->failed));
     assert_int_equal(atomic_load(&pipes), 0);
 }
 
@@ -155,13 +159,43 @@ static void garbage(void **state) {
 }
 
 static const char *const odd_replies[] = {
-    "+OK\r\n", "+\r\n", ":0\r\n", ":1\r\n", ":9223372036854775807\r\n", ":-1\r\n", "$-1\r\n", "$0\r\n\r\n", "$5\r\nhello\r\n",
-    "*-1\r\n", "*0\r\n", "*1\r\n$-1\r\n", "*3\r\n:1\r\n$-1\r\n:5\r\n", "*3\r\n:1\r\n:1\r\n:5\r\n", "*3\r\n$1\r\n2\r\n$-1\r\n:5\r\n",
-    "*3\r\n:1\r\n$3\r\nabc\r\n:-7\r\n", "*3\r\n:1\r\n$0\r\n\r\n:0\r\n", "*3\r\n:3\r\n$-1\r\n$-1\r\n", "*3\r\n:3\r\n$-1\r\n:-1\r\n",
-    "*3\r\n:4\r\n$-1\r\n:0\r\n", "*3\r\n:99\r\n$-1\r\n:0\r\n", "*2\r\n$-1\r\n$5\r\nslave\r\n", "*2\r\n$-1\r\n$6\r\nnoinfo\r\n",
-    "*2\r\n$-1\r\n:1\r\n", "*4\r\n$7\r\n1234567\r\n$1\r\na\r\n$1\r\nb\r\n:0\r\n", "*4\r\n$8\r\n12345678\r\n$-1\r\n$1\r\nb\r\n:0\r\n",
-    "*6\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n", "*6\r\n$3\r\nabc\r\n:1\r\n$0\r\n\r\n:1\r\n$1\r\nx\r\n*0\r\n", "_\r\n", "#t\r\n", "#f\r\n",
-    ",1.5\r\n", ",inf\r\n", "(123456789012345678901234567890\r\n", "=7\r\ntxt:abc\r\n", "%1\r\n+a\r\n:1\r\n", "~2\r\n:1\r\n:2\r\n",
+    "+OK\r\n",
+    "+\r\n",
+    ":0\r\n",
+    ":1\r\n",
+    ":9223372036854775807\r\n",
+    ":-1\r\n",
+    "$-1\r\n",
+    "$0\r\n\r\n",
+    "$5\r\nhello\r\n",
+    "*-1\r\n",
+    "*0\r\n",
+    "*1\r\n$-1\r\n",
+    "*3\r\n:1\r\n$-1\r\n:5\r\n",
+    "*3\r\n:1\r\n:1\r\n:5\r\n",
+    "*3\r\n$1\r\n2\r\n$-1\r\n:5\r\n",
+    "*3\r\n:1\r\n$3\r\nabc\r\n:-7\r\n",
+    "*3\r\n:1\r\n$0\r\n\r\n:0\r\n",
+    "*3\r\n:3\r\n$-1\r\n$-1\r\n",
+    "*3\r\n:3\r\n$-1\r\n:-1\r\n",
+    "*3\r\n:4\r\n$-1\r\n:0\r\n",
+    "*3\r\n:99\r\n$-1\r\n:0\r\n",
+    "*2\r\n$-1\r\n$5\r\nslave\r\n",
+    "*2\r\n$-1\r\n$6\r\nnoinfo\r\n",
+    "*2\r\n$-1\r\n:1\r\n",
+    "*4\r\n$7\r\n1234567\r\n$1\r\na\r\n$1\r\nb\r\n:0\r\n",
+    "*4\r\n$8\r\n12345678\r\n$-1\r\n$1\r\nb\r\n:0\r\n",
+    "*6\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n",
+    "*6\r\n$3\r\nabc\r\n:1\r\n$0\r\n\r\n:1\r\n$1\r\nx\r\n*0\r\n",
+    "_\r\n",
+    "#t\r\n",
+    "#f\r\n",
+    ",1.5\r\n",
+    ",inf\r\n",
+    "(123456789012345678901234567890\r\n",
+    "=7\r\ntxt:abc\r\n",
+    "%1\r\n+a\r\n:1\r\n",
+    "~2\r\n:1\r\n:2\r\n",
     "*3\r\n:3\r\n$-1\r\n:9223372036854775807\r\n",
 };
 
@@ -179,9 +213,23 @@ static void other_types(void **state) {
 
 static void say_huge(fake_conn *c) {
     static const char *const huge[] = {
-        "$9223372036854775807\r\n", "$536870913\r\nabc", "$4294967296\r\n", "$99999999999999999999999\r\n", "*4294967295\r\n",
-        "*1000000000\r\n$1\r\n", "*65\r\n", "*99999999999999999999\r\n", "$-7\r\n", "*-7\r\n", "%9223372036854775807\r\n",
-        ">2147483647\r\n", ":99999999999999999999999\r\n", "=2147483647\r\ntxt:", "(\r\n", ",\r\n", "#x\r\n",
+        "$9223372036854775807\r\n",
+        "$536870913\r\nabc",
+        "$4294967296\r\n",
+        "$99999999999999999999999\r\n",
+        "*4294967295\r\n",
+        "*1000000000\r\n$1\r\n",
+        "*65\r\n",
+        "*99999999999999999999\r\n",
+        "$-7\r\n",
+        "*-7\r\n",
+        "%9223372036854775807\r\n",
+        ">2147483647\r\n",
+        ":99999999999999999999999\r\n",
+        "=2147483647\r\ntxt:",
+        "(\r\n",
+        ",\r\n",
+        "#x\r\n",
     };
     while (fake_read(c)) {
         if (dice(2)) fake_proper(c);
@@ -231,13 +279,30 @@ static void an_endless_value(void **state) {
 }
 
 static const char *const errors[] = {
-    "NOAUTH Authentication required.", "WRONGPASS invalid username-password pair or user is disabled.",
-    "NOPERM this user has no permissions to run the 'get' command", "OOM command not allowed when used memory > 'maxmemory'.",
-    "LOADING Redis is loading the dataset in memory", "READONLY You can't write against a read only replica.",
-    "MASTERDOWN Link with MASTER is down", "MISCONF Redis is configured to save RDB snapshots", "BUSY Redis is busy running a script.",
-    "MOVED 3999 127.0.0.1:6381", "ASK 3999 127.0.0.1:6381", "CLUSTERDOWN The cluster is down", "TRYAGAIN", "CROSSSLOT",
-    "WRONGTYPE Operation against a key holding the wrong kind of value", "ERR unknown command", "NOSCRIPT No matching script.",
-    "EXECABORT", "NOREPLICAS", "UNKILLABLE", "", " ", "x", "ERR \xff\xfe\x80 not UTF-8 %s %n %d",
+    "NOAUTH Authentication required.",
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    "NOPERM this user has no permissions to run the 'get' command",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "LOADING Redis is loading the dataset in memory",
+    "READONLY You can't write against a read only replica.",
+    "MASTERDOWN Link with MASTER is down",
+    "MISCONF Redis is configured to save RDB snapshots",
+    "BUSY Redis is busy running a script.",
+    "MOVED 3999 127.0.0.1:6381",
+    "ASK 3999 127.0.0.1:6381",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN",
+    "CROSSSLOT",
+    "WRONGTYPE Operation against a key holding the wrong kind of value",
+    "ERR unknown command",
+    "NOSCRIPT No matching script.",
+    "EXECABORT",
+    "NOREPLICAS",
+    "UNKILLABLE",
+    "",
+    " ",
+    "x",
+    "ERR \xff\xfe\x80 not UTF-8 %s %n %d",
 };
 enum { ERRORS = sizeof errors / sizeof errors[0] };
 
@@ -338,8 +403,10 @@ static void hits_that_cannot_be_used(void **state) {
 /* Another fence at every look, and looks are due all the time. */
 static void say_new_fences(fake_conn *c) {
     while (fake_read(c)) {
-        if (c->kind == FAKE_FENCE) fake_say(c, "*4\r\n$8\r\n%08x\r\n$4\r\nabcd\r\n$4\r\ndcba\r\n:2\r\n", dice(UINT32_MAX));
-        else if (c->kind == FAKE_FILL) fake_say(c, dice(2) ? ":0\r\n" : "-READONLY You can't write against a read only replica.\r\n");
+        if (c->kind == FAKE_FENCE)
+            fake_say(c, "*4\r\n$8\r\n%08x\r\n$4\r\nabcd\r\n$4\r\ndcba\r\n:2\r\n", dice(UINT32_MAX));
+        else if (c->kind == FAKE_FILL)
+            fake_say(c, dice(2) ? ":0\r\n" : "-READONLY You can't write against a read only replica.\r\n");
         else if (dice(4) == 0) fake_say(c, "-LOADING Redis is loading the dataset in memory\r\n");
         else fake_proper(c);
     }
@@ -474,7 +541,8 @@ static void say_one_more(fake_conn *c) {
 }
 
 static void greet(fake_conn *c) {
-    static const char *const greetings[] = {"-ERR max number of clients reached\r\n", "+welcome\r\n", ":1\r\n", "*0\r\n"};
+    static const char *const greetings[] = {"-ERR max number of clients reached\r\n", "+welcome\r\n", ":1\r\n",
+                                            "*0\r\n"};
     fake_say(c, "%s", greetings[dice(4)]);
     while (fake_read(c)) fake_proper(c);
 }

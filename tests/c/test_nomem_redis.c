@@ -61,8 +61,8 @@ void free(void *p) {
 
 /* What a call may answer when memory is short: that, or what it makes of a cache that could not do its part. */
 static void allowed(int code) {
-    if (code != POND_OK && code != POND_ENOMEM && code != POND_ECACHE && code != POND_EOVERLOAD && code != POND_EVALUE &&
-        code != POND_EPROTOCOL && code != POND_ETIMEOUT && code != POND_ECLOSED)
+    if (code != POND_OK && code != POND_ENOMEM && code != POND_ECACHE && code != POND_EOVERLOAD &&
+        code != POND_EVALUE && code != POND_EPROTOCOL && code != POND_ETIMEOUT && code != POND_ECLOSED)
         fail_msg("an answer of %s", pond_code_name(code));
 }
 

@@ -24,7 +24,8 @@ struct fake {
     pthread_t threads[CONNECTIONS];
 };
 
-const char fake_fence[9] = "\x01" "FENCE7\xff";
+const char fake_fence[9] = "\x01"
+                           "FENCE7\xff";
 
 static void *connection(void *arg) {
     fake_conn *c = arg;
@@ -132,14 +133,15 @@ static size_t parse(fake_conn *c) {
 
 static fake_kind kind_of(fake_conn *c) {
     static const fake_kind of_script[MP_SCRIPTS] = {
-        [MP_SCRIPT_fence] = FAKE_FENCE, [MP_SCRIPT_get] = FAKE_LEASE,       [MP_SCRIPT_fill] = FAKE_FILL,
-        [MP_SCRIPT_renew] = FAKE_RENEW, [MP_SCRIPT_release] = FAKE_RELEASE, [MP_SCRIPT_end] = FAKE_END,
+        [MP_SCRIPT_fence] = FAKE_FENCE,    [MP_SCRIPT_get] = FAKE_LEASE,       [MP_SCRIPT_fill] = FAKE_FILL,
+        [MP_SCRIPT_renew] = FAKE_RENEW,    [MP_SCRIPT_release] = FAKE_RELEASE, [MP_SCRIPT_end] = FAKE_END,
         [MP_SCRIPT_inspect] = FAKE_INSPECT};
     c->evaluated = c->len[0] == 4;
     if (c->len[0] == 3 && memcmp(c->argv[0], "GET", 3) == 0) return FAKE_GET;
     for (size_t i = 0; i < MP_SCRIPTS && c->argc > 1; i++) {
         if (c->len[1] == 40 && memcmp(c->argv[1], mp_scripts[i].sha, 40) == 0) return of_script[i];
-        if (c->len[1] == mp_scripts[i].len && memcmp(c->argv[1], mp_scripts[i].text, c->len[1]) == 0) return of_script[i];
+        if (c->len[1] == mp_scripts[i].len && memcmp(c->argv[1], mp_scripts[i].text, c->len[1]) == 0)
+            return of_script[i];
     }
     return FAKE_OTHER;
 }

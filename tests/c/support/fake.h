@@ -9,7 +9,17 @@ typedef struct fake fake;
 
 enum { FAKE_ARGS = 16, FAKE_ROOM = 1 << 16 };
 
-typedef enum fake_kind { FAKE_GET, FAKE_FENCE, FAKE_LEASE, FAKE_FILL, FAKE_RENEW, FAKE_RELEASE, FAKE_END, FAKE_INSPECT, FAKE_OTHER } fake_kind;
+typedef enum fake_kind {
+    FAKE_GET,
+    FAKE_FENCE,
+    FAKE_LEASE,
+    FAKE_FILL,
+    FAKE_RENEW,
+    FAKE_RELEASE,
+    FAKE_END,
+    FAKE_INSPECT,
+    FAKE_OTHER
+} fake_kind;
 
 typedef struct fake_conn {
     fake *server;
@@ -34,7 +44,7 @@ int fake_port(const fake *f);
 int fake_connections(const fake *f); /* so far */
 void fake_stop(fake *f);
 
-bool fake_read(fake_conn *c); /* the next command; false: the other side has gone, or the test is over */
+bool fake_read(fake_conn *c);         /* the next command; false: the other side has gone, or the test is over */
 bool fake_rest(fake_conn *c, int ms); /* false: the test is over */
 void fake_send(fake_conn *c, const char *data, size_t len);
 void fake_say(fake_conn *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

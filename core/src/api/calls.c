@@ -63,8 +63,8 @@ static int finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader l
             }
             pond_load *load = mp_call_take(call);
             if (load) {
-                mp_load_unref(load); /* the event's reference: there is no event here */
-                mp_lane_kick(lane, false);  /* others go on while this thread loads */
+                mp_load_unref(load);       /* the event's reference: there is no event here */
+                mp_lane_kick(lane, false); /* others go on while this thread loads */
                 mp_lane_unlock(lane);
                 mp_load_run(load, loader, ctx);
                 mp_lane_lock(lane);

@@ -12,8 +12,8 @@ static int open_check(pond *p, pond_error **err) {
     return atomic_load_explicit(&p->closed, memory_order_relaxed) ? mp_closed(err) : POND_OK;
 }
 
-int mp_call_check(pond *p, const char *key, size_t len, const pond_policy *policy, char name[MP_NAME_MAX + 1], mp_key *out,
-                  pond_error **err) {
+int mp_call_check(pond *p, const char *key, size_t len, const pond_policy *policy, char name[MP_NAME_MAX + 1],
+                  mp_key *out, pond_error **err) {
     int code = open_check(p, err);
     if (code == POND_OK) code = mp_key_check(key, len, err);
     if (code != POND_OK) return code;
@@ -39,7 +39,8 @@ pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key) {
     return value;
 }
 
-int mp_store_check(pond *p, const char *collection, const char *const *ids, const size_t *lens, size_t n, pond_error **err) {
+int mp_store_check(pond *p, const char *collection, const char *const *ids, const size_t *lens, size_t n,
+                   pond_error **err) {
     int code = open_check(p, err);
     if (code == POND_OK && !p->store)
         code = mp_fail(err, POND_EOPTION, "this pond has no store: open it with store=sqlite:path");

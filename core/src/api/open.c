@@ -13,7 +13,8 @@ static int open_cache(pond *p, pond_error **err) {
     if (!url || has_scheme(url, "memory:")) return mp_memory_open(&p->cache, &p->options, err);
     if (has_scheme(url, "redis:") || has_scheme(url, "unix:")) return mp_redis_open(&p->cache, &p->options, err);
     int scheme = (int)strcspn(url, ":/?@");
-    return mp_fail(err, POND_EURL, "cache: unknown scheme \"%.*s\": write memory:, redis://host:port/database or unix:/path",
+    return mp_fail(err, POND_EURL,
+                   "cache: unknown scheme \"%.*s\": write memory:, redis://host:port/database or unix:/path",
                    scheme > 40 ? 40 : scheme, url);
 }
 

@@ -46,7 +46,8 @@ int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, const cha
 
 int pond_policy_new(pond_policy **out, pond *p, const pond_policy *base, const char *const *options, size_t n,
                     pond_error **err) {
-    if (!out || !p || (n && !options)) return mp_fail(err, POND_EMISUSE, "pond_policy_new: out, pond or options is NULL");
+    if (!out || !p || (n && !options))
+        return mp_fail(err, POND_EMISUSE, "pond_policy_new: out, pond or options is NULL");
     return mp_policy_make(out, p, base ? &base->options : &p->options, options, n, err);
 }
 

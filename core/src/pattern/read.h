@@ -17,7 +17,7 @@ typedef struct mp_read {
     bool lookup;
     bool loader; /* its caller does the load that it waits for */
     mp_read_state state;
-    mp_flight *flight;   /* and its node: guarded by the flight's shard; NULL: no longer in one */
+    mp_flight *flight; /* and its node: guarded by the flight's shard; NULL: no longer in one */
     mp_node flight_node;
     mp_timer timer; /* wait_timeout */
     int64_t started;

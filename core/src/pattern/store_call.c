@@ -97,7 +97,8 @@ static void work(mp_job *self, bool refused) {
             job->code = store->vt->get_many(store, job->collection, ids, job->lens, job->n, job->values, &job->error);
             break;
         case MP_STORE_PUT:
-            job->code = store->vt->put(store, job->collection, ids[0], job->lens[0], job->doc, job->doc_len, &job->error);
+            job->code =
+                store->vt->put(store, job->collection, ids[0], job->lens[0], job->doc, job->doc_len, &job->error);
             break;
         case MP_STORE_DELETE:
             job->code = store->vt->remove(store, job->collection, ids[0], job->lens[0], &job->existed, &job->error);

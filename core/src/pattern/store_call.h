@@ -4,7 +4,13 @@
 
 #include "pattern/call.h"
 
-typedef enum mp_store_kind { MP_STORE_CREATE, MP_STORE_GET, MP_STORE_GET_MANY, MP_STORE_PUT, MP_STORE_DELETE } mp_store_kind;
+typedef enum mp_store_kind {
+    MP_STORE_CREATE,
+    MP_STORE_GET,
+    MP_STORE_GET_MANY,
+    MP_STORE_PUT,
+    MP_STORE_DELETE
+} mp_store_kind;
 
 /* Lane's lock held; arguments were checked and are copied. NULL without memory or threads. */
 mp_call *mp_store_call_start(mp_lane *lane, mp_store_kind kind, const char *collection, const char *const *ids,

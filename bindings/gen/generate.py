@@ -146,7 +146,7 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
     for row in errors:
         bases = ", ".join(filter(None, ["Error", row["python"]]))
         lines += ["", f"class {row['class']}({bases}):", f'    """{row["text"][0].upper() + row["text"][1:]}."""', "",
-                  f'    code = "{row["code"]}"', f"    number = {row['number']}", f"    retriable = {row['retriable']}"]
+                  f'    code = "POND_E{row["code"]}"', f"    number = {row['number']}", f"    retriable = {row['retriable']}"]
         if row["code"] == "QUERY":
             lines += ['    reason: str = ""  # which rule it broke: "bad_field", "bad_operator"...']
         lines += [""]

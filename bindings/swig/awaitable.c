@@ -31,7 +31,7 @@ static void forget_question(mp_await *self) {
 static int await_clear(PyObject *object) {
     mp_await *self = (mp_await *)object;
     if (self->queue) { /* only the collector comes here with it: the core must not answer to freed memory */
-        if (self->request && self->queue->queue) pond_request_cancel(self->request);
+        if (self->request && self->queue->queue && mp_py_ours(self->queue->engine)) pond_request_cancel(self->request);
         mp_py_queue_unlist(self);
         self->state = MP_PY_CANCELLED;
         Py_DECREF(object); /* the list's */
@@ -96,7 +96,9 @@ PyObject *mp_py_await_value(const mp_await *self, const pond_value *value) {
     switch (self->kind) {
     case MP_PY_LOOKUP: return mp_py_entry(value, &self->extras, self->key);
     case MP_PY_PAGE: return mp_py_page(value);
-    default: return mp_py_decode(value, &self->extras, self->key); /* both are empty where nobody set them */
+    case MP_PY_FETCH:
+    case MP_PY_DOCUMENT: return mp_py_decode(value, &self->extras, self->key);
+    default: return mp_py_decode(value, NULL, NULL);
     }
 }
 
@@ -142,7 +144,8 @@ static int wake(mp_await *self, bool inline_) {
     int failed = 0;
     for (Py_ssize_t i = 0, n = callbacks ? PyList_Size(callbacks) : 0; i < n; i++) {
         PyObject *pair = PyList_GetItem(callbacks, i);
-        if (schedule(self, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1)) < 0) PyErr_Clear(); /* the loop is closed */
+        if (schedule(self, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1)) < 0)
+            PyErr_Clear(); /* the loop is closed */
     }
     if (waker && inline_) failed = run_waker(waker, context, self);
     else if (waker && schedule(self, waker, context) < 0) PyErr_Clear();
@@ -196,7 +199,9 @@ static PyObject *await_exception(PyObject *object, PyObject *unused) {
     }
 }
 
-static PyObject *await_done(PyObject *self, PyObject *unused) { return PyBool_FromLong(((mp_await *)self)->state != MP_PY_PENDING); }
+static PyObject *await_done(PyObject *self, PyObject *unused) {
+    return PyBool_FromLong(((mp_await *)self)->state != MP_PY_PENDING);
+}
 
 static PyObject *await_cancelled(PyObject *self, PyObject *unused) {
     return PyBool_FromLong(((mp_await *)self)->state == MP_PY_CANCELLED);
@@ -282,7 +287,9 @@ static PyObject *await_remove_done_callback(PyObject *object, PyObject *callback
 
 /* None but in the moment when it is handed to a task: for everybody else it is a coroutine (asyncio.isfuture() is false), which
  * ensure_future(), gather() and the rest make a task of. */
-static PyObject *get_blocking(PyObject *self, void *unused) { return Py_NewRef(((mp_await *)self)->blocking ? Py_True : Py_None); }
+static PyObject *get_blocking(PyObject *self, void *unused) {
+    return Py_NewRef(((mp_await *)self)->blocking ? Py_True : Py_None);
+}
 
 static int set_blocking(PyObject *object, PyObject *value, void *unused) {
     mp_await *self = (mp_await *)object;
@@ -372,10 +379,18 @@ static PyGetSetDef await_getset[] = {
 };
 
 static PyType_Slot await_slots[] = {
-    {Py_tp_traverse, await_traverse}, {Py_tp_clear, await_clear},   {Py_tp_dealloc, await_dealloc},
-    {Py_tp_methods, await_methods},   {Py_tp_getset, await_getset}, {Py_tp_repr, await_repr},
-    {Py_tp_iter, await_self},         {Py_tp_iternext, await_next}, {Py_am_await, await_self},
-    {Py_am_send, await_send_slot},    {0, NULL},
+    {Py_tp_traverse, await_traverse},
+    {Py_tp_clear, await_clear},
+    {Py_tp_dealloc, await_dealloc},
+    {Py_tp_methods, await_methods},
+    {Py_tp_getset, await_getset},
+    {Py_tp_repr, await_repr},
+    {Py_tp_iter, await_self},
+    {Py_tp_iternext, await_next},
+    {Py_am_await, await_self},
+    {Py_am_send, await_send_slot},
+    {0, NULL},
 };
 PyType_Spec mp_py_await_spec = {"millpond._core.Answer", sizeof(mp_await), 0,
-                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, await_slots};
+                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                                await_slots};

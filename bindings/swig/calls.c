@@ -37,7 +37,8 @@ static uint64_t user_of(mp_await *a) { return (uint64_t)(uintptr_t)a; }
 static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0) return NULL;
+    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0)
+        return NULL;
     pond *p = self->engine->pond;
     PyObject *result = NULL;
     pond_value *now = pond_peek(p, call.key, call.len, call.plan->policy);
@@ -52,7 +53,8 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
         goto done;
     }
     if (mp_py_loading(self->engine, call.plan->ns, call.key_object)) {
-        mp_py_fail(POND_EDEADLOCK, "the loader of %R asks for the same key, and would wait for itself", call.key_object);
+        mp_py_fail(POND_EDEADLOCK, "the loader of %R asks for the same key, and would wait for itself",
+                   call.key_object);
         result = mp_py_await_done(NULL);
         goto done;
     }
@@ -143,8 +145,8 @@ done:
 /* ---- the store ---- */
 
 /* The queue, the collection and one text after it, if it is wanted. NULL: no loop runs, or an exception. */
-static mp_py_queue *store_args(mp_handle *self, const char *method, Py_ssize_t wanted, PyObject *const *args, Py_ssize_t n,
-                               const char **collection, const char **id, size_t *len) {
+static mp_py_queue *store_args(mp_handle *self, const char *method, Py_ssize_t wanted, PyObject *const *args,
+                               Py_ssize_t n, const char **collection, const char **id, size_t *len) {
     size_t collection_len;
     if (n != wanted) {
         PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments", method, wanted);
@@ -261,7 +263,8 @@ PyMethodDef mp_py_loop_methods[] = {
      "lookup(key, **options): what the cache holds, without loading, as an Entry."},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL | METH_KEYWORDS,
      "invalidate(*keys, **options): drops what is cached; nothing read before is served or cached afterwards."},
-    {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS, "explain(key, **options): what is known of a key, as a dict."},
+    {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS,
+     "explain(key, **options): what is known of a key, as a dict."},
     {"_store_create", FAST(store_create), METH_FASTCALL, NULL},
     {"_store_get", FAST(store_get), METH_FASTCALL, NULL},
     {"_store_get_many", FAST(store_get_many), METH_FASTCALL, NULL},

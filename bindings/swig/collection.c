@@ -99,7 +99,7 @@ static int one(const char *method, PyObject *name, PyObject *const *args, Py_ssi
 
 static int parse_id(collection *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, PyObject **object, const char **id,
                     size_t *len, mp_extras *extras) {
-    *extras = (mp_extras){.raise_absent = self->raise_absent};
+    *extras = (mp_extras){.raise_absent = self->raise_absent, .document = true};
     if (one("get", mp_py.name.id, args, n, kwnames, object, extras) < 0) return -1;
     if (!*object) PyErr_SetString(PyExc_TypeError, "get() needs an id");
     return *object && (*id = mp_py_key(*object, len)) ? 0 : -1;

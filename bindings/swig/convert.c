@@ -63,7 +63,8 @@ int mp_py_encode(PyObject *value, const mp_extras *x, mp_payload *out) {
     if (x && x->encode) {
         PyObject *encoded = PyObject_CallFunctionObjArgs(x->encode, value, NULL);
         if (!encoded) return -1;
-        done = x->json ? from_plain(encoded, POND_JSON, POND_JSON, out) : from_plain(encoded, POND_BYTES, POND_TEXT, out);
+        done =
+            x->json ? from_plain(encoded, POND_JSON, POND_JSON, out) : from_plain(encoded, POND_BYTES, POND_TEXT, out);
         if (done == 0) mp_py_fail(POND_EVALUE, "encode= must return bytes or str, not %R", Py_TYPE(encoded));
         Py_DECREF(encoded);
         return done == 1 ? 0 : -1;
@@ -92,8 +93,7 @@ PyObject *mp_py_answer(pond_load *load, PyObject *value, const mp_extras *x) {
     if (payload.len < LARGE) {
         pond_load_value(load, payload.data, payload.len, payload.codec, flags);
     } else {
-        Py_BEGIN_ALLOW_THREADS
-        pond_load_value(load, payload.data, payload.len, payload.codec, flags);
+        Py_BEGIN_ALLOW_THREADS pond_load_value(load, payload.data, payload.len, payload.codec, flags);
         Py_END_ALLOW_THREADS
     }
     Py_XDECREF(payload.owner);
@@ -152,11 +152,12 @@ static PyObject *value_of(const pond_value *value, const mp_extras *x, PyObject 
     const char *data = pond_value_data(value, &len);
     pond_codec codec = pond_value_codec(value);
     bool json = codec == POND_JSON || codec == POND_EJSON;
-    if (!x || !x->decode) return json ? from_json(data, len, codec == POND_EJSON, key) : raw(value, data, len);
+    bool extended = codec == POND_EJSON || !x || x->document;
+    if (!x || !x->decode) return json ? from_json(data, len, extended, key) : raw(value, data, len);
     if (codec == POND_JSON && len == 4 && memcmp(data, "null", 4) == 0) return Py_NewRef(mp_py.null);
     PyObject *payload = raw(value, data, len);
     /* A model's is told whether it is JSON text, or text or bytes that stand for themselves. */
-    PyObject *result = !payload ? NULL
+    PyObject *result = !payload  ? NULL
                        : x->json ? PyObject_CallFunctionObjArgs(x->decode, payload, json ? Py_True : Py_False, NULL)
                                  : PyObject_CallFunctionObjArgs(x->decode, payload, NULL);
     Py_XDECREF(payload);
@@ -166,7 +167,8 @@ static PyObject *value_of(const pond_value *value, const mp_extras *x, PyObject 
 PyObject *mp_py_decode(const pond_value *value, const mp_extras *x, PyObject *key) {
     if (pond_value_state(value) == POND_VALUE) return value_of(value, x, key);
     if (!x || !x->raise_absent) Py_RETURN_NONE;
-    return key ? mp_py_fail(POND_EABSENT, "there is nothing under %R", key) : mp_py_fail(POND_EABSENT, "there is no such thing");
+    return key ? mp_py_fail(POND_EABSENT, "there is nothing under %R", key)
+               : mp_py_fail(POND_EABSENT, "there is no such thing");
 }
 
 PyObject *mp_py_page(const pond_value *value) {

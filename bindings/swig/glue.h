@@ -61,7 +61,7 @@
 
 /* What the Python layer hands to setup(), by these names. */
 #define MP_PY_OBJECTS(X)                                                                                               \
-    X(errors)       /* tuple: the class of POND_E... number -(i + 1) */                                                \
+    X(errors) /* tuple: the class of POND_E... number -(i + 1) */                                                      \
     X(error_base)                                                                                                      \
     X(null)         /* millpond.NULL */                                                                                \
     X(entry)        /* millpond.Entry */                                                                               \
@@ -142,6 +142,7 @@ typedef struct mp_extras {
     PyObject *should_cache, *encode, *decode;
     bool json;         /* encode and decode are a model's: JSON text, not bytes or text of the user's */
     bool raise_absent; /* absent="raise" */
+    bool document;     /* of a store: Extended JSON, whatever the codec says */
 } mp_extras;
 
 void mp_py_extras_own(mp_extras *extras); /* borrowed -> owned */
@@ -161,7 +162,8 @@ typedef struct mp_payload {
 } mp_payload;
 
 int mp_py_encode(PyObject *value, const mp_extras *extras, mp_payload *out);
-/* A value or an absence as fetch() returns it. `extras` may be NULL: plain, None for absent. `key` names it in errors. */
+/* A value or an absence as fetch() returns it. `extras` may be NULL: a document or what
+ * the core itself wrote, None for absent. `key` names it in errors. */
 PyObject *mp_py_decode(const pond_value *value, const mp_extras *extras, PyObject *key);
 /* A page of a query, as find() returns it. */
 PyObject *mp_py_page(const pond_value *value);
@@ -174,10 +176,10 @@ PyObject *mp_py_answer(pond_load *load, PyObject *value, const mp_extras *extras
 /* ---- handle.c, options.c ---- */
 
 typedef struct mp_engine {
-    PyObject_HEAD
-    pond *pond;
+    PyObject_HEAD pond *pond;
     struct mp_py_queue *queues; /* live ones, borrowed: the loop owns them */
     Py_ssize_t loads;           /* that tasks carry out now */
+    int pid;                    /* of the process that opened it */
 } mp_engine;
 
 typedef struct mp_plan { /* a compiled policy */
@@ -197,8 +199,7 @@ typedef struct mp_fast { /* the options of a call site, by identity */
 } mp_fast;
 
 typedef struct mp_handle {
-    PyObject_HEAD
-    mp_engine *engine;
+    PyObject_HEAD mp_engine *engine;
     mp_plan *plan;    /* of calls that say nothing */
     mp_extras extras; /* the same; owned */
     PyObject *plans;  /* (name, text, ...) -> plan */
@@ -219,8 +220,8 @@ typedef struct mp_py_call {
  * model), how they go out (encode, should_cache, absent). */
 enum { MP_PY_KEY = 1, MP_PY_LOADER = 2, MP_PY_KEYS = 4, MP_PY_IN = 8, MP_PY_OUT = 16 };
 /* The arguments of a method of a handle. -1 with an exception. */
-int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
-                mp_py_call *call);
+int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n,
+                PyObject *kwnames, mp_py_call *call);
 void mp_py_call_clear(mp_py_call *call);
 /* absent= of a call; -1 with an exception. */
 int mp_py_set_absent(mp_extras *extras, PyObject *value);
@@ -241,6 +242,9 @@ const char *mp_py_key(PyObject *object, size_t *len);
 
 /* SWIG's door: the pond of a handle or an engine; NULL with an exception. Borrowed. */
 pond *mp_py_pond(PyObject *object);
+/* Is this the process that opened it? What a forked child inherits it leaks: closing it would wait for threads that are not
+ * there, or drop the parent's locks. */
+bool mp_py_ours(const mp_engine *engine);
 /* An engine for a pond that was just opened; takes it over. */
 PyObject *mp_py_engine(pond *p);
 
@@ -264,17 +268,16 @@ typedef enum mp_py_kind {
 typedef enum mp_py_state { MP_PY_PENDING, MP_PY_RESULT, MP_PY_EXCEPTION, MP_PY_CANCELLED } mp_py_state;
 
 typedef struct mp_await {
-    PyObject_HEAD
-    struct mp_await *next, *prev; /* in the queue's list while the core has it */
-    struct mp_py_queue *queue;    /* borrowed, while it is in that list: a queue that goes takes its answers out */
-    PyObject *loop;               /* NULL if it was answered at once */
-    pond_request *request;        /* the core's */
+    PyObject_HEAD struct mp_await *next, *prev; /* in the queue's list while the core has it */
+    struct mp_py_queue *queue; /* borrowed, while it is in that list: a queue that goes takes its answers out */
+    PyObject *loop;            /* NULL if it was answered at once */
+    pond_request *request;     /* the core's */
     uint8_t kind, state;
-    bool blocking, armed, arriving; /* arriving: its final event was taken and is about to be told */
-    PyObject *result;    /* value or exception */
-    PyObject *traceback; /* of the exception, as it was */
+    bool blocking, armed, arriving;  /* arriving: its final event was taken and is about to be told */
+    PyObject *result;                /* value or exception */
+    PyObject *traceback;             /* of the exception, as it was */
     PyObject *waker, *waker_context; /* the task that awaits it */
-    PyObject *callbacks; /* list of (callable, context) or NULL */
+    PyObject *callbacks;             /* list of (callable, context) or NULL */
     PyObject *key, *ns, *loader;
     mp_extras extras; /* owned */
 } mp_await;
@@ -290,8 +293,7 @@ PyObject *mp_py_await_value(const mp_await *self, const pond_value *value);
 int mp_py_await_end(mp_await *self, PyObject *result, bool inline_);
 
 typedef struct mp_py_load {
-    PyObject_HEAD
-    struct mp_py_load *next, *prev; /* in the queue's list until answered */
+    PyObject_HEAD struct mp_py_load *next, *prev; /* in the queue's list until answered */
     pond_load *load;
     struct mp_py_queue *queue; /* borrowed, while it is in that list */
     mp_engine *engine;
@@ -309,10 +311,9 @@ bool mp_py_loading(mp_engine *engine, PyObject *ns, PyObject *key);
 void mp_py_load_unwanted(struct mp_py_queue *queue, PyObject *key);
 
 typedef struct mp_py_queue {
-    PyObject_HEAD
-    struct mp_py_queue *next; /* engine->queues */
-    mp_engine *engine;        /* owned */
-    pond_queue *queue;        /* NULL once closed */
+    PyObject_HEAD struct mp_py_queue *next; /* engine->queues */
+    mp_engine *engine;                      /* owned */
+    pond_queue *queue;                      /* NULL once closed */
     PyObject *loop, *call_soon;
     mp_await *pending; /* the list owns a reference to each */
     mp_py_load *loads; /* the same */

@@ -3,14 +3,16 @@
 #include "glue.h"
 
 #include <stddef.h>
+#include <unistd.h>
 
 /* ---- engine ---- */
 
+bool mp_py_ours(const mp_engine *engine) { return engine->pid == (int)getpid(); }
+
 static void engine_dealloc(PyObject *self) {
     pond *p = ((mp_engine *)self)->pond;
-    if (p) {
-        Py_BEGIN_ALLOW_THREADS
-        pond_free(p);
+    if (p && mp_py_ours((mp_engine *)self)) {
+        Py_BEGIN_ALLOW_THREADS pond_free(p);
         Py_END_ALLOW_THREADS
     }
     MP_PY_FREE(self);
@@ -33,6 +35,7 @@ PyObject *mp_py_engine(pond *p) {
     engine->pond = p;
     engine->queues = NULL;
     engine->loads = 0;
+    engine->pid = (int)getpid();
     pond_set_interrupt(p, mp_py_interrupt, NULL);
     return (PyObject *)engine;
 }
@@ -132,10 +135,13 @@ static PyObject *handle_derive(PyObject *object, PyObject *const *args, Py_ssize
 }
 
 static PyObject *handle_ns(PyObject *self, void *unused) { return Py_NewRef(((mp_handle *)self)->plan->ns); }
-static PyObject *handle_engine(PyObject *self, void *unused) { return Py_NewRef((PyObject *)((mp_handle *)self)->engine); }
+static PyObject *handle_engine(PyObject *self, void *unused) {
+    return Py_NewRef((PyObject *)((mp_handle *)self)->engine);
+}
 
 static PyMethodDef handle_methods[] = {
-    {"_derive", (PyCFunction)(void (*)(void))handle_derive, METH_FASTCALL | METH_KEYWORDS, "The same pond with other defaults."},
+    {"_derive", (PyCFunction)(void (*)(void))handle_derive, METH_FASTCALL | METH_KEYWORDS,
+     "The same pond with other defaults."},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef handle_getset[] = {
@@ -145,31 +151,28 @@ static PyGetSetDef handle_getset[] = {
 };
 
 static PyType_Slot handle_slots[] = {
-    {Py_tp_init, handle_init},         {Py_tp_traverse, handle_traverse}, {Py_tp_clear, handle_clear},
-    {Py_tp_dealloc, handle_dealloc},   {Py_tp_methods, handle_methods},   {Py_tp_getset, handle_getset},
-    {Py_tp_doc, "An engine with the defaults of its calls."}, {0, NULL},
+    {Py_tp_init, handle_init},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_methods, handle_methods},
+    {Py_tp_getset, handle_getset},
+    {Py_tp_doc, "An engine with the defaults of its calls."},
+    {0, NULL},
 };
 PyType_Spec mp_py_handle_spec = {"millpond._core.Handle", sizeof(mp_handle), 0,
                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, handle_slots};
 
 static PyType_Slot sync_slots[] = {
-    {Py_tp_methods, mp_py_sync_methods},
-    {Py_tp_traverse, handle_traverse},
-    {Py_tp_clear, handle_clear},
-    {Py_tp_dealloc, handle_dealloc},
-    {Py_tp_doc, "The calls that block."},
-    {0, NULL},
+    {Py_tp_methods, mp_py_sync_methods}, {Py_tp_traverse, handle_traverse},    {Py_tp_clear, handle_clear},
+    {Py_tp_dealloc, handle_dealloc},     {Py_tp_doc, "The calls that block."}, {0, NULL},
 };
 PyType_Spec mp_py_sync_spec = {"millpond._core.SyncHandle", sizeof(mp_handle), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, sync_slots};
 
 static PyType_Slot loop_slots[] = {
-    {Py_tp_methods, mp_py_loop_methods},
-    {Py_tp_traverse, handle_traverse},
-    {Py_tp_clear, handle_clear},
-    {Py_tp_dealloc, handle_dealloc},
-    {Py_tp_doc, "The calls that are awaited."},
-    {0, NULL},
+    {Py_tp_methods, mp_py_loop_methods}, {Py_tp_traverse, handle_traverse},          {Py_tp_clear, handle_clear},
+    {Py_tp_dealloc, handle_dealloc},     {Py_tp_doc, "The calls that are awaited."}, {0, NULL},
 };
 PyType_Spec mp_py_loop_spec = {"millpond._core.LoopHandle", sizeof(mp_handle), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, loop_slots};

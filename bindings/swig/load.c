@@ -97,8 +97,9 @@ int mp_py_load_start(mp_await *asker, pond_load *load) {
     PyObject *context = asker->waker_context;
     if (!context && asker->callbacks && PyList_Size(asker->callbacks))
         context = PyTuple_GetItem(PyList_GetItem(asker->callbacks, 0), 1);
-    PyObject *task = context ? PyObject_CallMethodObjArgs(context, mp_py.name.run, mp_py.spawn, (PyObject *)self, queue->loop, NULL)
-                             : PyObject_CallFunctionObjArgs(mp_py.spawn, (PyObject *)self, queue->loop, NULL);
+    PyObject *task =
+        context ? PyObject_CallMethodObjArgs(context, mp_py.name.run, mp_py.spawn, (PyObject *)self, queue->loop, NULL)
+                : PyObject_CallFunctionObjArgs(mp_py.spawn, (PyObject *)self, queue->loop, NULL);
     int failed = 0;
     if (!task) {
         failed = PyErr_ExceptionMatches(PyExc_Exception) ? 0 : -1;
@@ -131,7 +132,8 @@ int mp_py_load_start(mp_await *asker, pond_load *load) {
 void mp_py_load_unwanted(mp_py_queue *queue, PyObject *key) {
     if (!queue->loads) return;
     for (mp_await *a = queue->pending; a; a = a->next)
-        if (a->kind == MP_PY_FETCH && a->state == MP_PY_PENDING && a->key && PyUnicode_Compare(a->key, key) == 0) return;
+        if (a->kind == MP_PY_FETCH && a->state == MP_PY_PENDING && a->key && PyUnicode_Compare(a->key, key) == 0)
+            return;
     for (mp_py_load *load = queue->loads, *next; load; load = next) {
         next = load->next;
         if (!load->task || PyUnicode_Compare(load->key, key) != 0) continue;
@@ -157,7 +159,7 @@ static int load_traverse(PyObject *object, visitproc visit, void *arg) {
 static int load_clear(PyObject *object) {
     mp_py_load *self = (mp_py_load *)object;
     pond_load *load = take(self);
-    if (load) pond_load_fail(load, POND_ECANCELED, "the task that loaded it is gone");
+    if (load && mp_py_ours(self->engine)) pond_load_fail(load, POND_ECANCELED, "the task that loaded it is gone");
     mp_py_load_unlist(self);
     Py_CLEAR(self->task);
     Py_CLEAR(self->key);
@@ -185,8 +187,12 @@ static PyGetSetDef load_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PyType_Slot load_slots[] = {
-    {Py_tp_traverse, load_traverse}, {Py_tp_clear, load_clear},   {Py_tp_dealloc, load_dealloc},
-    {Py_tp_methods, load_methods},   {Py_tp_getset, load_getset}, {Py_tp_doc, "A load under way."},
+    {Py_tp_traverse, load_traverse},
+    {Py_tp_clear, load_clear},
+    {Py_tp_dealloc, load_dealloc},
+    {Py_tp_methods, load_methods},
+    {Py_tp_getset, load_getset},
+    {Py_tp_doc, "A load under way."},
     {0, NULL},
 };
 PyType_Spec mp_py_load_spec = {"millpond._core.Load", sizeof(mp_py_load), 0,

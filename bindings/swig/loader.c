@@ -52,7 +52,8 @@ static pond_value *fetch_waiting(mp_handle *self, const mp_py_call *call) {
 static PyObject *sync_fetch(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0) return NULL;
+    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0)
+        return NULL;
     pond_value *value = pond_peek(self->engine->pond, call.key, call.len, call.plan->policy);
     if (!value) value = fetch_waiting(self, &call);
     PyObject *result = value ? mp_py_decode(value, &call.extras, call.key_object) : NULL;

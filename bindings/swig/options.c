@@ -129,7 +129,8 @@ static mp_plan *plan_by_text(mp_handle *handle, const options *o) {
 
 static mp_fast *slot_of(mp_handle *handle, const options *o) {
     uintptr_t h = (uintptr_t)o->n;
-    for (Py_ssize_t i = 0; i < o->n; i++) h = h * 31 + ((uintptr_t)o->names[i] >> 4) + ((uintptr_t)o->values[i] >> 4) * 7;
+    for (Py_ssize_t i = 0; i < o->n; i++)
+        h = h * 31 + ((uintptr_t)o->names[i] >> 4) + ((uintptr_t)o->values[i] >> 4) * 7;
     return &handle->fast[(h ^ h >> 9) % MP_PY_FAST_SLOTS];
 }
 
@@ -148,7 +149,8 @@ static mp_plan *plan_of(mp_handle *handle, const options *o) {
     if (o->n <= MP_PY_FAST_PAIRS) {
         slot = slot_of(handle, o);
         bool same = slot->n == o->n;
-        for (Py_ssize_t i = 0; same && i < o->n; i++) same = slot->names[i] == o->names[i] && slot->values[i] == o->values[i];
+        for (Py_ssize_t i = 0; same && i < o->n; i++)
+            same = slot->names[i] == o->names[i] && slot->values[i] == o->values[i];
         if (same) return (mp_plan *)Py_NewRef((PyObject *)slot->plan);
     }
     mp_plan *plan = plan_by_text(handle, o);
@@ -214,7 +216,8 @@ static int set_model(mp_py_call *call, PyObject *model) {
 }
 
 /* 1: it was one of the names that are no options; 0: not; -1: an exception. */
-static int set_named(mp_py_call *call, const char *method, int wanted, PyObject *name, PyObject *value, PyObject **model) {
+static int set_named(mp_py_call *call, const char *method, int wanted, PyObject *name, PyObject *value,
+                     PyObject **model) {
     mp_extras *x = &call->extras;
     int takes = 0;
     if (name == mp_py.name.key || name == mp_py.name.loader) {
@@ -251,7 +254,9 @@ static int positional(mp_py_call *call, const char *method, int wanted, PyObject
     int most = wanted & MP_PY_LOADER ? 2 : wanted & MP_PY_KEY ? 1 : 0;
     if (n > most) {
         PyErr_Format(PyExc_TypeError, "%s() takes %s; everything else is named, as ttl=\"5m\"", method,
-                     most == 2 ? "a key and a loader" : most ? "a key" : "nothing by position");
+                     most == 2 ? "a key and a loader"
+                     : most    ? "a key"
+                               : "nothing by position");
         return -1;
     }
     if (n > 0) call->key_object = args[0];
@@ -303,8 +308,8 @@ static PyObject *interned(PyObject *kwnames) {
     return out;
 }
 
-int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
-                mp_py_call *call) {
+int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n,
+                PyObject *kwnames, mp_py_call *call) {
     *call = (mp_py_call){.extras = handle->extras, .plan = (mp_plan *)Py_NewRef((PyObject *)handle->plan)};
     if (positional(call, method, wanted, args, n) < 0) goto fail;
     if (kwnames && PyTuple_Size(kwnames) > 0) {
@@ -339,7 +344,8 @@ int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *con
         if (!(call->key = mp_py_key(call->key_object, &call->len))) goto fail;
     }
     if (wanted & MP_PY_LOADER && (!call->loader || !PyCallable_Check(call->loader))) {
-        if (call->loader) PyErr_Format(PyExc_TypeError, "a loader is a callable without arguments, not %R", call->loader);
+        if (call->loader)
+            PyErr_Format(PyExc_TypeError, "a loader is a callable without arguments, not %R", call->loader);
         else PyErr_Format(PyExc_TypeError, "%s() needs a loader, a callable without arguments", method);
         goto fail;
     }

@@ -176,7 +176,7 @@ static void shut(mp_py_queue *self, bool quietly) {
         *at = self->next;
         break;
     }
-    pond_queue_free(queue); /* no event comes any more */
+    if (mp_py_ours(self->engine)) pond_queue_free(queue); /* no event comes any more */
     mp_await *a;
     while ((a = self->pending)) {
         mp_py_queue_unlist(a);
@@ -193,7 +193,8 @@ static void shut(mp_py_queue *self, bool quietly) {
     while ((load = self->loads)) {
         Py_INCREF((PyObject *)load);
         mp_py_load_unlist(load); /* its task answers it, or its end */
-        PyObject *done = load->task && !quietly ? PyObject_CallMethodObjArgs(load->task, mp_py.name.cancel, NULL) : NULL;
+        PyObject *done =
+            load->task && !quietly ? PyObject_CallMethodObjArgs(load->task, mp_py.name.cancel, NULL) : NULL;
         if (!done) PyErr_Clear();
         Py_XDECREF(done);
         Py_DECREF((PyObject *)load);
@@ -260,12 +261,17 @@ static PyGetSetDef queue_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PyType_Slot queue_slots[] = {
-    {Py_tp_traverse, queue_traverse}, {Py_tp_clear, queue_clear},   {Py_tp_dealloc, queue_dealloc},
-    {Py_tp_methods, queue_methods},   {Py_tp_getset, queue_getset}, {Py_tp_doc, "The completion queue of one event loop."},
+    {Py_tp_traverse, queue_traverse},
+    {Py_tp_clear, queue_clear},
+    {Py_tp_dealloc, queue_dealloc},
+    {Py_tp_methods, queue_methods},
+    {Py_tp_getset, queue_getset},
+    {Py_tp_doc, "The completion queue of one event loop."},
     {0, NULL},
 };
 PyType_Spec mp_py_queue_spec = {"millpond._core.Queue", sizeof(mp_py_queue), 0,
-                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, queue_slots};
+                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                                queue_slots};
 
 static mp_py_queue *queue_for(mp_engine *engine, PyObject *loop) {
     pond_queue *queue;
@@ -286,7 +292,8 @@ static mp_py_queue *queue_for(mp_engine *engine, PyObject *loop) {
     self->next = engine->queues;
     engine->queues = self;
     self->call_soon = PyObject_GetAttr(loop, mp_py.name.call_soon);
-    PyObject *attached = self->call_soon ? PyObject_CallFunctionObjArgs(mp_py.attach, (PyObject *)self, loop, NULL) : NULL;
+    PyObject *attached =
+        self->call_soon ? PyObject_CallFunctionObjArgs(mp_py.attach, (PyObject *)self, loop, NULL) : NULL;
     bool owned = attached && Py_REFCNT((PyObject *)self) > 1;
     Py_XDECREF(attached);
     Py_DECREF((PyObject *)self); /* from here on the loop's */

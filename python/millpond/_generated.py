@@ -32,7 +32,7 @@ class Error(Exception):
 class OptionError(Error, ValueError):
     """An option is unknown, or its value is out of range."""
 
-    code = "OPTION"
+    code = "POND_EOPTION"
     number = -1
     retriable = False
 
@@ -40,7 +40,7 @@ class OptionError(Error, ValueError):
 class UrlError(Error, ValueError):
     """A cache or store address cannot be used."""
 
-    code = "URL"
+    code = "POND_EURL"
     number = -2
     retriable = False
 
@@ -48,7 +48,7 @@ class UrlError(Error, ValueError):
 class InvalidKey(Error, ValueError):
     """A key is empty, too long, or not clean UTF-8."""
 
-    code = "KEY"
+    code = "POND_EKEY"
     number = -3
     retriable = False
 
@@ -56,7 +56,7 @@ class InvalidKey(Error, ValueError):
 class InvalidValue(Error, ValueError):
     """A value is too large, not clean UTF-8, or of a type that cannot be stored."""
 
-    code = "VALUE"
+    code = "POND_EVALUE"
     number = -4
     retriable = False
 
@@ -64,7 +64,7 @@ class InvalidValue(Error, ValueError):
 class LoaderError(Error):
     """The loader failed."""
 
-    code = "LOADER"
+    code = "POND_ELOADER"
     number = -5
     retriable = False
 
@@ -72,7 +72,7 @@ class LoaderError(Error):
 class TimeoutError(Error, _builtins.TimeoutError):
     """The deadline passed."""
 
-    code = "TIMEOUT"
+    code = "POND_ETIMEOUT"
     number = -6
     retriable = True
 
@@ -80,7 +80,7 @@ class TimeoutError(Error, _builtins.TimeoutError):
 class CacheError(Error):
     """The cache cannot be reached, or refused the command."""
 
-    code = "CACHE"
+    code = "POND_ECACHE"
     number = -7
     retriable = True
 
@@ -88,7 +88,7 @@ class CacheError(Error):
 class StoreError(Error):
     """The store cannot be reached, or refused the statement."""
 
-    code = "STORE"
+    code = "POND_ESTORE"
     number = -8
     retriable = True
 
@@ -96,7 +96,7 @@ class StoreError(Error):
 class ClosedError(Error):
     """The pond is closed."""
 
-    code = "CLOSED"
+    code = "POND_ECLOSED"
     number = -9
     retriable = False
 
@@ -104,7 +104,7 @@ class ClosedError(Error):
 class DeadlockError(Error, RuntimeError):
     """A loader asked for the key that it is loading."""
 
-    code = "DEADLOCK"
+    code = "POND_EDEADLOCK"
     number = -10
     retriable = False
 
@@ -112,7 +112,7 @@ class DeadlockError(Error, RuntimeError):
 class CanceledError(Error):
     """The request was cancelled."""
 
-    code = "CANCELED"
+    code = "POND_ECANCELED"
     number = -11
     retriable = False
 
@@ -120,7 +120,7 @@ class CanceledError(Error):
 class Interrupted(Error):
     """A signal interrupted the wait."""
 
-    code = "INTERRUPTED"
+    code = "POND_EINTERRUPTED"
     number = -12
     retriable = False
 
@@ -128,7 +128,7 @@ class Interrupted(Error):
 class OutOfMemory(Error, MemoryError):
     """No memory."""
 
-    code = "NOMEM"
+    code = "POND_ENOMEM"
     number = -13
     retriable = True
 
@@ -136,7 +136,7 @@ class OutOfMemory(Error, MemoryError):
 class ProtocolError(Error):
     """The server answered something unexpected."""
 
-    code = "PROTOCOL"
+    code = "POND_EPROTOCOL"
     number = -14
     retriable = True
 
@@ -144,7 +144,7 @@ class ProtocolError(Error):
 class OverloadError(Error):
     """Too much is waiting to be sent."""
 
-    code = "OVERLOAD"
+    code = "POND_EOVERLOAD"
     number = -15
     retriable = True
 
@@ -152,7 +152,7 @@ class OverloadError(Error):
 class MisuseError(Error, RuntimeError):
     """The library was called in a way that it does not allow."""
 
-    code = "MISUSE"
+    code = "POND_EMISUSE"
     number = -16
     retriable = False
 
@@ -160,7 +160,7 @@ class MisuseError(Error, RuntimeError):
 class Absent(Error, LookupError):
     """There is no such thing (only where absence was asked to be an error)."""
 
-    code = "ABSENT"
+    code = "POND_EABSENT"
     number = -17
     retriable = False
 
@@ -168,7 +168,7 @@ class Absent(Error, LookupError):
 class InvalidQuery(Error, ValueError):
     """A query asks for something that is not allowed or not understood."""
 
-    code = "QUERY"
+    code = "POND_EQUERY"
     number = -18
     retriable = False
     reason: str = ""  # which rule it broke: "bad_field", "bad_operator"...

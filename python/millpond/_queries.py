@@ -99,7 +99,7 @@ def _special(value: Any) -> Any:
         return list(value)
     if isinstance(value, (bytes, bytearray)):
         return value.decode("utf-8", "surrogateescape")
-    raise _Unfit(value, f"a {type(value).__qualname__} has no meaning in a query")
+    raise _Unfit(value, f"what is of type {type(value).__qualname__} has no meaning in a query")
 
 
 def _number(value: decimal.Decimal) -> int | float:

@@ -61,7 +61,7 @@ def test_absent_can_be_an_error(pond, never):
         with pytest.raises(millpond.Absent, match="ghost") as caught:
             pond.fetch("ghost", load, absent="raise")
         assert isinstance(caught.value, LookupError)
-        assert (caught.value.code, caught.value.number, caught.value.retriable) == ("ABSENT", -17, False)
+        assert (caught.value.code, caught.value.number, caught.value.retriable) == ("POND_EABSENT", -17, False)
     assert pond.fetch("ghost", never, absent="none") is None
     with pytest.raises(millpond.OptionError, match="absent="):
         pond.fetch("ghost", never, absent="maybe")

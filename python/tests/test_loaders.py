@@ -49,7 +49,7 @@ def test_an_exception_is_itself(pond):
 def test_an_error_of_our_own_keeps_its_code(pond):
     with pytest.raises(millpond.StoreError) as caught:
         pond.fetch("k", lambda: raiser(millpond.StoreError("the disk is full", retriable=False)))
-    assert caught.value.code == "STORE" and caught.value.retriable is False
+    assert caught.value.code == "POND_ESTORE" and caught.value.retriable is False
 
 
 def crowd(count, work):
@@ -294,6 +294,45 @@ def test_exit(cache, name, how):
     assert (done.returncode, done.stdout, done.stderr) == (5, "", "")
 
 
+@pytest.mark.parametrize("how", ["idle", "a load under way", "a loop"])
+def test_exit_of_a_forked_child(cache, name, how, tmp_path):
+    """The child leaks what it inherited: it ends at once, and the parent goes on."""
+    script = """
+        import asyncio, os, sys, threading, time, warnings, millpond, millpond.aio
+        warnings.simplefilter("ignore")  # 3.12 warns of fork() with threads
+        cache, name, how, path = sys.argv[1:]
+        pond = millpond.open(cache, namespace=name, store=path)
+        apond = millpond.aio.open(cache, namespace=name, store=path)
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(apond.fetch("b", lambda: 1))
+        loop.run_until_complete(apond.store("films").create())
+        pond.fetch("a", lambda: 1)
+        go_on = threading.Event()
+        if how == "a load under way":
+            started = threading.Event()
+            thread = threading.Thread(target=pond.fetch, args=("k", lambda: started.set() or go_on.wait(20) and 1))
+            thread.start()
+            started.wait()
+        child = os.fork()
+        if not child:
+            if how == "a loop": loop.close()
+            del pond, apond
+            sys.exit(3)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid: break
+            time.sleep(0.01)
+        else:
+            os.kill(child, 9)
+            sys.exit("the child hangs")
+        go_on.set()
+        print(os.waitstatus_to_exitcode(status), pond.fetch("a", lambda: 2), loop.run_until_complete(apond.fetch("b", lambda: 2)))
+        """
+    done = run(script, cache, name, how, f"sqlite:{tmp_path}/s.db")
+    assert done.stdout == "3 1 1\n", done.stderr
+
+
 def test_no_leak_of_references(pond, counter):
     """Arguments, keywords, values and exceptions: what a thousand calls hold on to is nothing."""
     key, options = "".join(["some", "key"]), {"ttl": "5m", "negative_ttl": 30_000}
@@ -344,7 +383,7 @@ def test_the_cache_is_down(own_redis, name, counter):
         assert pond.fetch("k", load) == "value" and load.calls == 2
         with pytest.raises(millpond.CacheError) as caught:
             pond.fetch("k", load, when_cache_down="error")
-        assert caught.value.retriable and caught.value.code == "CACHE"
+        assert caught.value.retriable and caught.value.code == "POND_ECACHE"
         with pytest.raises(millpond.CacheError):
             pond.invalidate("k")
 

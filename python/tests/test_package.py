@@ -47,6 +47,15 @@ reveal_type(pond.lookup("k").state)
 reveal_type(pond.namespace("other", ttl="1m"))
 reveal_type(pond.store("films").get("1"))
 reveal_type(pond.explain("k"))
+films = pond.collection("films", filterable=["genre"], sortable="*", searchable=("title",), indexes=[], max_limit=50, find_ttl="1m", cache_empty=True, ttl="1h",
+                        when_cache_down="error")
+reveal_type(films.get("1"))
+reveal_type(films.get("1", absent="raise"))
+reveal_type(films.get_many(["1"]))
+reveal_type(films.find({"rating": {"gte": 7}}))
+reveal_type(films.find("a=1").total)
+reveal_type([film for film in films.find([("a", "1")])])
+reveal_type(films.explain(b"a=1"))
 
 @pond.cached("price:{sku}", ttl="1m")
 def price(sku: str, currency: str = "EUR") -> float: ...
@@ -76,6 +85,11 @@ async def main() -> None:
     reveal_type(await stock("A7"))
     reveal_type((await apond.lookup("k", decode=int)).value)
     reveal_type(await apond.store("films").get_many(["1"]))
+    afilms = apond.collection("films", indexes=["-year"])
+    reveal_type(await afilms.get("1", absent="raise"))
+    reveal_type(await afilms.get("1"))
+    reveal_type((await afilms.find("a=1")).data)
+    await afilms.invalidate("1", "2")
     task: asyncio.Task[list[str]] = asyncio.create_task(apond.fetch("k", aload))
     both = await asyncio.gather(apond.fetch("k", aload), apond.fetch("k", surely))
     async with millpond.aio.open("memory:") as other:
@@ -92,13 +106,18 @@ pond.fetch("k", len)  # E: takes an argument
 price(1)  # E: no str
 pond.lookup("k", should_cache=len)  # E: not of lookup
 millpond.open("memory:", when_cache_down="panic")  # E: no choice
+millpond.open("memory:", find_ttl="1m")  # E: of collections
+pond.collection("films", filterable=[1])  # E: no names
+films.find(5)  # E: no query
 '''
 
 REVEALED = [
     "list[str]", "dict[str, int] | None", "dict[str, int]", "User | None", "User", "int | None", "User | None",
     "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]",
+    "dict[str, Any] | None", "dict[str, Any]", "list[dict[str, Any] | None]", "millpond._collection.Page", "int", "list[dict[str, Any]]", "dict[str, Any]",
     "float", "str", "int",
-    "list[str]", "list[str]", "list[str]", "User | None", "int", "int | None", "list[dict[str, Any] | None]", "millpond.aio.Pond",
+    "list[str]", "list[str]", "list[str]", "User | None", "int", "int | None", "list[dict[str, Any] | None]",
+    "dict[str, Any]", "dict[str, Any] | None", "list[dict[str, Any]]", "millpond.aio.Pond",
 ]
 
 
@@ -144,14 +163,16 @@ def test_a_stale_generated_file_is_found(tmp_path):
 def test_the_tables_of_the_core():
     """What was generated is what the core that is linked in says."""
     for error in _generated.ERRORS:
-        assert _core.code_name(error.number) == f"POND_E{error.code}"
+        assert _core.code_name(error.number) == error.code
         assert (error.__doc__ or "").lower().startswith(_core.code_text(error.number)[:20].lower())
         assert error.__name__ in millpond.__all__ and getattr(millpond, error.__name__) is error and error.__module__ == "millpond"
         assert issubclass(error, millpond.Error)
     rows = range(_core.option_count())
     policy = {_core.option_name(row) for row in rows if _core.option_scope(row) in ("both", "policy")}
     assert policy == set(_generated.PolicyOptions.__annotations__)
-    assert {_core.option_name(row) for row in rows} - {"cache", "store", "namespace"} == set(_generated.PondOptions.__annotations__)
+    collection = {_core.option_name(row) for row in rows if _core.option_scope(row) == "collection"}
+    assert policy | collection == set(_generated.CollectionOptions.__annotations__) and collection
+    assert {_core.option_name(row) for row in rows} - collection - {"cache", "store", "namespace"} == set(_generated.PondOptions.__annotations__)
 
 
 def test_the_stub_is_complete():
@@ -160,7 +181,7 @@ def test_the_stub_is_complete():
         if name.startswith("__") or name in ("SWIG_PyInstanceMethod_New", "SWIG_PyStaticMethod_New", "Plan", "Answer"):
             continue
         assert re.search(rf"\b(def|class) {name}\b", stub), f"_core.pyi lacks {name}"
-    for kind in (_core.SyncHandle, _core.LoopHandle, _core.Queue, _core.Load, _core.Handle):
+    for kind in (_core.SyncHandle, _core.LoopHandle, _core.Queue, _core.Load, _core.Handle, _core.SyncCollection, _core.LoopCollection):
         body = re.search(rf"class {kind.__name__}\b.*?(?=\n(?:@final\n)?class |\n# ----)", stub, re.S)[0]
         for name in vars(kind):
             assert name.startswith("__") or f"def {name}(" in body, f"_core.pyi lacks {kind.__name__}.{name}"

@@ -76,7 +76,7 @@ def test_the_path_of_what_is_no_json(pond, value, says):
     with pytest.raises(millpond.InvalidValue) as caught:
         pond.fetch("k", lambda: value)
     assert says in str(caught.value), str(caught.value)
-    assert caught.value.code == "VALUE" and isinstance(caught.value, ValueError)
+    assert caught.value.code == "POND_EVALUE" and isinstance(caught.value, ValueError)
     assert pond.lookup("k").state == "miss"
 
 

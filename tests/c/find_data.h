@@ -1,9 +1,8 @@
-/* The documents of tests/spec/find.json, in a sqlite: store: the films and the nasty ones. */
+/* The documents of tests/spec/find.json: the films and the nasty ones. Included after sqlite_store.h or mongodb_store.h. */
 #ifndef FIND_DATA_H
 #define FIND_DATA_H
 
 #include "query_support.h"
-#include "sqlite_store.h"
 
 #include "model/document.h"
 
@@ -69,27 +68,6 @@ static void documents_free(documents *docs) {
     for (size_t i = 0; i < docs->count; i++) free(docs->all[i].doc);
     free(docs->all);
     *docs = (documents){0};
-}
-
-/* Writes them past the store, in one transaction. The collection is made if it is not there. */
-static void fill(fixture *f, const documents *docs) {
-    sqlite3 *db = NULL;
-    sqlite3_stmt *insert = NULL;
-    char text[200];
-    create(f->store, docs->collection);
-    assert_int_equal(sqlite3_open_v2(f->path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-    snprintf(text, sizeof text, "INSERT INTO \"%s\"(id, doc, ver) VALUES (?1, ?2, 0)", docs->collection);
-    assert_int_equal(sqlite3_exec(db, "BEGIN", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &insert, NULL), SQLITE_OK);
-    for (size_t i = 0; i < docs->count; i++) {
-        sqlite3_bind_text(insert, 1, docs->all[i].id, -1, SQLITE_STATIC);
-        sqlite3_bind_text(insert, 2, docs->all[i].doc, (int)docs->all[i].len, SQLITE_STATIC);
-        assert_int_equal(sqlite3_step(insert), SQLITE_DONE);
-        sqlite3_reset(insert);
-    }
-    sqlite3_finalize(insert);
-    assert_int_equal(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
 }
 
 /* Declares an index; a name, or -name. */

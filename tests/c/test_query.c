@@ -39,6 +39,7 @@ static void the_shared_vectors(void **state) {
     yyjson_val *vectors = yyjson_obj_get(yyjson_doc_get_root(doc), "vectors"), *vector;
     size_t i, max;
     yyjson_arr_foreach(vectors, i, max, vector) check_vector(vector, i);
+    assert_null(pond_error_reason(NULL));
     assert_int_equal(max, 195);
     yyjson_doc_free(doc);
 }
@@ -78,6 +79,7 @@ static void every_shape_of_a_framework(void **state) {
                "\"sort\":[\"-price\",\"name\"],\"page\":2}");
     same("c[in]=a,b&c[in]=c", "{\"c[in]\":[\"a,b\",\"c\"]}");
     same("c[in]=a,b&c[in]=c", "{\"c\":{\"in\":[\"a,b\",\"c\"]}}");
+    same("a[0]=x&a[1]=y", "{\"a[0]\":[\"x\"],\"a[1]\":[\"y\"]}");
     same("c[in][]=a,b", "{\"c\":{\"in\":[\"a,b\"]}}");
     same("c[in][string]=10,x", "{\"c[in][string]\":[\"10,x\"]}");
     same("c[in][string]=10&c[in][string]=x", "{\"c[in]\":[{\"string\":\"10\"},\"x\"]}");
@@ -137,7 +139,7 @@ static void what_is_refused_and_how(void **state) {
         {"{\"a\":[{\"string\":\"1\",\"number\":1}]}", "bad_value", "single value"},
         {"{\"a\":[{\"string\":[\"1\"]}]}", "bad_value", "single value"},
         {"{\"a\":{\"in\":{\"string\":[{\"string\":\"1\"}]}}}", "bad_value", "single value"},
-        {"{\"a[0]\":[1,2]}", "bad_value", "single value"},
+        {"{\"a[0]\":[1,2]}", "bad_operator", "must rise"},
         {"{\"where\":[1]}", "bad_value", "where[field]"},
         {"{\"where\":null}", "bad_value", "where[field]"},
         {"where[]=1", "bad_field", "is empty"},

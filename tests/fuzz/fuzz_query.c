@@ -23,7 +23,8 @@ static void check_condition(const mp_query_condition *c) {
     for (size_t i = 0; i < c->reading_count; i++) {
         const mp_query_reading *r = &c->readings[i];
         assert_true(i == 0 || c->readings[i - 1].rank <= r->rank);
-        if (r->rank == MP_RANK_STRING) assert_true(r->text.len <= MP_QUERY_VALUE_MAX && strlen(r->text.data) == r->text.len);
+        if (r->rank == MP_RANK_STRING)
+            assert_true(r->text.len <= MP_QUERY_VALUE_MAX && strlen(r->text.data) == r->text.len);
         if (r->rank == MP_RANK_OID) assert_int_equal(strspn(r->text.data, "0123456789abcdef"), 24);
         if (r->rank == MP_RANK_NUMBER && r->is_real) assert_true(r->real - r->real == 0);
     }
@@ -34,7 +35,8 @@ static void check(const mp_query *q) {
     const char *canonical = mp_query_canonical(q, &len);
     assert_int_equal(strlen(canonical), len);
     assert_int_equal(mp_utf8_check(canonical, len), len);
-    assert_true(q->condition_count <= MP_QUERY_CONDITIONS_MAX && q->sort_count >= 1 && q->sort_count <= MP_QUERY_SORT_MAX + 1);
+    assert_true(q->condition_count <= MP_QUERY_CONDITIONS_MAX && q->sort_count >= 1 &&
+                q->sort_count <= MP_QUERY_SORT_MAX + 1);
     for (size_t i = 0; i < q->condition_count; i++) check_condition(&q->conditions[i]);
     for (size_t i = 0; i < q->sort_count; i++) {
         check_path(&q->sort[i].path);
@@ -56,8 +58,9 @@ static void try(bool json, const char *text, size_t len) {
     else {
         const char *message = pond_error_message(err);
         assert_int_equal(pond_error_code(err), POND_EQUERY);
-        assert_non_null(strstr(" bad_field bad_operator bad_type bad_value bad_number bad_page bad_encoding duplicate too_long ",
-                               pond_error_reason(err)));
+        assert_non_null(
+            strstr(" bad_field bad_operator bad_type bad_value bad_number bad_page bad_encoding duplicate too_long ",
+                   pond_error_reason(err)));
         assert_int_equal(mp_utf8_check(message, strlen(message)), strlen(message));
     }
     mp_query_free(query);

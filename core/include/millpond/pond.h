@@ -86,7 +86,8 @@ POND_API const char *pond_load_key(const pond_load *load, size_t *len);
 POND_API int pond_load_value(pond_load *load, const void *data, size_t len, pond_codec codec, unsigned flags);
 /* There is no such thing: cached for negative_ttl unless the flag says not. */
 POND_API int pond_load_absent(pond_load *load, unsigned flags);
-/* The load failed: `code` (0 = POND_ELOADER) and `message` go to all who wait; nothing is cached. */
+/* The load failed: `code` (0 = POND_ELOADER) and `message` go to all who wait; nothing is cached. POND_ECANCELED says that the
+ * load was given up (a task was cancelled, a program interrupted): its own call gets that, who else waits loads anew. */
 POND_API int pond_load_fail(pond_load *load, int code, const char *message);
 /* The same with a host's object: pond_error_attachment(error, owner) gives `object` back; release(object) is called
  * once, from any thread, when the last reference to the error goes. */

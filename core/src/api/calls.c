@@ -6,7 +6,7 @@
 #include "pattern/pond.h"
 #include "pattern/read.h"
 #include "api/check.h"
-#include "api/wait.h"
+#include "pattern/wait.h"
 
 static int read(pond *p, const char *key, size_t len, const pond_policy *policy, bool lookup, pond_loader loader,
                 void *ctx, pond_value **out, pond_error **err) {

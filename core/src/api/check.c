@@ -1,6 +1,5 @@
 #include "api/check.h"
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "store/store_check.h"
 
@@ -12,8 +11,8 @@ static int open_check(pond *p, pond_error **err) {
     return atomic_load_explicit(&p->closed, memory_order_relaxed) ? mp_closed(err) : POND_OK;
 }
 
-int mp_call_check(pond *p, const char *key, size_t len, const pond_policy *policy, char name[MP_NAME_MAX + 1], mp_key *out,
-                  pond_error **err) {
+int mp_call_check(pond *p, const char *key, size_t len, const pond_policy *policy, char name[MP_NAME_MAX + 1],
+                  mp_key *out, pond_error **err) {
     int code = open_check(p, err);
     if (code == POND_OK) code = mp_key_check(key, len, err);
     if (code != POND_OK) return code;
@@ -29,20 +28,11 @@ int mp_keys_check(pond *p, const char *const *keys, const size_t *lens, size_t n
     return code;
 }
 
-pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key) {
-    if (!p->cache->vt->peek) return NULL;
-    pond_value *value = p->cache->vt->peek(p->cache, key, mp_clock_ms());
-    if (value) {
-        mp_ns_stats *stats = (policy ? policy : p->defaults)->space->stats;
-        mp_count(stats, pond_value_state(value) == POND_ABSENT ? MP_COUNT_negative_hits : MP_COUNT_hits);
-    }
-    return value;
-}
-
-int mp_store_check(pond *p, const char *collection, const char *const *ids, const size_t *lens, size_t n, pond_error **err) {
+int mp_store_check(pond *p, const char *collection, const char *const *ids, const size_t *lens, size_t n,
+                   pond_error **err) {
     int code = open_check(p, err);
     if (code == POND_OK && !p->store)
-        code = mp_fail(err, POND_EOPTION, "this pond has no store: open it with store=sqlite:path");
+        code = mp_fail(err, POND_EOPTION, "this pond has no store: open it with store=sqlite:path or store=mongodb://host/database");
     if (code == POND_OK) code = mp_collection_check(collection, err);
     if (code == POND_OK && n && (!ids || !lens)) code = mp_fail(err, POND_EMISUSE, "ids or lens is NULL");
     for (size_t i = 0; i < n && code == POND_OK; i++) code = mp_id_check(collection, ids[i], lens[i], err);

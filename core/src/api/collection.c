@@ -3,7 +3,7 @@
 
 #include "api/check.h"
 #include "api/start.h"
-#include "api/wait.h"
+#include "pattern/wait.h"
 #include "base/error.h"
 #include "pattern/collection.h"
 #include "pattern/invalidate.h"

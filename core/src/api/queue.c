@@ -171,8 +171,8 @@ int pond_invalidate_start(pond *p, pond_queue *queue, const char *const *keys, c
     return mp_queue_leave(queue, mp_invalidate_start(queue->lane, policy, keys, lens, n, user, NULL), err);
 }
 
-int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
-                       pond_error **err) {
+int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy,
+                       uint64_t user, pond_error **err) {
     char name[MP_NAME_MAX + 1];
     mp_key k;
     int code = mp_call_check(p, key, len, policy, name, &k, err);
@@ -204,13 +204,13 @@ int pond_store_get_many_start(pond *p, pond_queue *queue, const char *collection
     return store_start(p, queue, MP_STORE_GET_MANY, collection, ids, lens, n, NULL, 0, user, err);
 }
 
-int pond_store_put_start(pond *p, pond_queue *queue, const char *collection, const char *id, size_t len, const char *doc,
-                         size_t doc_len, uint64_t user, pond_error **err) {
+int pond_store_put_start(pond *p, pond_queue *queue, const char *collection, const char *id, size_t len,
+                         const char *doc, size_t doc_len, uint64_t user, pond_error **err) {
     if (!doc && doc_len) return mp_fail(err, POND_EMISUSE, "pond_store_put_start: doc is NULL");
     return store_start(p, queue, MP_STORE_PUT, collection, &id, &len, 1, doc, doc_len, user, err);
 }
 
-int pond_store_delete_start(pond *p, pond_queue *queue, const char *collection, const char *id, size_t len, uint64_t user,
-                            pond_error **err) {
+int pond_store_delete_start(pond *p, pond_queue *queue, const char *collection, const char *id, size_t len,
+                            uint64_t user, pond_error **err) {
     return store_start(p, queue, MP_STORE_DELETE, collection, &id, &len, 1, NULL, 0, user, err);
 }

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-int64_t mp_clock_ms(void);      /* monotonic, milliseconds */
+int64_t mp_clock_ms(void);          /* monotonic, milliseconds */
 int64_t mp_clock_after(int64_t ms); /* on it, so long from now; a caller's "for ever" does not overflow */
-int64_t mp_clock_wall_ms(void); /* since 1970, for diagnostics only */
+int64_t mp_clock_wall_ms(void);     /* since 1970, for diagnostics only */
 
 #endif

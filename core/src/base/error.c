@@ -99,7 +99,8 @@ int mp_fail_reason(pond_error **err, int code, const char *reason, const char *f
     va_start(args, format);
     *err = make(code, default_retriable(code), format, args);
     va_end(args);
-    if (atomic_load_explicit(&(*err)->refs, memory_order_relaxed) != 0) (*err)->reason = reason; /* not of a spare one */
+    if (atomic_load_explicit(&(*err)->refs, memory_order_relaxed) != 0)
+        (*err)->reason = reason; /* not of a spare one */
     return code;
 }
 

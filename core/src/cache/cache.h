@@ -49,18 +49,19 @@ struct mp_op {
     uint8_t token[MP_TOKEN_LEN];
     uint8_t fence[MP_FENCE_LEN]; /* in: FILL; out: LEASE */
     int64_t lease_ms, ttl_ms;
-    uint32_t load_ms;            /* FILL: how long the load took, for the envelope */
-    int64_t timeout_ms;          /* of the command */
-    uint8_t rejected[64];        /* out: GET, in: LEASE: the first bytes of a value that cannot be served and counts as absent */
+    uint32_t load_ms;   /* FILL: how long the load took, for the envelope */
+    int64_t timeout_ms; /* of the command */
+    uint8_t
+        rejected[64]; /* out: GET, in: LEASE: the first bytes of a value that cannot be served and counts as absent */
     uint8_t rejected_len;
-    bool damaged;                /* out: GET: because it cannot be decoded */
-    pond_value *value;           /* in: FILL (borrowed); out: HIT (the owner's) */
-    void (*done)(mp_op *op);     /* on the loop's driver, exactly once, perhaps before submit returns */
+    bool damaged;            /* out: GET: because it cannot be decoded */
+    pond_value *value;       /* in: FILL (borrowed); out: HIT (the owner's) */
+    void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
 
     mp_reply reply;
     int64_t ms;
-    pond_error *error;           /* out: FAILED (the owner's) */
-    void *link_private;          /* the link's own */
+    pond_error *error;  /* out: FAILED (the owner's) */
+    void *link_private; /* the link's own */
 };
 
 typedef struct mp_cache_vt {

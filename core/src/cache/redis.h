@@ -77,7 +77,7 @@ void mp_command_script(mp_buf *out, mp_script_id script, bool with_text, size_t 
 void mp_command_arg(mp_buf *out, const void *data, size_t len);
 void mp_command_number(mp_buf *out, int64_t number);
 typedef enum mp_verdict {
-    MP_ANSWERED, /* op->reply is set */
+    MP_ANSWERED,        /* op->reply is set */
     MP_AGAIN_REJECTING, /* LEASE: what stands there cannot be served: once more, op->rejected is set */
 } mp_verdict;
 /* Takes over the reply. `fence` is the one in force, `asked_under` the one that the command carried. */

@@ -10,24 +10,22 @@
 
 static int hex(char c) { return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10; }
 
-/* A copy with percent escapes resolved; NULL: a bad escape, a NUL, or no memory. */
-static char *decoded(const char *from, size_t len) {
-    char *out = malloc(len + 1), *to = out;
-    for (size_t i = 0; out && i < len; i++) {
+/* A copy with percent escapes resolved. POND_EURL: `what` has a bad one, or a NUL. */
+static int decode(char **out, const char *from, size_t len, const char *what, pond_error **err) {
+    char *to = *out = malloc(len + 1);
+    if (!to) return mp_fail(err, POND_ENOMEM, "no memory for an address");
+    for (size_t i = 0; i < len; i++) {
         char c = from[i];
         if (c == '%') {
             if (i + 2 >= len || !isxdigit((unsigned char)from[i + 1]) || !isxdigit((unsigned char)from[i + 2])) c = 0;
             else c = (char)(hex(from[i + 1]) * 16 + hex(from[i + 2]));
             i += 2;
-            if (!c) {
-                free(out);
-                return NULL;
-            }
+            if (!c) return mp_fail(err, POND_EURL, "cache: %s has a bad %% escape", what);
         }
         *to++ = c;
     }
-    if (out) *to = 0;
-    return out;
+    *to = 0;
+    return POND_OK;
 }
 
 /* Digits only, at most `max`; -1 otherwise. */
@@ -45,25 +43,30 @@ static int parse_unix(mp_address *a, const char *rest, pond_error **err) {
     if (strncmp(rest, "//", 2) == 0) rest += 2;
     const char *query = strchr(rest, '?');
     size_t len = query ? (size_t)(query - rest) : strlen(rest);
-    if (rest[0] != '/' || len < 2) return mp_fail(err, POND_EURL, "cache: a unix: address needs an absolute path: unix:/run/redis.sock");
+    if (rest[0] != '/' || len < 2)
+        return mp_fail(err, POND_EURL, "cache: a unix: address needs an absolute path: unix:/run/redis.sock");
     if (len > 107) return mp_fail(err, POND_EURL, "cache: the path of a unix: address is longer than 107 bytes");
-    a->path = decoded(rest, len);
-    if (!a->path) return mp_fail(err, POND_EURL, "cache: the path of the unix: address has a bad %% escape");
+    int code = decode(&a->path, rest, len, "the path of the unix: address", err);
+    if (code != POND_OK) return code;
     if (!query) return POND_OK;
     a->database = strncmp(query, "?db=", 4) == 0 ? number(query + 4, strlen(query + 4), 1000000) : -1;
-    if (a->database < 0) return mp_fail(err, POND_EURL, "cache: after the path of a unix: address comes nothing or ?db=NUMBER");
+    if (a->database < 0)
+        return mp_fail(err, POND_EURL, "cache: after the path of a unix: address comes nothing or ?db=NUMBER");
     return POND_OK;
 }
 
 static int parse_user(mp_address *a, const char *text, size_t len, pond_error **err) {
     const char *colon = memchr(text, ':', len);
     size_t user = colon ? (size_t)(colon - text) : len;
-    if (user) a->username = decoded(text, user);
-    if (colon) a->password = decoded(colon + 1, len - user - 1);
-    if ((user && !a->username) || (colon && !a->password))
-        return mp_fail(err, POND_EURL, "cache: user or password in the address has a bad %% escape (not shown here)");
+    int code = POND_OK;
+    if (user) code = decode(&a->username, text, user, "the user in the address (not shown here)", err);
+    if (colon && code == POND_OK)
+        code = decode(&a->password, colon + 1, len - user - 1, "the password in the address (not shown here)", err);
+    if (code != POND_OK) return code;
     if (!colon && a->username) { /* redis://secret@host: a password alone is often written so, but means a user */
-        return mp_fail(err, POND_EURL, "cache: the address has a user but no password: write redis://user:password@host or redis://:password@host");
+        return mp_fail(err, POND_EURL,
+                       "cache: the address has a user but no password: write redis://user:password@host or "
+                       "redis://:password@host");
     }
     return POND_OK;
 }
@@ -85,14 +88,20 @@ static int parse_tcp(mp_address *a, const char *rest, pond_error **err) {
     if (authority && *rest == '[') {
         host_end = memchr(rest, ']', authority);
         if (!host_end) return mp_fail(err, POND_EURL, "cache: \"[\" without \"]\" in the address");
-        a->host = decoded(rest + 1, (size_t)(host_end - rest - 1));
-        host_end++;
+        rest++;
     } else {
         host_end = memchr(rest, ':', authority);
         if (!host_end) host_end = end;
-        a->host = host_end > rest ? decoded(rest, (size_t)(host_end - rest)) : strdup("127.0.0.1");
     }
-    if (!a->host || !*a->host || strlen(a->host) > 255) return mp_fail(err, POND_EURL, "cache: the address has no usable host");
+    size_t host_len = (size_t)(host_end - rest);
+    if (host_len == 0 && *host_end != ']') {
+        rest = "127.0.0.1";
+        host_len = strlen(rest);
+    }
+    int code = decode(&a->host, rest, host_len, "the host in the address", err);
+    if (code != POND_OK) return code;
+    if (host_end < end && *host_end == ']') host_end++;
+    if (!*a->host || strlen(a->host) > 255) return mp_fail(err, POND_EURL, "cache: the address has no usable host");
     a->port = 6379;
     if (host_end < end) {
         a->port = *host_end == ':' ? number(host_end + 1, (size_t)(end - host_end - 1), 65535) : -1;
@@ -110,7 +119,8 @@ static int parse_tcp(mp_address *a, const char *rest, pond_error **err) {
     } else if (*tail == '/') {
         tail++;
     }
-    if (*tail) return mp_fail(err, POND_EURL, "cache: \"%.20s\" after the address is not known: set options by name", tail);
+    if (*tail)
+        return mp_fail(err, POND_EURL, "cache: \"%.20s\" after the address is not known: set options by name", tail);
     return POND_OK;
 }
 
@@ -127,7 +137,8 @@ int mp_address_parse(mp_address *a, const mp_options *options, pond_error **err)
     if (code == POND_OK) {
         char shown[400];
         if (a->path) snprintf(shown, sizeof shown, "unix:%s", a->path);
-        else snprintf(shown, sizeof shown, strchr(a->host, ':') ? "redis://[%s]:%d" : "redis://%s:%d", a->host, a->port);
+        else
+            snprintf(shown, sizeof shown, strchr(a->host, ':') ? "redis://[%s]:%d" : "redis://%s:%d", a->host, a->port);
         a->shown = strdup(shown);
         if (!a->shown || !replace(&a->username, options->username) || !replace(&a->password, options->password))
             code = mp_fail(err, POND_ENOMEM, "no memory for an address");

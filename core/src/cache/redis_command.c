@@ -153,9 +153,12 @@ pond_error *mp_command_error(const redisReply *r, const mp_address *address) {
         size_t n = strlen(known[i].name);
         if (r->len >= n && memcmp(r->str, known[i].name, n) == 0) advice = known[i].advice;
     }
+    /* How Redis says NOPERM of what a script calls. */
+    if (!advice && strstr(r->str, "The user executing the script"))
+        advice = "the cache's user lacks a permission: grant the commands of the scripts, and the keys mp:*";
     int len = r->len > 200 ? 200 : (int)r->len;
-    return mp_error_new(POND_ECACHE, "cache %s: %s%s%.*s%s", address->shown, advice ? advice : "", advice ? " (" : "", len, r->str,
-                        advice ? ")" : "");
+    return mp_error_new(POND_ECACHE, "cache %s: %s%s%.*s%s", address->shown, advice ? advice : "", advice ? " (" : "",
+                        len, r->str, advice ? ")" : "");
 }
 
 static void reject(mp_op *op, const redisReply *r) {
@@ -170,7 +173,8 @@ static pond_value *open_envelope(mp_op *op, redisReply *r, const uint8_t *fence)
     op->rejected_len = 0;
     mp_envelope_state state = mp_envelope_read(r->str, r->len, &e);
     if (state == MP_ENVELOPE_OK && memcmp(e.fence, fence, MP_FENCE_LEN) != 0) return NULL; /* get.lua deletes it */
-    if (state != MP_ENVELOPE_OK || e.ntags > 0) { /* tags: written by a later version; unchecked they cannot be served */
+    if (state != MP_ENVELOPE_OK ||
+        e.ntags > 0) { /* tags: written by a later version; unchecked they cannot be served */
         op->damaged = state != MP_ENVELOPE_OK;
         reject(op, r);
         return NULL;
@@ -184,8 +188,9 @@ static int64_t integer(const redisReply *r, size_t i) {
 }
 
 static mp_reply odd(mp_op *op) {
-    op->error = mp_error_new(POND_EPROTOCOL, "the cache gave an answer of another form than the protocol's: is something else "
-                                             "writing keys that begin with mp:?");
+    op->error =
+        mp_error_new(POND_EPROTOCOL, "the cache gave an answer of another form than the protocol's: is something else "
+                                     "writing keys that begin with mp:?");
     return MP_FAILED;
 }
 
@@ -233,17 +238,18 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     if (!there) {
         mp_buf_text(&json, "{\"state\":\"miss\",\"why\":\"nothing is stored\",\"codec\":null,\"bytes\":null");
     } else if (state != MP_ENVELOPE_OK) {
-        mp_buf_printf(&json, "{\"state\":\"miss\",\"why\":\"what is stored cannot be read: %s\",\"codec\":null,\"bytes\":%zu",
+        mp_buf_printf(&json,
+                      "{\"state\":\"miss\",\"why\":\"what is stored cannot be read: %s\",\"codec\":null,\"bytes\":%zu",
                       mp_envelope_text(state), v->len);
     } else {
         bool other = memcmp(e.fence, fence, MP_FENCE_LEN) != 0, negative = e.flags & MP_ENVELOPE_NEGATIVE;
-        const char *why = other ? "it was stored in a history of the server that was lost (fence)"
-                        : e.ntags ? "it has tags, which this version cannot check"
-                                  : NULL;
+        const char *why = other     ? "it was stored in a history of the server that was lost (fence)"
+                          : e.ntags ? "it has tags, which this version cannot check"
+                                    : NULL;
         mp_buf_printf(&json, "{\"state\":\"%s\",", why ? "miss" : negative ? "absent" : "value");
         if (why) mp_buf_printf(&json, "\"why\":\"%s\",", why);
-        mp_buf_printf(&json, "\"codec\":\"%s\",\"bytes\":%u,\"created_ms\":%llu,\"load_ms\":%u", codecs[e.codec], e.payload_len,
-                      (unsigned long long)e.created_ms, e.load_ms);
+        mp_buf_printf(&json, "\"codec\":\"%s\",\"bytes\":%u,\"created_ms\":%llu,\"load_ms\":%u", codecs[e.codec],
+                      e.payload_len, (unsigned long long)e.created_ms, e.load_ms);
     }
     int64_t ttl = integer(r, 1), lease = integer(r, 3), writers = integer(r, 4), intents = integer(r, 5);
     if (there && ttl >= 0) mp_buf_printf(&json, ",\"ttl_ms\":%lld", (long long)ttl);

@@ -25,7 +25,8 @@ void mp_fence_ask(mp_fence *f, int64_t now_ms, mp_fence_args *out) {
     pthread_mutex_unlock(&f->lock);
 }
 
-void mp_fence_learn(mp_fence *f, const uint8_t now[MP_FENCE_LEN], const char *run, const char *replid, int64_t sent_ms) {
+void mp_fence_learn(mp_fence *f, const uint8_t now[MP_FENCE_LEN], const char *run, const char *replid,
+                    int64_t sent_ms) {
     pthread_mutex_lock(&f->lock);
     if (f->known && memcmp(f->now, now, MP_FENCE_LEN) != 0) {
         memcpy(f->left[f->left_next], f->now, MP_FENCE_LEN);

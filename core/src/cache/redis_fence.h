@@ -33,6 +33,7 @@ void mp_fence_init(mp_fence *fence);
 void mp_fence_destroy(mp_fence *fence);
 void mp_fence_ask(mp_fence *fence, int64_t now_ms, mp_fence_args *out);
 /* The answer to a request that was sent at `sent_ms`. */
-void mp_fence_learn(mp_fence *fence, const uint8_t now[MP_FENCE_LEN], const char *run, const char *replid, int64_t sent_ms);
+void mp_fence_learn(mp_fence *fence, const uint8_t now[MP_FENCE_LEN], const char *run, const char *replid,
+                    int64_t sent_ms);
 
 #endif

@@ -63,7 +63,8 @@ static void drain_waiting(mp_line *line);
 static pond_error *fence_problem(mp_line *line, const redisReply *r) {
     const char *at = line->node->address.shown;
     if (r->type == REDIS_REPLY_ERROR) {
-        if (strstr(r->str, "NOPERM") || strstr(r->str, "no permissions"))
+        if (strstr(r->str, "NOPERM") || strstr(r->str, "no permissions") ||
+            strstr(r->str, "The user executing the script"))
             return mp_error_new(POND_ECACHE,
                                 "cache %s: the cache's user may not run INFO, or EVAL on mp:*: grant +info +eval "
                                 "+evalsha ~mp:*, or set fence=off",

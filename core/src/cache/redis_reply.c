@@ -70,7 +70,9 @@ static void *make_double(const redisReadTask *task, double value, char *str, siz
     return r;
 }
 
-static void *make_nil(const redisReadTask *task) { return placed(task, plain(REDIS_REPLY_NIL)); /* the task only knows that a text was to come */ }
+static void *make_nil(const redisReadTask *task) {
+    return placed(task, plain(REDIS_REPLY_NIL)); /* the task only knows that a text was to come */
+}
 
 static void *make_bool(const redisReadTask *task, int value) { return make_integer(task, value != 0); }
 
@@ -84,12 +86,11 @@ redisReplyObjectFunctions mp_reply_functions = {
     .freeObject = free_object,
 };
 
-static void free_value(pond_value *value) {
-    free((char *)value - offsetof(mp_text, value));
-}
+static void free_value(pond_value *value) { free((char *)value - offsetof(mp_text, value)); }
 
 pond_value *mp_reply_value(redisReply *r, pond_codec codec, const char *at, size_t len) {
     mp_text *t = (mp_text *)r;
-    t->value = (pond_value){.refs = 1, .state = POND_VALUE, .codec = (uint8_t)codec, .len = (uint32_t)len, .data = at, .free = free_value};
+    t->value = (pond_value){
+        .refs = 1, .state = POND_VALUE, .codec = (uint8_t)codec, .len = (uint32_t)len, .data = at, .free = free_value};
     return &t->value;
 }

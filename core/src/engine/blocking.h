@@ -14,7 +14,7 @@ typedef struct mp_blocking mp_blocking;
 typedef struct mp_waiter {
     mp_node node;
     pthread_cond_t cond;
-    bool ready; /* set by mp_waiter_wake, cleared by the owner before it waits again */
+    bool ready;          /* set by mp_waiter_wake, cleared by the owner before it waits again */
     mp_blocking *asleep; /* as a follower of that one */
     mp_node woken;       /* its signal is due */
     mp_blocking *leads;  /* it is the leader of that one */

@@ -69,7 +69,6 @@ static int add_list(walk *w, yyjson_val *list) {
     mp_query_key_path path;
     int rc = mp_query_key_resolve(w->b, w->parts, w->count, w->spelled, &path);
     if (rc != POND_OK) return rc;
-    if (path.index >= 0) return refuse_here(w, "bad_value", "an element of a list is a single value");
     /* Under a key with brackets it is a parameter that was repeated: Flask and parse_qs write it so. */
     if (!w->brackets || w->count > w->spelled) path.listed = true;
     yyjson_arr_foreach(list, i, max, element) {

@@ -77,7 +77,7 @@ void mp_call_offer(mp_call *call, pond_load *load) {
     atomic_fetch_add_explicit(&load->refs, 1, memory_order_relaxed);
     load->event = (pond_event){.kind = POND_EVENT_LOAD, .user = call->event.user, .call = call, .load = load};
     mp_list_init(&load->event.node);
-    if (call->group && call->group->call.waiter) mp_group_offered(call->group);
+    if (call->group) mp_group_offered(call->group);
     else if (call->source && !call->waiter) mp_source_offered(call->lane, call->source, mp_call_take(call));
     else if (call->waiter) mp_waiter_wake(call->waiter);
     else push_event(call->lane, &load->event);
@@ -110,7 +110,7 @@ void mp_call_clear(mp_call *call) {
 bool mp_call_wait(mp_call *call) {
     mp_lane *lane = call->lane;
     mp_waiter *waiter = call->waiter;
-    if (mp_blocking_wait(lane->blocking, waiter, lane->pond->interrupt, lane->pond->interrupt_ctx)) {
+    if (mp_blocking_wait(lane->blocking, waiter, call->quiet ? NULL : lane->pond->interrupt, lane->pond->interrupt_ctx)) {
         waiter->ready = false;
         return true;
     }

@@ -32,6 +32,7 @@ struct pond_request {
     struct mp_source *source; /* loads are done by the library from the store; a reference */
     struct mp_group *group;   /* it is one of many, whose end is the group's business */
     bool ended, canceled;
+    bool quiet; /* no interrupt ends the wait for it */
 
     pond_value *value;
     pond_value **list;

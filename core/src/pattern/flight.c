@@ -210,6 +210,18 @@ static void restart(mp_flight *f) {
     mp_loop_post(f->home->loop, &f->task);
 }
 
+/* Shard locked: whoever is left waits for the next round; false: nobody is, and the flight is out of the table. */
+static bool next_round(shard *s, mp_flight *f) {
+    mp_list_move(&f->early, &f->mid);
+    mp_list_move(&f->early, &f->late);
+    if (mp_list_empty(&f->early)) {
+        unlist(s, f);
+        return false;
+    }
+    restart(f);
+    return true;
+}
+
 /* Ends this round. `shared`: the late ones may have the answer too; else they are the early ones of the next round.
  * Takes over value and error. The flight may be gone afterwards. */
 static void finish(mp_flight *f, pond_value *value, pond_error *error, bool shared) {
@@ -222,11 +234,7 @@ static void finish(mp_flight *f, pond_value *value, pond_error *error, bool shar
     hand_out(f, &f->early, &own, value, error);
     if (error) hand_out(f, &f->mid, &own, NULL, error);
     if (shared) hand_out(f, &f->late, &own, value, error);
-    mp_list_move(&f->early, &f->mid);
-    mp_list_move(&f->early, &f->late);
-    bool over = mp_list_empty(&f->early);
-    if (over) unlist(s, f);
-    else restart(f);
+    bool over = !next_round(s, f);
     pthread_mutex_unlock(&s->lock);
     answer_own(&own, value, error);
     pond_value_free(value);
@@ -256,11 +264,7 @@ static void move_on(mp_flight *f) {
     ground(f);
     pthread_mutex_lock(&s->lock);
     f->phase = NEW;
-    mp_list_move(&f->early, &f->mid);
-    mp_list_move(&f->early, &f->late);
-    bool over = mp_list_empty(&f->early);
-    if (over) unlist(s, f);
-    else restart(f);
+    bool over = !next_round(s, f);
     pthread_mutex_unlock(&s->lock);
     if (over) scrap(f);
 }
@@ -330,12 +334,34 @@ static void filled(mp_op *op) {
     finish(f, value, NULL, stored);
 }
 
+/* The loader gave the load up without an answer (a task was cancelled, a program interrupted): its own call gets the error,
+ * who else waits goes on with another loader. */
+static void gave_up(mp_flight *f, pond_error *error) {
+    shard *s = shard_of(f->home, &f->key);
+    mp_read *r = f->loader;
+    if (r) {
+        pthread_mutex_lock(&s->lock);
+        mp_list_remove(&r->flight_node);
+        r->flight = NULL;
+        pthread_mutex_unlock(&s->lock);
+        r->loader = false;
+        f->loader = NULL;
+    }
+    move_on(f);
+    if (r) mp_read_answer(r, NULL, error);
+    else pond_error_free(error);
+}
+
 void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool uncached) {
     mp_loop *loop = f->home->loop;
     const mp_options *o = &f->policy->options;
     f->load = NULL;
     mp_loop_timer_stop(loop, &f->timer);
     mp_loop_timer_stop(loop, &f->deadline);
+    if (error && pond_error_code(error) == POND_ECANCELED) {
+        gave_up(f, error);
+        return;
+    }
     if (error) {
         count(f, MP_COUNT_load_errors);
         release(f);

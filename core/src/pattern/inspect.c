@@ -29,7 +29,8 @@ static void inspected(mp_op *op) {
     else mp_call_end(&in->call, POND_EVENT_ERROR, NULL, op->error);
 }
 
-mp_call *mp_inspect_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, uint64_t user, mp_waiter *waiter) {
+mp_call *mp_inspect_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, uint64_t user,
+                          mp_waiter *waiter) {
     inspection *in = calloc(1, sizeof *in + key->len + 1);
     if (!in) return NULL;
     memcpy(in->name, key->name, key->len);

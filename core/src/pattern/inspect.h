@@ -5,6 +5,7 @@
 #include "pattern/call.h"
 
 /* Lane's lock held. NULL without memory. Ends with a VALUE (a JSON object) or an error. */
-mp_call *mp_inspect_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, uint64_t user, mp_waiter *waiter);
+mp_call *mp_inspect_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, uint64_t user,
+                          mp_waiter *waiter);
 
 #endif

@@ -17,13 +17,13 @@ typedef struct mp_lane {
     _Atomic uint32_t refs; /* the pond or queue, and every load that is out */
     pond *pond;            /* a queue's lane holds a reference */
     mp_loop *loop;
-    mp_link *link;           /* opened by the first operation */
-    mp_blocking *blocking;   /* NULL: a host drives */
-    mp_node node;            /* pond->lanes */
-    mp_node calls;           /* not ended */
-    mp_node flights;         /* that are at home here */
-    mp_node events;          /* for the host to take */
-    size_t pending;          /* calls whose final event was not taken */
+    mp_link *link;         /* opened by the first operation */
+    mp_blocking *blocking; /* NULL: a host drives */
+    mp_node node;          /* pond->lanes */
+    mp_node calls;         /* not ended */
+    mp_node flights;       /* that are at home here */
+    mp_node events;        /* for the host to take */
+    size_t pending;        /* calls whose final event was not taken */
     bool polling, closed;
     bool closing; /* pond->lock: somebody closes it */
     struct mp_source_job *sourced; /* loads from the store that this turn has brought */

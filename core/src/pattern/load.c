@@ -102,15 +102,19 @@ static pond_error *check(const pond_load *load, const void *data, size_t len, po
     const char *key = pond_load_key(load, &key_len);
     int shown = key_len > 80 ? 80 : (int)key_len;
     if (codec < POND_JSON || codec > POND_EJSON)
-        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" has codec %d, which there is not", shown, key, (int)codec);
-    if (!data && len) return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is NULL with length %zu", shown, key, len);
+        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" has codec %d, which there is not", shown, key,
+                            (int)codec);
+    if (!data && len)
+        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is NULL with length %zu", shown, key, len);
     if (len > (uint64_t)load->max_value || len > UINT32_MAX - 1024)
-        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" has %zu bytes, over max_value = %lld: store less, or raise it",
+        return mp_error_new(POND_EVALUE,
+                            "the value of \"%.*s\" has %zu bytes, over max_value = %lld: store less, or raise it",
                             shown, key, len, (long long)load->max_value);
     if (codec != POND_BYTES) {
         size_t good = mp_utf8_check(data, len);
         if (good < len)
-            return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is not UTF-8 at byte %zu: store it as bytes", shown, key, good);
+            return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is not UTF-8 at byte %zu: store it as bytes", shown,
+                                key, good);
     }
     if (codec == POND_JSON && len == 0)
         return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is empty, which is not JSON", shown, key);
@@ -136,6 +140,7 @@ int pond_load_fail(pond_load *load, int code, const char *message) {
 int pond_load_fail_with(pond_load *load, int code, const char *message, const void *owner, void *object,
                         void (*release)(void *object)) {
     answer(load, NULL,
-           mp_error_with(code ? code : POND_ELOADER, message ? message : "the loader failed", owner, object, release), 0);
+           mp_error_with(code ? code : POND_ELOADER, message ? message : "the loader failed", owner, object, release),
+           0);
     return POND_OK;
 }

@@ -22,7 +22,7 @@ struct pond_policy {
     mp_space *space;
 };
 
-enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };   /* when_wait_ends */
+enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };    /* when_wait_ends */
 enum { MP_CACHE_DOWN_STORE = 0, MP_CACHE_DOWN_ERROR = 1 }; /* when_cache_down */
 
 /* Used by api/ too. */

@@ -1,6 +1,10 @@
 #include "pattern/pond.h"
 
+#include <stdlib.h>
+
+#include "base/clock.h"
 #include "base/error.h"
+#include "pattern/load.h"
 
 mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err) {
     mp_lane *lane = atomic_load_explicit(&p->blocking, memory_order_acquire);
@@ -18,4 +22,74 @@ mp_pool *mp_pond_pool(pond *p) {
     mp_pool *pool = p->pool;
     pthread_mutex_unlock(&p->lock);
     return pool;
+}
+
+/* ---- its end ---- */
+
+static void destroy(pond *p) {
+    mp_lane *blocking = atomic_load(&p->blocking);
+    if (blocking) {
+        mp_lane_close(blocking, true);
+        mp_lane_unlist(blocking);
+        mp_lane_unref(blocking);
+    }
+    mp_pool_free(p->pool);
+    if (p->store) p->store->vt->close(p->store);
+    if (p->cache) p->cache->vt->close(p->cache);
+    pond_policy_free(p->defaults);
+    for (mp_space *space = p->spaces, *next; space; space = next) {
+        next = space->next;
+        pthread_mutex_destroy(&space->negative.lock);
+        free(space);
+    }
+    mp_flights_free(p->flights);
+    mp_stats_free(p->stats);
+    mp_options_free(&p->options);
+    pthread_cond_destroy(&p->drained);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+pond *pond_ref(pond *p) {
+    if (p) atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void pond_free(pond *p) {
+    if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) destroy(p);
+}
+
+/* Closes every lane; a lane may come or go meanwhile, so the list is walked anew each time. */
+static size_t close_lanes(pond *p) {
+    size_t ended = 0;
+    for (;;) {
+        mp_lane *open = NULL;
+        pthread_mutex_lock(&p->lock);
+        for (mp_node *n = p->lanes.next; n != &p->lanes && !open; n = n->next) {
+            mp_lane *lane = MP_OF(n, mp_lane, node);
+            if (!lane->closing) {
+                lane->closing = true;
+                mp_lane_ref(lane);
+                open = lane;
+            }
+        }
+        pthread_mutex_unlock(&p->lock);
+        if (!open) return ended;
+        ended += mp_lane_close(open, false);
+        mp_lane_unref(open);
+    }
+}
+
+int pond_close(pond *p, int64_t timeout_ms) {
+    if (!p) return POND_OK;
+    atomic_store(&p->closed, true);
+    size_t own = mp_load_depth_here(p); /* calls of this thread that wait for the loader which closes */
+    int64_t until = mp_clock_after(timeout_ms);
+    struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load(&p->calls) > own && mp_clock_ms() < until) pthread_cond_timedwait(&p->drained, &p->lock, &ts);
+    pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->ending, true);
+    bool left = atomic_load(&p->calls) > own;
+    return close_lanes(p) > own || left ? POND_ETIMEOUT : POND_OK;
 }

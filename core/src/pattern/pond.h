@@ -23,14 +23,14 @@ struct pond {
     mp_flights *flights;
 
     _Atomic bool closed;
-    _Atomic bool ending;         /* closed, and what is still under way is being ended: no load starts any more */
-    _Atomic size_t calls;        /* under way, on all lanes */
-    mp_lane *_Atomic blocking;   /* the lane of calls that block; made with the first */
+    _Atomic bool ending;       /* closed, and what is still under way is being ended: no load starts any more */
+    _Atomic size_t calls;      /* under way, on all lanes */
+    mp_lane *_Atomic blocking; /* the lane of calls that block; made with the first */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t drained;
     mp_node lanes;
-    mp_pool *pool;     /* made with the first job */
+    mp_pool *pool; /* made with the first job */
     mp_space *spaces;
 
     int (*interrupt)(void *ctx);

@@ -3,10 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "pattern/group.h"
 #include "pattern/pond.h"
 #include "pattern/source.h"
+
+pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key) {
+    if (!p->cache->vt->peek) return NULL;
+    pond_value *value = p->cache->vt->peek(p->cache, key, mp_clock_ms());
+    if (value) {
+        mp_ns_stats *stats = (policy ? policy : p->defaults)->space->stats;
+        mp_count(stats, pond_value_state(value) == POND_ABSENT ? MP_COUNT_negative_hits : MP_COUNT_hits);
+    }
+    return value;
+}
 
 static mp_read *of_call(mp_call *call) { return MP_OF(call, mp_read, call); }
 
@@ -115,6 +126,10 @@ static void ask(mp_read *r) {
     r->op.reply = MP_PENDING;
     r->op.done = asked;
     mp_lane_submit(r->call.lane, &r->op);
+}
+
+bool mp_read_undecided(mp_read *r) {
+    return r->state == MP_READ_ASKING || (r->state == MP_READ_FLYING && mp_flight_asking(r));
 }
 
 void mp_read_answer(mp_read *r, pond_value *value, pond_error *error) {

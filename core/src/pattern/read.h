@@ -17,7 +17,7 @@ typedef struct mp_read {
     bool lookup;
     bool loader; /* its caller does the load that it waits for */
     mp_read_state state;
-    mp_flight *flight;   /* and its node: guarded by the flight's shard; NULL: no longer in one */
+    mp_flight *flight; /* and its node: guarded by the flight's shard; NULL: no longer in one */
     mp_node flight_node;
     mp_timer timer; /* wait_timeout */
     int64_t started;
@@ -30,6 +30,10 @@ typedef struct mp_read {
  * be NULL) takes its end. */
 mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, uint64_t user,
                        mp_waiter *waiter, struct mp_source *source, struct mp_group *group);
+/* A hit that needs no wait, counted; or NULL. @threads any */
+pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key);
+/* Lock held: is it still to be seen whether the read ends, loads, or waits for another's load? */
+bool mp_read_undecided(mp_read *read);
 /* Lock held: what a flight gives back. Takes over value and error. */
 void mp_read_answer(mp_read *read, pond_value *value, pond_error *error);
 

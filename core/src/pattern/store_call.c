@@ -100,7 +100,8 @@ static void work(mp_job *self, bool refused) {
             job->code = store->vt->get_many(store, job->collection, ids, job->lens, job->n, job->values, &job->error);
             break;
         case MP_STORE_PUT:
-            job->code = store->vt->put(store, job->collection, ids[0], job->lens[0], job->doc, job->doc_len, &job->error);
+            job->code =
+                store->vt->put(store, job->collection, ids[0], job->lens[0], job->doc, job->doc_len, &job->error);
             break;
         case MP_STORE_PREPARE: job->code = mp_collection_prepare((pond_collection *)job->subject, &job->error); break;
         case MP_STORE_EXPLAIN: job->code = mp_find_explain((mp_find *)job->subject, &job->values[0], &job->error); break;

@@ -14,19 +14,19 @@ static void put_members(mp_buf *out, bson_iter_t *iter, bool object, int depth, 
 
 static void put_text(mp_buf *out, const char *text) { mp_buf_json(out, text, strlen(text)); }
 
+/* As yyjson, which writes SQLite's documents: the shortest digits, with a point or an exponent. */
 static void put_double(mp_buf *out, double x) {
     char text[MP_NUMBER_ROOM];
     if (!isfinite(x)) {
         mp_buf_printf(out, "{\"$numberDouble\":\"%s\"}", isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity");
-    } else if (x == 0 && signbit(x)) {
-        mp_buf_text(out, "-0.0");
-    } else if (mp_mongodb_is_whole(x)) {
-        mp_buf_printf(out, "%" PRId64 ".0", (int64_t)x);
-    } else {
-        mp_number_print(text, &(mp_number){.is_real = true, .real = x});
-        mp_buf_text(out, text);
-        if (strpbrk(text, ".e") == NULL) mp_buf_text(out, ".0");
+        return;
     }
+    if (x == 0 && signbit(x)) mp_buf_text(out, "-");
+    size_t len = mp_number_print(text, &(mp_number){.is_real = true, .real = x});
+    char *plus = strchr(text, '+');
+    if (plus != NULL) memmove(plus, plus + 1, len - (size_t)(plus - text)); /* the NUL too */
+    mp_buf_text(out, text);
+    if (strpbrk(text, ".e") == NULL) mp_buf_text(out, ".0");
 }
 
 static void put_base64(mp_buf *out, const uint8_t *data, uint32_t len) {

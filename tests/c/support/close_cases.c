@@ -104,8 +104,10 @@ static void loads_and_waits_that_do_not_end(void **state) {
         }
         for (size_t i = 0; i < 2; i++) {
             pthread_join(threads[i], NULL);
-            assert_in_range(c[i].took_ms, 15, 2000);
+            assert_in_range(c[i].took_ms, 0, 2000);
         }
+        /* One has waited; the other may have come when all was over. */
+        assert_true(c[0].took_ms >= 15 || c[1].took_ms >= 15);
         assert_true(c[0].code == POND_ETIMEOUT || c[1].code == POND_ETIMEOUT);
         gate_open(&go);
         fetcher_join(&f[0]);

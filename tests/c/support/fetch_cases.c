@@ -1,4 +1,7 @@
 #include "support/fetch_cases.h"
+
+#include <signal.h>
+
 #include "support/support.h"
 
 static const char *cache_url;
@@ -190,6 +193,36 @@ static void a_wait_is_interrupted(void **state) {
     gate_destroy(&go);
 }
 
+/* Signals without a check are nobody's business: calls that they interrupt in the kernel go on. */
+static void on_signal(int number) { (void)number; }
+
+static void signals_do_not_disturb(void **state) {
+    (void)state;
+    struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART */
+    sigaction(SIGUSR1, &action, NULL);
+    gate began, go;
+    gate_init(&began);
+    gate_init(&go);
+    fetcher f[4];
+    for (size_t i = 0; i < 4; i++) f[i] = (fetcher){.p = p, .key = key, .script = {.value = "one"}};
+    f[0].script.began = &began;
+    f[0].script.go = &go;
+    fetcher_start(&f[0]);
+    assert_true(gate_wait(&began, 5000));
+    for (size_t i = 1; i < 4; i++) fetcher_start(&f[i]);
+    for (int k = 0; k < 100; k++) {
+        for (size_t i = 1; i < 4; i++) pthread_kill(f[i].thread, SIGUSR1);
+        rest_ms(1);
+    }
+    gate_open(&go);
+    for (size_t i = 0; i < 4; i++) {
+        fetcher_join(&f[i]);
+        assert_string_equal(f[i].text, "one");
+    }
+    gate_destroy(&began);
+    gate_destroy(&go);
+}
+
 /* ---- everybody at once ---- */
 
 enum { KEYS = 5 };
@@ -313,6 +346,7 @@ int fetch_cases(const char *cache) {
         CASE(a_loader_that_fetches_its_own_key),
         CASE(a_loader_answers_exactly_once),
         CASE(a_wait_is_interrupted),
+        CASE(signals_do_not_disturb),
         CASE(nothing_older_than_what_was_acknowledged),
         CASE(a_storm_of_calls),
     };

@@ -149,6 +149,54 @@ static void an_error_goes_to_all(void **state) {
     assert_true(clock_ms() - began < 1000);
 }
 
+/* A load that was given up: its own call hears so, everybody else waits for another load. */
+static void a_load_that_is_given_up(void **state) {
+    (void)state;
+    start_early(0, 0, NULL, NULL);
+    start_early(1, 1, NULL, NULL);
+    pond_load *load = desk_load(&d, 0, 0);
+    desk_fetch(&d, 0, key, NULL, 3, NULL);
+    fetcher f = {.p = p, .key = key, .script = {.value = "by a thread"}};
+    start_thread(&f);
+    int64_t began = clock_ms();
+    pond_load_fail(load, POND_ECANCELED, "the task was cancelled");
+    desk_error(&d, 0, 0, POND_ECANCELED);
+    load = desk_load(&d, 1, 1);
+    assert_true(clock_ms() - began < 1000);
+    answer_text(load, "one");
+    desk_value(&d, 1, 1, "one");
+    desk_value(&d, 0, 3, "one");
+    fetcher_join(&f);
+    assert_string_equal(f.text, "one");
+    /* Given up after its call was cancelled, and with nobody else there. */
+    pond_request *request;
+    snprintf(key, sizeof key, "%s", fresh("k"));
+    desk_fetch(&d, 0, key, NULL, 4, &request);
+    load = desk_load(&d, 0, 4);
+    pond_request_cancel(request);
+    pond_load_fail(load, POND_ECANCELED, "the task was cancelled");
+    desk_nothing(&d, 10);
+    began = clock_ms();
+    assert_string_equal(fetch_text(p, key, NULL, "next"), "next");
+    assert_true(clock_ms() - began < 1000);
+    /* By a thread that others wait for. */
+    gate go;
+    gate_init(&go);
+    snprintf(key, sizeof key, "%s", fresh("k"));
+    fetcher g = {.p = p, .key = key, .script = {.value = "stop", .fail = POND_ECANCELED, .go = &go}};
+    uint64_t loads = stat("loads");
+    fetcher_start(&g);
+    await_stat(p, "flight", "loads", loads + 1);
+    desk_fetch(&d, 2, key, NULL, 5, NULL);
+    desk_nothing(&d, 20);
+    gate_open(&go);
+    fetcher_join(&g);
+    assert_int_equal(g.code, POND_ECANCELED);
+    answer_text(desk_load(&d, 2, 5), "two");
+    desk_value(&d, 2, 5, "two");
+    gate_destroy(&go);
+}
+
 static void an_uncached_load_is_not_shared_with_late_callers(void **state) {
     (void)state;
     start_early(0, 0, NULL, NULL);
@@ -429,6 +477,7 @@ int flight_cases(const char *cache) {
         CASE(late_callers_load_anew_after_an_invalidation),
         CASE(late_threads_load_anew_after_an_invalidation),
         CASE(an_error_goes_to_all),
+        CASE(a_load_that_is_given_up),
         CASE(an_uncached_load_is_not_shared_with_late_callers),
         CASE(a_call_cancelled_before_it_took_the_load),
         CASE(a_call_cancelled_after_it_took_the_load),

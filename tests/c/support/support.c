@@ -98,7 +98,7 @@ pond_policy *policy_made(pond *p, ...) {
 
 const char *fresh(const char *name) {
     static _Atomic unsigned count;
-    static char texts[16][64];
+    static _Thread_local char texts[16][64];
     unsigned n = atomic_fetch_add(&count, 1);
     char *text = texts[n % 16];
     snprintf(text, sizeof texts[0], "%.40s-%d-%u", name, getpid(), n);

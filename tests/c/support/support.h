@@ -28,7 +28,7 @@ size_t count_threads(void);
 /* Opens a pond, or fails the test. After `cache` come pairs: name, value... and NULL. */
 pond *pond_made(const char *cache, ...);
 pond_policy *policy_made(pond *p, ...);
-/* "name-<pid>-<n>": what nobody used before. Borrowed until the next 15 calls. */
+/* "name-<pid>-<n>": what nobody used before. Borrowed until this thread's sixteenth call from here. */
 const char *fresh(const char *name);
 
 /* A door: closed until somebody opens it, then open for good. */

@@ -116,7 +116,7 @@ class Loader:
 def code_of(error: BaseException) -> str:
     if isinstance(error, Boom):
         return "POND_ELOADER"
-    return f"POND_E{error.code}" if isinstance(error, millpond.Error) else type(error).__name__
+    return error.code if isinstance(error, millpond.Error) else type(error).__name__
 
 
 def error_answer(error: BaseException) -> dict:

@@ -1,32 +1,33 @@
 /* Waiting for a call: the blocking lane, and loaders in the caller's thread. */
-#include "api/wait.h"
+#include "pattern/wait.h"
 
-#include "api/check.h"
 #include "base/error.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/read.h"
 
-/* Opens a blocking call: the lane, locked, or NULL and the error. */
-mp_lane *mp_wait_enter(pond *p, int *code, pond_error **err) {
+static int closed(pond_error **err) { return mp_fail(err, POND_ECLOSED, "the pond is closed"); }
+static int no_memory(pond_error **err) { return mp_fail(err, POND_ENOMEM, "no memory for a call"); }
+static int interrupted(pond_error **err) { return mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait"); }
+
+/* `gone`: what says that nobody may come any more. */
+static mp_lane *enter(pond *p, _Atomic bool *gone, int *code, pond_error **err) {
     mp_lane *lane = mp_pond_blocking_lane(p, err);
     if (!lane) {
         *code = POND_ENOMEM;
         return NULL;
     }
     mp_lane_lock(lane);
-    if (lane->closed || atomic_load(&p->closed)) { /* the latter: the lane may have been made after the close */
+    if (lane->closed || atomic_load(gone)) { /* the latter: the lane may have been made after the close */
         mp_lane_unlock(lane);
-        *code = mp_closed(err);
+        *code = closed(err);
         return NULL;
     }
     mp_loop_touch(lane->loop);
     return lane;
 }
 
-static int interrupted(pond_error **err) {
-    return mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait");
-}
+mp_lane *mp_wait_enter(pond *p, int *code, pond_error **err) { return enter(p, &p->closed, code, err); }
 
 /* Takes the answer out of an ended call, and frees it. Lock held; unlocks. */
 static int leave(mp_call *call, pond_value **out, pond_error **err) {
@@ -47,13 +48,12 @@ static int leave(mp_call *call, pond_value **out, pond_error **err) {
     return code;
 }
 
-/* From a call that was started (or NULL: no memory) to its answer. Lock held; unlocks. */
 int mp_wait_finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader loader, void *ctx, pond_value **out,
                    pond_error **err) {
     int code = POND_OK;
     if (!call) {
         mp_lane_unlock(lane);
-        code = mp_no_memory(err);
+        code = no_memory(err);
     } else {
         mp_lane_kick(lane, true);
         while (!call->ended) {
@@ -65,8 +65,8 @@ int mp_wait_finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader 
             }
             pond_load *load = mp_call_take(call);
             if (load) {
-                mp_load_unref(load); /* the event's reference: there is no event here */
-                mp_lane_kick(lane, false);  /* others go on while this thread loads */
+                mp_load_unref(load);       /* the event's reference: there is no event here */
+                mp_lane_kick(lane, false); /* others go on while this thread loads */
                 mp_lane_unlock(lane);
                 mp_load_run(load, loader, ctx);
                 mp_lane_lock(lane);
@@ -79,12 +79,12 @@ int mp_wait_finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader 
     return code;
 }
 
-int mp_wait_group(mp_lane *lane, mp_group *group, mp_waiter *waiter, mp_source *source, pond_value **out, pond_error **err) {
+int mp_wait_group(mp_lane *lane, mp_group *group, mp_waiter *waiter, pond_value **out, pond_error **err) {
     int code = POND_OK;
     if (!group) {
         mp_lane_unlock(lane);
         mp_waiter_destroy(waiter);
-        return mp_no_memory(err);
+        return no_memory(err);
     }
     mp_call *call = &group->call;
     mp_lane_kick(lane, true);
@@ -98,7 +98,7 @@ int mp_wait_group(mp_lane *lane, mp_group *group, mp_waiter *waiter, mp_source *
         if (!n) continue;
         mp_lane_kick(lane, false);
         mp_lane_unlock(lane);
-        source->run(source, group->loads, n);
+        call->source->run(call->source, group->loads, n);
         mp_lane_lock(lane);
         mp_loop_touch(lane->loop);
     }
@@ -111,13 +111,26 @@ int mp_wait_group(mp_lane *lane, mp_group *group, mp_waiter *waiter, mp_source *
     return code;
 }
 
+static int read_in(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, bool quiet, pond_loader loader,
+                   void *ctx, pond_value **out, pond_error **err) {
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_read *r = mp_read_start(lane, policy, key, lookup, 0, &waiter, NULL, NULL);
+    if (r) r->call.quiet = quiet;
+    return mp_wait_finish(lane, r ? &r->call : NULL, &waiter, loader, ctx, out, err);
+}
+
 int mp_wait_read(pond *p, const pond_policy *policy, const mp_key *key, bool lookup, pond_loader loader, void *ctx,
                  pond_value **out, pond_error **err) {
     int code;
     mp_lane *lane = mp_wait_enter(p, &code, err);
-    if (!lane) return code;
-    mp_waiter waiter;
-    mp_waiter_init(&waiter);
-    mp_read *r = mp_read_start(lane, policy, key, lookup, 0, &waiter, NULL, NULL);
-    return mp_wait_finish(lane, r ? &r->call : NULL, &waiter, loader, ctx, out, err);
+    return lane ? read_in(lane, policy, key, lookup, false, loader, ctx, out, err) : code;
+}
+
+int mp_wait_inside(pond *p, const pond_policy *policy, const mp_key *key, pond_loader loader, void *ctx, pond_value **out,
+                   pond_error **err) {
+    int code;
+    if ((*out = mp_peek(p, policy, key))) return POND_OK;
+    mp_lane *lane = enter(p, &p->ending, &code, err);
+    return lane ? read_in(lane, policy, key, false, true, loader, ctx, out, err) : code;
 }

@@ -1,0 +1,228 @@
+/* Calls under an allocator that fails: the n-th allocation of a whole scene, for every n, alone and with all that follow.
+ * Every call must end, with what it may end with; nothing may crash, leak or stay broken.
+ *
+ * This program replaces malloc and its kin. So do sanitizers: in their builds it is skipped. */
+#include "support/redis.h"
+#include "support/support.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define REPLACED 0
+#else
+#define REPLACED 1
+#endif
+
+#if REPLACED
+#include <errno.h>
+#include <malloc.h>
+
+/* glibc's own, under the names that it keeps for this. */
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
+
+static atomic_bool armed;
+static atomic_long left, blocks; /* allocations until one fails; what is allocated now */
+static atomic_bool all_that_follow;
+
+static bool fails(void) {
+    if (!atomic_load(&armed)) return false;
+    long n = atomic_fetch_sub(&left, 1);
+    if (n > 0 || (n < 0 && !atomic_load(&all_that_follow))) return false;
+    errno = ENOMEM;
+    return true;
+}
+
+static void *made(void *p) {
+    if (p) atomic_fetch_add(&blocks, 1);
+    return p;
+}
+
+void *malloc(size_t size) { return fails() ? NULL : made(__libc_malloc(size)); }
+void *calloc(size_t n, size_t size) { return fails() ? NULL : made(__libc_calloc(n, size)); }
+void *aligned_alloc(size_t align, size_t size) { return fails() ? NULL : made(__libc_memalign(align, size)); }
+void *memalign(size_t align, size_t size) { return aligned_alloc(align, size); }
+int posix_memalign(void **out, size_t align, size_t size) {
+    void *p = aligned_alloc(align, size);
+    if (p) *out = p;
+    return p ? 0 : ENOMEM;
+}
+void *realloc(void *p, size_t size) {
+    if (fails()) return NULL;
+    void *q = __libc_realloc(p, size);
+    if (!p) made(q);
+    return q;
+}
+void free(void *p) {
+    if (p) atomic_fetch_sub(&blocks, 1);
+    __libc_free(p);
+}
+
+/* What a call may answer when memory is short: that, or what it makes of a cache that could not do its part. */
+static void allowed(int code) {
+    if (code != POND_OK && code != POND_ENOMEM && code != POND_ECACHE && code != POND_EOVERLOAD &&
+        code != POND_EVALUE && code != POND_EPROTOCOL && code != POND_ETIMEOUT && code != POND_ECLOSED)
+        fail_msg("an answer of %s", pond_code_name(code));
+}
+
+static void give(pond_load *load, void *ctx) {
+    size_t len;
+    const char *key = pond_load_key(load, &len);
+    allowed(pond_load_value(load, key, len, POND_TEXT, 0));
+    (void)ctx;
+}
+
+/* The value of every key is the key. */
+static void check(const pond_value *value, const char *key) {
+    size_t len;
+    if (!value || pond_value_state(value) != POND_VALUE) return;
+    const char *data = pond_value_data(value, &len);
+    assert_int_equal(len, strlen(key));
+    assert_memory_equal(data, key, len);
+}
+
+static void blocking_calls(pond *p, const char *key) {
+    pond_value *value = NULL;
+    pond_error *err = NULL;
+    size_t len = strlen(key);
+    for (int i = 0; i < 2; i++) {
+        int code = pond_fetch(p, key, len, NULL, give, NULL, &value, &err);
+        allowed(code);
+        if (code == POND_OK) check(value, key);
+        else assert_true(err != NULL && pond_error_code(err) == code && *pond_error_message(err));
+        pond_value_free(value);
+        pond_error_free(err);
+        value = NULL;
+        err = NULL;
+    }
+    if (pond_lookup(p, key, len, NULL, &value, NULL) == POND_OK) check(value, key);
+    pond_value_free(value);
+    value = NULL;
+    allowed(pond_explain(p, key, len, NULL, &value, NULL));
+    pond_value_free(value);
+    value = NULL;
+    allowed(pond_stats(p, &value, NULL));
+    pond_value_free(value);
+    const char *options[] = {"ttl", "1m", "namespace", "elsewhere"};
+    pond_policy *policy = NULL;
+    if (pond_policy_new(&policy, p, NULL, options, 2, &err) == POND_OK) {
+        value = NULL;
+        if (pond_fetch(p, key, len, policy, give, NULL, &value, NULL) == POND_OK) check(value, key);
+        pond_value_free(value);
+    }
+    pond_error_free(err);
+    pond_policy_free(policy);
+    allowed(pond_invalidate(p, &key, &len, 1, NULL, NULL));
+}
+
+static void queue_calls(pond *p, const char *key) {
+    pond_queue *queue = NULL;
+    if (pond_queue_new(&queue, p, NULL) != POND_OK) return;
+    size_t open = 0, len = strlen(key);
+    for (uint64_t i = 0; i < 3; i++) {
+        pond_value *now = NULL;
+        int code = pond_fetch_start(p, queue, key, len, NULL, i, &now, NULL, NULL);
+        allowed(code);
+        open += code == POND_OK && !now;
+        pond_value_free(now);
+    }
+    open += pond_invalidate_start(p, queue, &key, &len, 1, NULL, 9, NULL) == POND_OK;
+    while (open) {
+        pond_event *event = NULL;
+        if (!pond_queue_poll(queue, &event, 1, 3000)) fail_msg("a call on the queue never ends");
+        if (pond_event_kind(event) == POND_EVENT_LOAD) {
+            give(pond_event_load(event), NULL);
+        } else {
+            open--;
+            check(pond_event_value(event), key);
+            if (pond_event_kind(event) == POND_EVENT_ERROR) allowed(pond_error_code(pond_event_error(event)));
+        }
+        pond_event_free(event);
+    }
+    assert_int_equal(pond_queue_pending(queue), 0);
+    pond_queue_free(queue);
+}
+
+static void scene(const pond_config *config, const char *key) {
+    pond *p = NULL;
+    pond_error *err = NULL;
+    int code = pond_open(&p, config, &err);
+    allowed(code);
+    pond_error_free(err);
+    if (code != POND_OK) return;
+    blocking_calls(p, key);
+    queue_calls(p, key);
+    /* Memory is back: so is everything else, if need be after the back-off of a connection. */
+    atomic_store(&armed, false);
+    fetcher f = {.p = p, .key = key, .script = {.value = key}};
+    assert_int_equal(fetch(&f), POND_OK);
+    assert_string_equal(f.text, key);
+    pond_close(p, 1000);
+    pond_free(p);
+}
+
+static long until_nothing_fails(const char *cache, bool follow) {
+    char key[64];
+    pond_config *config = pond_config_new();
+    assert_int_equal(pond_config_set(config, "cache", cache, NULL), POND_OK);
+    assert_int_equal(pond_config_set(config, "namespace", "nomem", NULL), POND_OK);
+    assert_int_equal(pond_config_set(config, "command_timeout", "300ms", NULL), POND_OK);
+    assert_int_equal(pond_config_set(config, "load_timeout", "2s", NULL), POND_OK);
+    assert_int_equal(pond_config_set(config, "lease", "100ms", NULL), POND_OK);
+    atomic_store(&all_that_follow, follow);
+    for (int i = 0; i < 3; i++) scene(config, "warm-up"); /* what is allocated once for the process */
+    long n = 0;
+    for (long unspent = -1; unspent <= 0; n++) {
+        snprintf(key, sizeof key, "%s", fresh("k"));
+        long before = atomic_load(&blocks);
+        atomic_store(&left, n);
+        atomic_store(&armed, true);
+        scene(config, key);
+        atomic_store(&armed, false);
+        unspent = atomic_load(&left);
+        for (int64_t until = clock_ms() + 1000; atomic_load(&blocks) != before && clock_ms() < until;) rest_ms(1);
+        if (atomic_load(&blocks) != before)
+            fail_msg("%ld blocks are left over after the allocation %ld failed", atomic_load(&blocks) - before, n);
+    }
+    pond_config_free(config);
+    return n;
+}
+
+static void over_memory(void **state) {
+    (void)state;
+    long n = until_nothing_fails("memory:nomem", false);
+    printf("           %ld allocations failed, one at a time\n", n);
+    assert_true(n > 30);
+    until_nothing_fails("memory:nomem", true);
+}
+
+static void over_redis(void **state) {
+    (void)state;
+    long n = until_nothing_fails(redis_url(), false);
+    printf("           %ld allocations failed, one at a time\n", n);
+    assert_true(n > 60);
+    until_nothing_fails(redis_url(), true);
+}
+#endif
+
+static void skipped(void **state) {
+    (void)state;
+    skip();
+}
+
+int main(void) {
+    watchdog(110);
+    const struct CMUnitTest tests[] = {
+#if REPLACED
+        cmocka_unit_test(over_memory),
+        cmocka_unit_test(over_redis),
+#else
+        cmocka_unit_test(skipped),
+#endif
+    };
+#if REPLACED
+    (void)skipped;
+#endif
+    return cmocka_run_group_tests_name("no memory", tests, NULL, NULL);
+}

@@ -60,7 +60,8 @@ static int collection_init(PyObject *object, PyObject *args, PyObject *kwargs) {
 
 static void collection_dealloc(PyObject *object) {
     collection *self = (collection *)object;
-    pond_collection_free(self->collection); /* never the pond's last reference: the engine has one */
+    /* Never the pond's last reference: the engine has one. */
+    if (self->collection && mp_py_ours(self->engine)) pond_collection_free(self->collection);
     Py_XDECREF((PyObject *)self->engine);
     MP_PY_FREE(object);
 }

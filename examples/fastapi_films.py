@@ -1,0 +1,14 @@
+import os
+import millpond.aio
+from fastapi import FastAPI, HTTPException, Request
+
+pond = millpond.aio.open(os.environ.get("CACHE", "memory:"), store=os.environ.get("STORE", "sqlite:films.db"))
+films = pond.collection("films", search_fields=["Title"])
+app = FastAPI()
+
+@app.get("/films")
+async def find(request: Request):
+    try:
+        return await films.find(request.query_params)
+    except millpond.InvalidQuery as wrong:
+        raise HTTPException(400, {"reason": wrong.reason, "message": str(wrong)})

@@ -88,8 +88,9 @@ typedef struct cost {
 
 static void one_page(const mp_query *q, mp_buf *out) {
     pond_error *err = NULL;
+    size_t unused;
     mp_buf_reset(out);
-    check(store->vt->find(store, "films", q, out, &err), "find", err);
+    check(store->vt->find(store, "films", q, out, &unused, &err), "find", err);
 }
 
 static cost by_store(const char *text) {

@@ -40,20 +40,22 @@ static void defaults_are_parsed(void **state) {
 static void every_row_is_whole(void **state) {
     (void)state;
     static const char *const types[] = {"text", "duration", "size", "count", "choice", "switch"};
-    static const char *const scopes[] = {"pond", "policy", "both"};
+    static const char *const scopes[] = {"pond", "policy", "both", "collection"};
     pond_config *config = new_config();
     assert_true(pond_option_count() >= 20);
     for (size_t row = 0; row < pond_option_count(); row++) {
         const char *name = pond_option_name(row), *standard = pond_option_default(row);
         int known = 0;
         for (size_t i = 0; i < 6; i++) known += strcmp(pond_option_type(row), types[i]) == 0;
-        for (size_t i = 0; i < 3; i++) known += strcmp(pond_option_scope(row), scopes[i]) == 0;
+        for (size_t i = 0; i < 4; i++) known += strcmp(pond_option_scope(row), scopes[i]) == 0;
         assert_int_equal(known, 2);
         assert_in_range(strlen(name), 1, 31);
         assert_true(strlen(pond_option_text(row)) > 5);
         assert_non_null(pond_option_range(row));
         assert_string_equal(pond_config_get(config, name), standard);
-        assert_int_equal(pond_config_set(config, name, standard, NULL), POND_OK); /* a default is a legal value */
+        /* A default is a legal value, where the option may be given. */
+        bool anywhere = strcmp(pond_option_scope(row), "collection") != 0;
+        assert_int_equal(pond_config_set(config, name, standard, NULL), anywhere ? POND_OK : POND_EOPTION);
         for (size_t other = 0; other < row; other++) assert_string_not_equal(name, pond_option_name(other));
     }
     pond_config_free(config);
@@ -69,6 +71,7 @@ static void every_row_is_whole(void **state) {
 /* The ends of each row's range are inside it, and the numbers next to them are outside. */
 static void every_range_is_kept(void **state) {
     (void)state;
+    enum { EVERYWHERE = MP_SCOPE_BOTH | MP_SCOPE_COLLECTION };
     mp_options options;
     unsigned seen = 0;
     assert_true(mp_options_init(&options));
@@ -77,23 +80,23 @@ static void every_range_is_kept(void **state) {
         char low[32] = {0};
         if (strcmp(type, "text") == 0) continue;
         seen++;
-        assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, "", NULL), POND_EOPTION);
-        assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, "x", NULL), POND_EOPTION);
-        assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, "-1", NULL), POND_EOPTION);
+        assert_int_equal(mp_options_set(&options, EVERYWHERE, name, "", NULL), POND_EOPTION);
+        assert_int_equal(mp_options_set(&options, EVERYWHERE, name, "x", NULL), POND_EOPTION);
+        assert_int_equal(mp_options_set(&options, EVERYWHERE, name, "-1", NULL), POND_EOPTION);
         if (strcmp(type, "choice") == 0 || strcmp(type, "switch") == 0) {
-            assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, range, NULL), POND_EOPTION);
+            assert_int_equal(mp_options_set(&options, EVERYWHERE, name, range, NULL), POND_EOPTION);
             continue;
         }
         const char *high = strstr(range, "..");
         assert_non_null(high);
         memcpy(low, range, (size_t)(high - range));
         high += 2;
-        assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, low, NULL), POND_OK);
-        assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, high, NULL), POND_OK);
+        assert_int_equal(mp_options_set(&options, EVERYWHERE, name, low, NULL), POND_OK);
+        assert_int_equal(mp_options_set(&options, EVERYWHERE, name, high, NULL), POND_OK);
         char past[40] = "1"; /* ten times as much, plus a bit */
         strcat(past, high);
-        assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, past, NULL), POND_EOPTION);
-        if (low[0] != '0') assert_int_equal(mp_options_set(&options, MP_SCOPE_BOTH, name, "0", NULL), POND_EOPTION);
+        assert_int_equal(mp_options_set(&options, EVERYWHERE, name, past, NULL), POND_EOPTION);
+        if (low[0] != '0') assert_int_equal(mp_options_set(&options, EVERYWHERE, name, "0", NULL), POND_EOPTION);
     }
     assert_true(seen >= 14);
     mp_options_free(&options);
@@ -280,6 +283,21 @@ static void config_answers_what_was_set(void **state) {
     pond_config_free(NULL);
 }
 
+/* An empty list of fields is one; a list that is not given is none. */
+static void a_list_may_be_empty(void **state) {
+    (void)state;
+    mp_options options, copy;
+    assert_true(mp_options_init(&options));
+    assert_null(options.filterable);
+    assert_int_equal(mp_options_set(&options, MP_SCOPE_COLLECTION, "filterable", "", NULL), POND_OK);
+    assert_string_equal(options.filterable, "");
+    assert_true(mp_options_copy(&copy, &options));
+    assert_string_equal(copy.filterable, "");
+    mp_options_free(&copy);
+    mp_options_free(&options);
+    check_refused(MP_SCOPE_BOTH, "filterable", "a", "filterable: it belongs to a collection: give it where that is made");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_parsed),
@@ -292,6 +310,7 @@ int main(void) {
         cmocka_unit_test(unknown_options_near_to_none_get_the_list),
         cmocka_unit_test(copies_share_nothing),
         cmocka_unit_test(config_answers_what_was_set),
+        cmocka_unit_test(a_list_may_be_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,7 @@
 /* Calls that block: the asynchronous call, and a wait. */
-#include "base/error.h"
-#include "pattern/inspect.h"
-#include "pattern/invalidate.h"
-#include "pattern/load.h"
-#include "pattern/pond.h"
-#include "pattern/read.h"
 #include "api/check.h"
+#include "base/error.h"
+#include "pattern/load.h"
 #include "pattern/wait.h"
 
 static int read(pond *p, const char *key, size_t len, const pond_policy *policy, bool lookup, pond_loader loader,
@@ -23,7 +19,7 @@ static int read(pond *p, const char *key, size_t len, const pond_policy *policy,
         return mp_fail(err, POND_EDEADLOCK,
                        "the loader of \"%.*s\" asks for the key that it is loading: load it from the store",
                        len > 80 ? 80 : (int)len, key);
-    return mp_wait_read(p, policy, &k, lookup, loader, ctx, out, err);
+    return mp_wait_read(p, policy, &k, lookup, false, loader, ctx, out, err);
 }
 
 int pond_fetch(pond *p, const char *key, size_t len, const pond_policy *policy, pond_loader loader, void *ctx,
@@ -48,13 +44,7 @@ pond_value *pond_peek(pond *p, const char *key, size_t len, const pond_policy *p
 int pond_invalidate(pond *p, const char *const *keys, const size_t *lens, size_t n, const pond_policy *policy,
                     pond_error **err) {
     int code = mp_keys_check(p, keys, lens, n, err);
-    if (code != POND_OK || n == 0) return code;
-    mp_lane *lane = mp_wait_enter(p, &code, err);
-    if (!lane) return code;
-    mp_waiter waiter;
-    mp_waiter_init(&waiter);
-    mp_call *call = mp_invalidate_start(lane, policy, keys, lens, n, 0, &waiter);
-    return mp_wait_finish(lane, call, &waiter, NULL, NULL, NULL, err);
+    return code != POND_OK || n == 0 ? code : mp_wait_invalidate(p, policy, keys, lens, n, false, err);
 }
 
 int pond_explain(pond *p, const char *key, size_t len, const pond_policy *policy, pond_value **out, pond_error **err) {
@@ -62,11 +52,5 @@ int pond_explain(pond *p, const char *key, size_t len, const pond_policy *policy
     char name[MP_NAME_MAX + 1];
     mp_key k;
     int code = mp_call_check(p, key, len, policy, name, &k, err);
-    if (code != POND_OK) return code;
-    mp_lane *lane = mp_wait_enter(p, &code, err);
-    if (!lane) return code;
-    mp_waiter waiter;
-    mp_waiter_init(&waiter);
-    mp_call *call = mp_inspect_start(lane, policy, &k, 0, &waiter);
-    return mp_wait_finish(lane, call, &waiter, NULL, NULL, out, err);
+    return code == POND_OK ? mp_wait_inspect(p, policy, &k, false, out, err) : code;
 }

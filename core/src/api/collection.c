@@ -1,15 +1,15 @@
 /* Collections: documents and pages, blocking and on queues. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/check.h"
 #include "api/start.h"
-#include "pattern/wait.h"
 #include "base/error.h"
 #include "pattern/collection.h"
+#include "pattern/group.h"
 #include "pattern/invalidate.h"
-#include "pattern/pond.h"
-#include "pattern/read.h"
 #include "pattern/store_call.h"
+#include "pattern/wait.h"
 
 int pond_collection_new(pond_collection **out, pond *p, const char *name, const char *const *options, size_t n,
                         pond_error **err) {
@@ -32,11 +32,20 @@ static int check(pond_collection *c, const char *const *ids, const size_t *lens,
     return mp_store_check(c->pond, c->name, ids, lens, n, err);
 }
 
+static int no_out(const char *function, pond_error **err) { return mp_fail(err, POND_EMISUSE, "%s: out is NULL", function); }
+
 /* The keys of many documents and, behind them, their names; one block. */
 static mp_key *make_keys(pond_collection *c, const char *const *ids, const size_t *lens, size_t n) {
-    mp_key *keys = malloc(n * (sizeof *keys + MP_NAME_MAX + 1) + 1);
-    char *names = (char *)(keys + n);
-    for (size_t i = 0; keys && i < n; i++) mp_collection_key(c, &keys[i], names + i * (MP_NAME_MAX + 1), ids[i], lens[i]);
+    size_t room = 0;
+    char name[MP_NAME_MAX + 1];
+    for (size_t i = 0; i < n; i++) room += c->document->ns_len + lens[i] + 3; /* ns:s and the NUL */
+    mp_key *keys = malloc(n * sizeof *keys + room + 1);
+    char *at = (char *)(keys + n);
+    for (size_t i = 0; keys && i < n; i++) {
+        mp_collection_key(c, &keys[i], name, ids[i], lens[i]);
+        keys[i].name = memcpy(at, name, keys[i].len + 1);
+        at += keys[i].len + 1;
+    }
     return keys;
 }
 
@@ -45,11 +54,12 @@ static mp_key *make_keys(pond_collection *c, const char *const *ids, const size_
 int pond_collection_get(pond_collection *c, const char *id, size_t len, pond_value **out, pond_error **err) {
     char name[MP_NAME_MAX + 1];
     mp_key key;
+    if (!out) return no_out("pond_collection_get", err);
     int code = check(c, &id, &len, 1, err);
     if (code != POND_OK) return code;
     mp_collection_key(c, &key, name, id, len);
     if ((*out = mp_peek(c->pond, c->document, &key))) return POND_OK;
-    return mp_wait_read(c->pond, c->document, &key, false, mp_source_loader, &c->documents, out, err);
+    return mp_wait_read(c->pond, c->document, &key, false, false, mp_source_loader, &c->documents, out, err);
 }
 
 int pond_collection_get_start(pond_collection *c, pond_queue *queue, const char *id, size_t len, uint64_t user,
@@ -70,17 +80,12 @@ int pond_collection_get_start(pond_collection *c, pond_queue *queue, const char 
 
 int pond_collection_get_many(pond_collection *c, const char *const *ids, const size_t *lens, size_t n, pond_value **out,
                              pond_error **err) {
+    if (!out && n) return no_out("pond_collection_get_many", err);
     int code = check(c, ids, lens, n, err);
     if (code != POND_OK || n == 0) return code;
     mp_key *keys = make_keys(c, ids, lens, n);
     if (!keys) return mp_no_memory(err);
-    mp_lane *lane = mp_wait_enter(c->pond, &code, err);
-    if (lane) {
-        mp_waiter waiter;
-        mp_waiter_init(&waiter);
-        mp_group *group = mp_group_start(lane, c->document, keys, n, &c->documents, 0, &waiter);
-        code = mp_wait_group(lane, group, &waiter, &c->documents, out, err);
-    }
+    code = mp_wait_many(c->pond, c->document, keys, n, &c->documents, out, err);
     free(keys);
     return code;
 }
@@ -149,11 +154,13 @@ int pond_collection_find(pond_collection *c, pond_query_form form, const char *q
     mp_find *find;
     char name[MP_NAME_MAX + 1];
     mp_key key;
+    if (!out) return no_out("pond_collection_find", err);
     int code = new_find(&find, c, form, query, len, err);
     if (code != POND_OK) return code;
     mp_find_key(find, &key, name);
-    *out = mp_peek(c->pond, mp_find_policy(find), &key);
-    if (!*out) code = mp_wait_read(c->pond, mp_find_policy(find), &key, false, mp_source_loader, &find->source, out, err);
+    const pond_policy *policy = mp_find_policy(find);
+    *out = mp_peek(c->pond, policy, &key);
+    if (!*out) code = mp_wait_read(c->pond, policy, &key, false, false, mp_source_loader, &find->source, out, err);
     mp_source_unref(&find->source);
     return code;
 }
@@ -180,6 +187,7 @@ int pond_collection_find_start(pond_collection *c, pond_queue *queue, pond_query
 int pond_collection_explain(pond_collection *c, pond_query_form form, const char *query, size_t len, pond_value **out,
                             pond_error **err) {
     mp_find *find;
+    if (!out) return no_out("pond_collection_explain", err);
     int code = new_find(&find, c, form, query, len, err);
     if (code != POND_OK) return code;
     code = mp_find_explain(find, out, err);

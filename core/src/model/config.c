@@ -187,7 +187,9 @@ static int set_text(mp_options *options, const option *opt, const char *value, p
     char *copy = NULL, **field = text_field(options, opt);
     int rc = check_text(opt, value, err);
     if (rc != POND_OK) return rc;
-    if (value[0] != 0 && (copy = strdup(value)) == NULL)
+    /* An empty list of fields allows none; one that is not given allows all. Elsewhere an empty text is none. */
+    bool given = value[0] != 0 || opt->scope == MP_SCOPE_COLLECTION;
+    if (given && (copy = strdup(value)) == NULL)
         return mp_fail(err, POND_ENOMEM, "no memory for the option %s", opt->name);
     free(*field);
     *field = copy;
@@ -207,7 +209,8 @@ int mp_options_set(mp_options *options, unsigned scopes, const char *name, const
         return mp_fail(err, POND_EOPTION,
                        opt->scope == MP_SCOPE_POND
                            ? "%s: it belongs to the pond: set it in the configuration that is opened"
-                           : "%s: it belongs to a policy: set it there",
+                       : opt->scope == MP_SCOPE_COLLECTION ? "%s: it belongs to a collection: give it where that is made"
+                                                           : "%s: it belongs to a policy: set it there",
                        name);
     if (value == NULL) return mp_fail(err, POND_EOPTION, "%s: it has no value (NULL): write %s", name, opt->range);
     return set_row(options, opt, value, err);
@@ -216,6 +219,7 @@ int mp_options_set(mp_options *options, unsigned scopes, const char *name, const
 bool mp_options_init(mp_options *options) {
     memset(options, 0, sizeof *options);
     for (size_t i = 0; i < ROWS; i++) {
+        if (table[i].kind == TEXT && table[i].standard[0] == 0) continue; /* not given */
         if (set_row(options, &table[i], table[i].standard, NULL) == POND_OK) continue;
         mp_options_free(options);
         return false;

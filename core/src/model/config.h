@@ -9,7 +9,7 @@
 enum mp_option_scope { MP_SCOPE_POND = 1, MP_SCOPE_POLICY = 2, MP_SCOPE_BOTH = 3, MP_SCOPE_COLLECTION = 4 };
 
 /* options.def has, a row an option: OPT(field, type, scope, default, range, text) with type one of TEXT, DURATION, SIZE,
- * COUNT, CHOICE, SWITCH. TEXT fields are `char *` (owned, NULL = not set), all others `int64_t`: milliseconds, bytes, a
+ * COUNT, CHOICE, SWITCH. TEXT fields are `char *` (owned, NULL = not given), all others `int64_t`: milliseconds, bytes, a
  * number, the index of the choice in its range ("store|error": 0 or 1), 0 or 1. */
 typedef struct mp_options {
 #define TEXT char *

@@ -17,7 +17,7 @@ typedef enum mp_counter {
 typedef struct mp_ns_stats {
     struct mp_ns_stats *next;
     _Atomic uint64_t counts[MP_COUNTERS];
-    char ns[65];
+    char ns[80]; /* a namespace, or a collection's row of its own in it */
 } mp_ns_stats;
 
 typedef struct mp_stats mp_stats;

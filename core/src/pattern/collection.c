@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
+#include "pattern/read.h"
+#include "pattern/wait.h"
 
 enum { DOCUMENT_TTL_MS = 3600000 };
 
@@ -19,45 +21,35 @@ static const char *id_of(const pond_load *load, size_t *len) {
     return key + 1;
 }
 
-static void answer(pond_load *load, pond_value *value) {
-    size_t len;
-    const char *data = pond_value_data(value, &len);
-    if (pond_value_state(value) == POND_ABSENT) pond_load_absent(load, 0);
-    else pond_load_value(load, data, len, pond_value_codec(value), 0);
-    pond_value_free(value);
-}
-
 static void fail_all(pond_load *const *loads, size_t n, pond_error *error) {
     for (size_t i = 0; i < n; i++) mp_load_fail_as(loads[i], pond_error_ref(error));
     pond_error_free(error);
 }
 
-static void load_documents(mp_source *source, pond_load *const *loads, size_t n) {
-    pond_collection *c = (pond_collection *)source;
+/* The documents of all loads in one call to the store. The values are fresh, so their codec may be set. */
+static int read_documents(pond_collection *c, pond_load *const *loads, size_t n, pond_value **values, pond_error **err) {
     mp_store *store = c->pond->store;
-    pond_error *error = NULL;
-    if (n == 1) {
-        size_t len;
-        const char *id = id_of(loads[0], &len);
-        pond_value *value = NULL;
-        if (store->vt->get(store, c->name, id, len, &value, &error) != POND_OK) fail_all(loads, 1, error);
-        else answer(loads[0], value);
-        return;
-    }
     const char **ids = calloc(n, sizeof *ids);
     size_t *lens = calloc(n, sizeof *lens);
-    pond_value **values = calloc(n, sizeof *values);
-    if (!ids || !lens || !values) {
-        fail_all(loads, n, mp_error_new(POND_ENOMEM, "no memory for a call to the store"));
-    } else {
-        for (size_t i = 0; i < n; i++) ids[i] = id_of(loads[i], &lens[i]);
-        if (store->vt->get_many(store, c->name, ids, lens, n, values, &error) != POND_OK) fail_all(loads, n, error);
-        else
-            for (size_t i = 0; i < n; i++) answer(loads[i], values[i]);
-    }
+    int code = ids && lens ? POND_OK : mp_fail(err, POND_ENOMEM, "no memory for a call to the store");
+    for (size_t i = 0; i < n && code == POND_OK; i++) ids[i] = id_of(loads[i], &lens[i]);
+    if (code == POND_OK)
+        code = n == 1 ? store->vt->get(store, c->name, ids[0], lens[0], values, err)
+                      : store->vt->get_many(store, c->name, ids, lens, n, values, err);
+    for (size_t i = 0; i < n && code == POND_OK; i++)
+        if (pond_value_state(values[i]) == POND_VALUE) values[i]->codec = (uint8_t)store->vt->codec;
     free(ids);
     free(lens);
-    free(values);
+    return code;
+}
+
+static void load_documents(mp_source *source, pond_load *const *loads, size_t n) {
+    pond_error *error = NULL;
+    pond_value *one = NULL, **values = n == 1 ? &one : calloc(n, sizeof *values);
+    if (!values) fail_all(loads, n, mp_error_new(POND_ENOMEM, "no memory for a call to the store"));
+    else if (read_documents((pond_collection *)source, loads, n, values, &error) != POND_OK) fail_all(loads, n, error);
+    else mp_loads_answer(loads, values, n);
+    if (values != &one) free(values);
 }
 
 void mp_collection_key(const pond_collection *c, mp_key *key, char name[MP_NAME_MAX + 1], const char *id, size_t len) {
@@ -69,30 +61,55 @@ void mp_collection_key(const pond_collection *c, mp_key *key, char name[MP_NAME_
 
 /* ---- pages ---- */
 
-/* The total of a query, through the cache under a key that all its pages share. */
+static int kind_of(const mp_find *find) { return find->query->term_count > 0; }
+pond_policy *mp_find_policy(const mp_find *find) { return find->collection->page[kind_of(find)]; }
+
 static void load_total(pond_load *load, void *ctx) {
     mp_find *find = ctx;
-    mp_store *store = find->collection->pond->store;
+    pond_collection *c = find->collection;
+    mp_store *store = c->pond->store;
     pond_error *error = NULL;
     int64_t total = 0;
-    if (store->vt->count(store, find->collection->name, find->query, &total, &error) != POND_OK) {
+    if (store->vt->count(store, c->name, find->query, &total, &error) != POND_OK) {
         mp_load_fail_as(load, error);
         return;
     }
     char text[24];
     int len = snprintf(text, sizeof text, "%lld", (long long)total);
-    pond_load_value(load, text, (size_t)len, POND_JSON, 0);
+    /* Where empty pages are not cached, what says that they are empty is not either. */
+    pond_load_value(load, text, (size_t)len, POND_JSON, total == 0 && !c->cache_empty ? POND_LOAD_UNCACHED : 0);
 }
 
-static int total_of(mp_find *find, int64_t *total, pond_error **err) {
-    char key[MP_QUERY_KEY_LEN + 1];
+/* The total of the query, through the cache under a key that all its pages share. */
+static int shared_total(mp_find *find, const char *key, int64_t *total, pond_error **err) {
+    pond_collection *c = find->collection;
+    const pond_policy *policy = c->total[kind_of(find)];
+    char name[MP_NAME_MAX + 1];
+    mp_key k;
     pond_value *value = NULL;
-    mp_query_total_key(find->query, key);
-    int code = pond_fetch(find->collection->pond, key, MP_QUERY_KEY_LEN, mp_find_policy(find), load_total, find, &value, err);
+    mp_key_make(&k, name, policy->options.namespace, policy->ns_len, key, MP_QUERY_KEY_LEN);
+    value = mp_peek(c->pond, policy, &k);
+    int code = value ? POND_OK : mp_wait_read(c->pond, policy, &k, false, true, load_total, find, &value, err);
     if (code != POND_OK) return code;
     *total = strtoll(pond_value_data(value, NULL), NULL, 10);
     pond_value_free(value);
     return POND_OK;
+}
+
+/* The total, given the `count` documents of the page. */
+static int total_of(mp_find *find, int64_t count, int64_t *total, pond_error **err) {
+    const mp_query *q = find->query;
+    char key[MP_QUERY_KEY_LEN + 1];
+    const char *keys[] = {key};
+    const size_t lens[] = {MP_QUERY_KEY_LEN};
+    *total = q->skip + count;
+    if (count < q->limit && (count > 0 || q->skip == 0)) return POND_OK; /* the last page knows */
+    mp_query_total_key(q, key);
+    int code = shared_total(find, key, total, err);
+    if (code != POND_OK || (count > 0 ? *total >= q->skip + count : *total <= q->skip)) return code;
+    /* It is older than the page, and can no longer be true. If it cannot be dropped, it is not cached either. */
+    mp_wait_invalidate(find->collection->pond, find->collection->total[kind_of(find)], keys, lens, 1, true, NULL);
+    return shared_total(find, key, total, err);
 }
 
 static void load_page(mp_source *source, pond_load *const *loads, size_t n) {
@@ -102,14 +119,13 @@ static void load_page(mp_source *source, pond_load *const *loads, size_t n) {
     mp_store *store = c->pond->store;
     pond_error *error = NULL;
     int64_t total = 0;
+    size_t count = 0;
     (void)n; /* one page, one load */
     mp_buf json;
     mp_buf_init(&json);
     mp_buf_text(&json, "{\"data\":");
-    size_t before = json.len;
-    int code = store->vt->find(store, c->name, q, &json, &error);
-    bool empty = json.len - before <= 2; /* "[]" */
-    if (code == POND_OK) code = total_of(find, &total, &error);
+    int code = store->vt->find(store, c->name, q, &json, &count, &error);
+    if (code == POND_OK) code = total_of(find, (int64_t)count, &total, &error);
     if (code != POND_OK) {
         mp_buf_free(&json);
         mp_load_fail_as(loads[0], error);
@@ -117,8 +133,9 @@ static void load_page(mp_source *source, pond_load *const *loads, size_t n) {
     }
     mp_buf_printf(&json, ",\"total\":%lld,\"page\":%lld,\"pages\":%lld,\"limit\":%lld}", (long long)total, (long long)q->page,
                   (long long)((total + q->limit - 1) / q->limit), (long long)q->limit);
+    bool uncached = count == 0 && !c->cache_empty;
     if (json.failed) mp_load_fail_as(loads[0], mp_error_new(POND_ENOMEM, "no memory for a page"));
-    else pond_load_value(loads[0], json.data, json.len, store->vt->codec, empty && !c->cache_empty ? POND_LOAD_UNCACHED : 0);
+    else pond_load_value(loads[0], json.data, json.len, store->vt->codec, uncached ? POND_LOAD_UNCACHED : 0);
     mp_buf_free(&json);
 }
 
@@ -150,13 +167,35 @@ int mp_find_new(mp_find **out, pond_collection *c, pond_query_form form, const c
     return POND_OK;
 }
 
-pond_policy *mp_find_policy(const mp_find *find) {
-    return find->query->term_count ? find->collection->search : find->collection->page;
-}
-
 void mp_find_key(const mp_find *find, mp_key *key, char name[MP_NAME_MAX + 1]) {
     const pond_policy *policy = mp_find_policy(find);
     mp_key_make(key, name, policy->options.namespace, policy->ns_len, find->key, MP_QUERY_KEY_LEN);
+}
+
+/* What the cache knows of the page. That it cannot be asked is an answer, too. */
+static int add_cached(mp_buf *json, mp_find *find, pond_error **err) {
+    char name[MP_NAME_MAX + 1];
+    mp_key key;
+    pond_value *value = NULL;
+    pond_error *why = NULL;
+    mp_find_key(find, &key, name);
+    int code = mp_wait_inspect(find->collection->pond, mp_find_policy(find), &key, true, &value, &why);
+    if (code == POND_ECLOSED || code == POND_ENOMEM) {
+        if (err) *err = why;
+        else pond_error_free(why);
+        return code;
+    }
+    mp_buf_text(json, ",\"cached\":");
+    if (code == POND_OK) mp_buf_text(json, pond_value_data(value, NULL));
+    else {
+        const char *message = pond_error_message(why);
+        mp_buf_text(json, "{\"error\":");
+        mp_buf_json(json, message, strlen(message));
+        mp_buf_text(json, "}");
+    }
+    pond_value_free(value);
+    pond_error_free(why);
+    return POND_OK;
 }
 
 int mp_find_explain(mp_find *find, pond_value **out, pond_error **err) {
@@ -165,7 +204,6 @@ int mp_find_explain(mp_find *find, pond_value **out, pond_error **err) {
     size_t len;
     const char *canonical = mp_query_canonical(find->query, &len);
     const pond_policy *policy = mp_find_policy(find);
-    pond_value *cached = NULL;
     mp_query_total_key(find->query, total);
     mp_buf json;
     mp_buf_init(&json);
@@ -175,21 +213,13 @@ int mp_find_explain(mp_find *find, pond_value **out, pond_error **err) {
     mp_buf_json(&json, policy->options.namespace, policy->ns_len);
     mp_buf_text(&json, ",");
     int code = c->pond->store->vt->plan(c->pond->store, c->name, find->query, &json, err);
-    if (code == POND_OK) code = pond_explain(c->pond, find->key, MP_QUERY_KEY_LEN, policy, &cached, err);
-    if (code != POND_OK) {
-        mp_buf_free(&json);
-        return code;
-    }
-    mp_buf_text(&json, ",\"cached\":");
-    mp_buf_text(&json, pond_value_data(cached, NULL));
+    if (code == POND_OK) code = add_cached(&json, find, err);
     mp_buf_text(&json, "}");
-    pond_value_free(cached);
-    if (json.failed) {
-        mp_buf_free(&json);
-        return mp_fail(err, POND_ENOMEM, "no memory to explain a query");
-    }
-    *out = mp_value_adopt(POND_JSON, json.data, json.len);
-    return *out ? POND_OK : mp_fail(err, POND_ENOMEM, "no memory to explain a query");
+    if (code == POND_OK && json.failed) code = mp_fail(err, POND_ENOMEM, "no memory to explain a query");
+    if (code == POND_OK && !(*out = mp_value_new(POND_VALUE, POND_JSON, json.data, json.len)))
+        code = mp_fail(err, POND_ENOMEM, "no memory to explain a query");
+    mp_buf_free(&json);
+    return code;
 }
 
 /* ---- the collection ---- */
@@ -197,8 +227,10 @@ int mp_find_explain(mp_find *find, pond_value **out, pond_error **err) {
 static void destroy(mp_source *source) {
     pond_collection *c = (pond_collection *)source;
     pond_policy_free(c->document);
-    pond_policy_free(c->page);
-    pond_policy_free(c->search);
+    for (int kind = 0; kind < 2; kind++) {
+        pond_policy_free(c->page[kind]);
+        pond_policy_free(c->total[kind]);
+    }
     mp_query_bounds_free(c->bounds);
     mp_query_bounds_free(c->indexable);
     mp_query_free(c->indexes);
@@ -228,6 +260,28 @@ static int read_indexes(pond_collection *c, const char *text, pond_error **err) 
     return code;
 }
 
+/* The policies: documents in N/C, pages and totals in N/C?, the totals in a row of their own in the statistics, for what is hit
+ * there is no page that was hit. */
+static int make_policies(pond_collection *c, const pond_policy *given, int64_t ttl, pond_error **err) {
+    const mp_options *o = &given->options;
+    const int64_t ttls[] = {o->find_ttl, o->search_ttl};
+    char ns[2 * MP_NS_MAX + 4], row[sizeof ns + 8];
+    int len = snprintf(ns, sizeof ns, "%s/%s?", o->namespace, c->name);
+    if (len > MP_NS_MAX)
+        return mp_fail(err, POND_EOPTION, "namespace and collection \"%s/%s\" are %d bytes together: they may be %d", o->namespace,
+                       c->name, len - 1, MP_NS_MAX - 1);
+    snprintf(row, sizeof row, "%stotal", ns);
+    int code = POND_OK;
+    for (int kind = 0; kind < 2 && code == POND_OK; kind++) {
+        code = mp_policy_in(&c->page[kind], c->pond, given, ns, ns, ttls[kind], err);
+        if (code == POND_OK) code = mp_policy_in(&c->total[kind], c->pond, given, ns, row, ttls[kind], err);
+        /* Who waits for it loads a page, and has as long as that. */
+        if (code == POND_OK) c->total[kind]->options.wait_timeout = o->load_timeout;
+    }
+    ns[len - 1] = 0;
+    return code == POND_OK ? mp_policy_in(&c->document, c->pond, given, ns, ns, ttl, err) : code;
+}
+
 /* The options of a collection: a policy's, whose own ttl is that of documents, and the bounds of its queries. */
 static int read_options(pond_collection *c, const char *const *options, size_t n, pond_error **err) {
     pond *p = c->pond;
@@ -238,21 +292,13 @@ static int read_options(pond_collection *c, const char *const *options, size_t n
     int64_t ttl = DOCUMENT_TTL_MS;
     for (size_t i = 0; i < n; i++)
         if (strcmp(options[2 * i], "ttl") == 0) ttl = o->ttl;
-    char ns[2 * MP_NS_MAX + 4];
-    int len = snprintf(ns, sizeof ns, "%s/%s?", o->namespace, c->name);
-    if (len > MP_NS_MAX)
-        code = mp_fail(err, POND_EOPTION, "namespace and collection \"%s/%s\" are %d bytes together: they may be %d", o->namespace,
-                       c->name, len - 2, MP_NS_MAX - 2);
-    if (code == POND_OK) code = mp_policy_in(&c->page, p, given, ns, o->find_ttl, err);
-    if (code == POND_OK) code = mp_policy_in(&c->search, p, given, ns, o->search_ttl, err);
-    ns[len > 0 && len < (int)sizeof ns ? len - 1 : 0] = 0;
-    if (code == POND_OK) code = mp_policy_in(&c->document, p, given, ns, ttl, err);
     const mp_query_options bounds = {.filterable = o->filterable,
                                      .sortable = o->sortable,
                                      .searchable = o->searchable,
                                      .search_fields = o->search_fields,
                                      .default_limit = o->default_limit,
                                      .max_limit = o->max_limit};
+    code = make_policies(c, given, ttl, err);
     if (code == POND_OK) code = mp_query_bounds_new(&c->bounds, &bounds, err);
     if (code == POND_OK) code = read_indexes(c, o->indexes, err);
     c->cache_empty = o->cache_empty;

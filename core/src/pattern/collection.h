@@ -15,7 +15,8 @@ struct pond_collection {
     mp_source documents; /* first: its reference count is the collection's, for loads outlive the handle */
     pond *pond;
     char *name;
-    pond_policy *document, *page, *search; /* totals go with the pages that need them */
+    pond_policy *document;
+    pond_policy *page[2], *total[2]; /* [1]: of queries with a search */
     mp_query_bounds *bounds;
     mp_query_bounds *indexable; /* any field may be indexed */
     mp_query *indexes;          /* its sort, without the last (`id`); NULL: none */
@@ -36,7 +37,7 @@ typedef struct mp_find {
 } mp_find;
 
 int mp_find_new(mp_find **out, pond_collection *c, pond_query_form form, const char *text, size_t len, pond_error **err);
-pond_policy *mp_find_policy(const mp_find *find);
+pond_policy *mp_find_policy(const mp_find *find); /* of the page */
 void mp_find_key(const mp_find *find, mp_key *key, char name[MP_NAME_MAX + 1]);
 
 /* Blocking, on any thread without locks: prepare, and how a query would be answered, as a JSON object. */

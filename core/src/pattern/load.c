@@ -15,6 +15,8 @@ typedef struct frame {
 } frame;
 static _Thread_local frame *innermost;
 
+enum { AT_ONCE = 64 }; /* answers while others wait for the lane's lock */
+
 pond_load *mp_load_new(mp_lane *lane, const mp_key *key, int64_t max_value) {
     pond_load *load = calloc(1, sizeof *load + key->len + 1);
     if (!load) return NULL;
@@ -62,7 +64,19 @@ const char *pond_load_key(const pond_load *load, size_t *len) {
     return load->name + load->ns_len + 1;
 }
 
-/* The one way back: to the flight, if anybody still wants it. Takes over value and error; frees the handle. */
+/* Lane's lock held: to the flight, if anybody still wants it. */
+static void give(pond_load *load, pond_value *value, pond_error *error, unsigned flags) {
+    mp_flight *flight = load->flight;
+    load->flight = NULL;
+    if (flight) {
+        mp_flight_loaded(flight, value, error, flags & POND_LOAD_UNCACHED);
+    } else {
+        pond_value_free(value);
+        pond_error_free(error);
+    }
+}
+
+/* The one way back. Takes over value and error; frees the handle. */
 static int answer(pond_load *load, pond_value *value, pond_error *error, unsigned flags) {
     if (atomic_exchange(&load->answered, true)) {
         pond_value_free(value);
@@ -72,18 +86,10 @@ static int answer(pond_load *load, pond_value *value, pond_error *error, unsigne
     int code = error ? pond_error_code(error) : POND_OK;
     mp_lane *lane = load->lane;
     mp_lane_lock(lane);
-    mp_flight *flight = load->flight;
-    load->flight = NULL;
-    if (flight) {
-        mp_loop_touch(lane->loop);
-        mp_flight_loaded(flight, value, error, flags & POND_LOAD_UNCACHED);
-        mp_lane_kick(lane, false);
-    }
+    mp_loop_touch(lane->loop);
+    give(load, value, error, flags);
+    mp_lane_kick(lane, false);
     mp_lane_unlock(lane);
-    if (!flight) {
-        pond_value_free(value);
-        pond_error_free(error);
-    }
     mp_load_unref(load);
     return code;
 }
@@ -129,6 +135,36 @@ int pond_load_value(pond_load *load, const void *data, size_t len, pond_codec co
 }
 
 void mp_load_fail_as(pond_load *load, pond_error *error) { answer(load, NULL, error, 0); }
+
+static pond_error *check_value(const pond_load *load, const pond_value *value) {
+    size_t len;
+    const char *data = pond_value_data(value, &len);
+    return pond_value_state(value) == POND_VALUE ? check(load, data, len, pond_value_codec(value)) : NULL;
+}
+
+void mp_loads_answer(pond_load *const *loads, pond_value **values, size_t n) {
+    mp_lane *lane = loads[0]->lane;
+    mp_lane_ref(lane);
+    for (size_t from = 0, to; from < n; from = to) {
+        pond_error *errors[AT_ONCE];
+        for (to = from; to < n && to < from + AT_ONCE; to++) {
+            if ((errors[to - from] = check_value(loads[to], values[to]))) {
+                pond_value_free(values[to]);
+                values[to] = NULL;
+            }
+        }
+        mp_lane_lock(lane);
+        mp_loop_touch(lane->loop);
+        for (size_t i = from; i < to; i++) {
+            atomic_store(&loads[i]->answered, true);
+            give(loads[i], values[i], errors[i - from], 0);
+        }
+        mp_lane_kick(lane, false);
+        mp_lane_unlock(lane);
+        for (size_t i = from; i < to; i++) mp_load_unref(loads[i]);
+    }
+    mp_lane_unref(lane);
+}
 
 int pond_load_absent(pond_load *load, unsigned flags) { return answer(load, mp_value_absent(), NULL, flags); }
 

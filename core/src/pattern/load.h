@@ -20,8 +20,10 @@ struct pond_load {
 pond_load *mp_load_new(mp_lane *lane, const mp_key *key, int64_t max_value);
 void mp_load_unref(pond_load *load);
 
-/* The answer of a load that the library does itself: an error as the store made it. No lock held; takes it over. */
+/* The answers of loads that the library does itself. No lock held; errors and values are taken over. */
 void mp_load_fail_as(pond_load *load, pond_error *error);
+/* Loads of one lane: its lock is taken a few times only, and what goes to the cache is sent together. */
+void mp_loads_answer(pond_load *const *loads, pond_value **values, size_t n);
 /* Lane's lock held: the load cannot even begin. Takes over the error; ends the handle. */
 void mp_load_fail_here(pond_load *load, pond_error *error);
 

@@ -44,12 +44,13 @@ int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned 
     return POND_OK;
 }
 
-int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char *ns, int64_t ttl, pond_error **err) {
+int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char *ns, const char *row, int64_t ttl,
+                 pond_error **err) {
     pond_policy *policy = NULL;
     int code = mp_policy_make(&policy, p, &base->options, 0, NULL, 0, err);
     if (code != POND_OK) return code;
     char *name = strdup(ns);
-    mp_space *space = space_of(p, ns);
+    mp_space *space = space_of(p, row);
     if (!name || !space) {
         free(name);
         pond_policy_free(policy);

@@ -1,12 +1,13 @@
 #include "pattern/source.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 
-enum { JOB_MOST = 500 }; /* loads in one statement */
+enum { JOB_MOST = 500 }; /* loads of one turn in one statement */
 
 typedef struct mp_source_job {
     mp_job job;
@@ -44,6 +45,15 @@ static void work(mp_job *self, bool refused) {
     job_free(job);
 }
 
+/* Takes the job over. */
+static void start(mp_lane *lane, mp_source_job *job) {
+    mp_pool *pool = mp_pond_pool(lane->pond);
+    if (pool && mp_pool_submit(pool, &job->job)) return;
+    for (size_t i = 0; i < job->n; i++)
+        mp_load_fail_here(job->loads[i], mp_error_new(POND_ENOMEM, "no thread for a call to the store"));
+    job_free(job);
+}
+
 static mp_source_job *job_for(mp_lane *lane, mp_source *source) {
     mp_source_job *job = lane->sourced;
     while (job && (job->source != source || job->n == JOB_MOST)) job = job->next;
@@ -77,12 +87,21 @@ void mp_source_start(mp_task *task) {
     lane->sourced = NULL;
     while (job) {
         mp_source_job *next = job->next;
-        mp_pool *pool = mp_pond_pool(lane->pond);
-        if (!pool || !mp_pool_submit(pool, &job->job)) {
-            for (size_t i = 0; i < job->n; i++)
-                mp_load_fail_here(job->loads[i], mp_error_new(POND_ENOMEM, "no thread for a call to the store"));
-            job_free(job);
-        }
+        start(lane, job);
         job = next;
     }
+}
+
+void mp_source_submit(mp_lane *lane, mp_source *source, pond_load *const *loads, size_t n) {
+    mp_source_job *job = calloc(1, sizeof *job);
+    pond_load **own = malloc(n * sizeof *own);
+    if (!job || !own) {
+        free(job);
+        free(own);
+        for (size_t i = 0; i < n; i++) mp_load_fail_here(loads[i], mp_error_new(POND_ENOMEM, "no memory for a load"));
+        return;
+    }
+    memcpy(own, loads, n * sizeof *own);
+    *job = (mp_source_job){.job.run = work, .source = mp_source_ref(source), .n = n, .room = n, .loads = own};
+    start(lane, job);
 }

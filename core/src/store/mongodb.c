@@ -356,8 +356,8 @@ static int remove_one(mp_store *store, const char *collection, const char *id, s
 
 /* ---- queries ---- */
 
-static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, pond_error **err) {
-    return mp_mongodb_find(pool_of(store), collection, query, ((mongodb_store *)store)->max_value, out, err);
+static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count, pond_error **err) {
+    return mp_mongodb_find(pool_of(store), collection, query, ((mongodb_store *)store)->max_value, out, count, err);
 }
 
 static int count(mp_store *store, const char *collection, const mp_query *query, int64_t *total, pond_error **err) {

@@ -83,6 +83,7 @@ typedef struct page {
     const statement *statement;
     mp_buf *out;
     size_t from, most; /* where the page begins in `out`, and how long it may get */
+    size_t *count;
 } page;
 
 static void append_page(const page *p, bson_t *to) {
@@ -100,12 +101,13 @@ static int read_page(mp_mongodb_call *call, const page *p, bool *well, bson_erro
     const bson_t *doc;
     int rc = POND_OK;
     p->out->len = p->from;
+    *p->count = 0;
     mp_mongodb_options(call, &options);
     append_page(p, &options);
     mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->documents, &p->statement->filter, &options, NULL);
     mp_buf_text(p->out, "[");
     while (rc == POND_OK && mongoc_cursor_next(cursor, &doc)) {
-        if (p->out->len > p->from + 1) mp_buf_text(p->out, ",");
+        if ((*p->count)++ > 0) mp_buf_text(p->out, ",");
         if (!mp_mongodb_document_json(p->out, doc))
             rc = mp_mongodb_fail(call, POND_ESTORE, 0, "a document that was found is damaged");
         else if (p->out->len - p->from > p->most)
@@ -135,13 +137,13 @@ static int find_page(mp_mongodb_call *call, const page *p) {
 }
 
 int mp_mongodb_find(mp_mongodb_pool *pool, const char *collection, const mp_query *query, int64_t most, mp_buf *out,
-                    pond_error **err) {
+                    size_t *count, pond_error **err) {
     mp_mongodb_call call = {.pool = pool, .collection = collection, .err = err};
     statement s;
     statement_init(&s, query);
     int rc = s.ok ? mp_mongodb_begin(&call) : too_long(&call);
     if (rc == POND_OK) {
-        const page p = {query, &s, out, out->len, (size_t)most};
+        const page p = {query, &s, out, out->len, (size_t)most, count};
         rc = find_page(&call, &p);
         mp_mongodb_end(&call);
     }

@@ -8,7 +8,7 @@
 
 /* Each is one call; as the functions of mp_store_vt. `most`: bytes that a page may have. */
 int mp_mongodb_find(mp_mongodb_pool *pool, const char *collection, const mp_query *query, int64_t most, mp_buf *out,
-                    pond_error **err);
+                    size_t *count, pond_error **err);
 int mp_mongodb_count(mp_mongodb_pool *pool, const char *collection, const mp_query *query, int64_t *total,
                      pond_error **err);
 int mp_mongodb_plan(mp_mongodb_pool *pool, const char *collection, const mp_query *query, mp_buf *out, pond_error **err);

@@ -503,33 +503,40 @@ static int read_document(builder *b, mp_slice id, mp_buf *out) {
     return rc;
 }
 
-static int read_page(builder *b, const mp_buf *ids, mp_buf *out) {
+static int read_page(builder *b, const mp_buf *ids, int64_t most, mp_buf *out, size_t *count) {
+    size_t begin = out->len;
     mp_buf_text(out, "[");
-    for (size_t at = 0; at < ids->len;) {
+    for (size_t at = 0; at < ids->len; ++*count) {
         mp_slice id;
         memcpy(&id.len, ids->data + at, sizeof id.len);
         id.data = ids->data + at + sizeof id.len;
         if (at) mp_buf_text(out, ",");
         int rc = read_document(b, id, out);
         if (rc != POND_OK) return rc;
+        if (out->len - begin > (uint64_t)most)
+            return mp_fail(b->err, POND_EVALUE,
+                           "%.64s: the page is over the limit (max_value is %lld bytes): ask for fewer documents or fields",
+                           b->collection, (long long)most);
         at += sizeof id.len + id.len;
     }
     mp_buf_text(out, "]");
     return out->failed ? no_memory(b) : POND_OK;
 }
 
-int mp_sqlite_find(mp_sqlite_conn *conn, const char *collection, const mp_query *query, mp_buf *out, pond_error **err) {
+int mp_sqlite_find(mp_sqlite_conn *conn, const char *collection, const mp_query *query, int64_t most, mp_buf *out, size_t *count,
+                   pond_error **err) {
     builder b = {.conn = conn, .collection = collection, .query = query, .err = err, .asked = {.query = query}};
     sqlite3_stmt *statement;
     mp_buf ids;
     mp_buf_init(&ids);
+    *count = 0;
     int rc = begin(&b);
     if (rc == POND_OK) rc = page_statement(&b, &statement);
     if (rc == POND_OK) {
         rc = read_ids(&b, statement, &ids);
         mp_sqlite_done(statement);
     }
-    if (rc == POND_OK) rc = read_page(&b, &ids, out);
+    if (rc == POND_OK) rc = read_page(&b, &ids, most, out, count);
     end(&b);
     mp_buf_free(&ids);
     return rc;

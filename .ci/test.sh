@@ -1,7 +1,7 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c asan python node cross)
+PARTS=(checks c asan fuzz python node cross)
 EXTRA=(tsan) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
@@ -37,8 +37,14 @@ c_tests() { # c_tests PRESET LABEL
 suite_c() { c_build dev && c_tests dev '.'; }
 suite_asan() { c_build asan && c_tests asan '^c$'; }
 suite_tsan() { c_build tsan && c_tests tsan '^c$'; }
-suite_python() { "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
-suite_node() { cd node && "${LIMIT[@]}" npm test -- --test-reporter=spec && npm run --if-present types; }
+suite_fuzz() { # FUZZ_SECONDS=0 goes on until it is stopped; what it finds is kept in build/fuzz
+    c_build fuzz && "${LIMIT[@]}" ctest --test-dir build/fuzz -L fuzz --output-on-failure --no-tests=error \
+        --output-junit "$RESULTS/fuzz.xml"
+}
+# A real replica set beside the suites that know MongoDB.
+MONGODB=("$VENV/bin/python" -B "$PWD/tests/servers/mongodb_server.py" --)
+suite_python() { "${LIMIT[@]}" "${MONGODB[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
+suite_node() { cd node && "${LIMIT[@]}" "${MONGODB[@]}" npm test -- --test-reporter=spec && npm run --if-present types; }
 suite_cross() {
     MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
 }
@@ -47,7 +53,7 @@ count() { # passed failed skipped of a suite, from what it left behind
     case $1 in
     checks) .ci/count checks "$LOGS/test-checks.log" ;;
     c) .ci/count ctest "$RESULTS/dev.xml" ;;
-    asan | tsan) .ci/count ctest "$RESULTS/$1.xml" ;;
+    asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
     node) .ci/count node "$LOGS/test-node.log" ;;
     *) .ci/count pytest "$RESULTS/$1.xml" ;;
     esac

@@ -323,7 +323,7 @@ bool mp_conn_send(mp_conn *c, mp_cmd *cmd, const char *resp, size_t len, int64_t
     }
     cmd->sent = mp_loop_now(c->loop);
     cmd->deadline = cmd->sent + timeout_ms;
-    cmd->is_late = false;
+    cmd->is_late = cmd->cut = false;
     mp_list_push(&c->sent, &cmd->node);
     mp_loop_inflight(c->loop, 1);
     if (!c->timer.place || cmd->deadline < c->timer.at) mp_loop_timer_set(c->loop, &c->timer, cmd->deadline);

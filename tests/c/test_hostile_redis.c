@@ -613,7 +613,7 @@ static void a_handshake_that_stops_half_way(void **state) {
 /* Answers come late, in their order: each belongs to its own command, or to nobody. */
 static void late_but_in_order(fake_conn *c) {
     while (fake_read(c)) {
-        if (dice(30) == 0) fake_rest(c, (int)dice(60));
+        if (dice(30) == 0) fake_rest(c, (int)dice(slow_build() ? 240 : 60));
         if (c->kind == FAKE_GET) { /* mp:v:{ns:key}: the value is the key */
             char key[64], out[256];
             size_t from = 4, len = c->len[1];
@@ -647,7 +647,7 @@ static void late_answers(void **state) {
     (void)state;
     fake *f = fake_start(late_but_in_order, NULL);
     client c = {.rounds = 300};
-    c.p = pond_made(fake_url(f), "namespace", "late", "command_timeout", "25ms", NULL);
+    c.p = pond_made(fake_url(f), "namespace", "late", "command_timeout", slow_build() ? "100ms" : "25ms", NULL);
     pthread_t threads[6];
     for (size_t i = 0; i < 6; i++) pthread_create(&threads[i], NULL, look_up, &c);
     for (size_t i = 0; i < 6; i++) pthread_join(threads[i], NULL);

@@ -61,6 +61,7 @@ struct mp_op {
     mp_reply reply;
     int64_t ms;
     pond_error *error;  /* out: FAILED (the owner's) */
+    bool resent;        /* the link's own, as is: */
     void *link_private; /* the link's own */
 };
 

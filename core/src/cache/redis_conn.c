@@ -46,6 +46,7 @@ struct mp_conn {
     unsigned failures;
     bool busy;   /* somebody walks over `sent` or reads from the context: it must not go down now */
     bool doomed; /* it shall go down as soon as that has ended */
+    bool cut;    /* by the other side */
     mp_task drop_later;
 };
 
@@ -62,13 +63,14 @@ static void set_why(mp_conn *c, pond_error *why) {
 }
 
 static void go_down(mp_conn *c) {
+    bool stood = c->state == MP_CONN_READY, cut = c->cut && stood;
     if (c->ctx) {
         mp_loop_watch(c->loop, &c->watch, false, false);
         redisFree(c->ctx);
     }
     c->ctx = NULL;
     c->state = MP_CONN_DOWN;
-    c->doomed = c->blocked = false;
+    c->doomed = c->blocked = c->cut = false;
     c->unflushed = 0;
     mp_loop_timer_stop(c->loop, &c->timer);
     mp_loop_unpost(c->loop, &c->flush);
@@ -76,14 +78,19 @@ static void go_down(mp_conn *c) {
     int64_t pause = BACKOFF_FIRST_MS << (c->failures < 6 ? c->failures : 6);
     if (pause > BACKOFF_LAST_MS) pause = BACKOFF_LAST_MS;
     c->failures++;
-    c->retry_at = mp_loop_now(c->loop) + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+    c->retry_at = mp_loop_now(c->loop);
+    if (!stood) c->retry_at += pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
     pond_error *why = pond_error_ref(c->why);
-    for (mp_node *n; (n = mp_list_shift(&c->sent));) {
+    if (c->events.lost) c->events.lost(c->events.owner, why);
+    mp_node sent; /* whoever is told may send again */
+    mp_list_init(&sent);
+    mp_list_move(&sent, &c->sent);
+    for (mp_node *n; (n = mp_list_shift(&sent));) {
         mp_cmd *cmd = MP_OF(n, mp_cmd, node);
         mp_loop_inflight(c->loop, -1);
+        cmd->cut = cut;
         cmd->done(cmd, NULL, why);
     }
-    if (c->events.lost) c->events.lost(c->events.owner, why);
     pond_error_free(why);
 }
 
@@ -144,6 +151,7 @@ static void write_out(mp_conn *c) {
     int done = 0;
     begin_deadlines(c);
     if (redisBufferWrite(c->ctx, &done) != REDIS_OK) {
+        c->cut = true;
         doom(c, context_error(c));
         return;
     }
@@ -169,6 +177,7 @@ static pond_error *stray(const mp_conn *c, const redisReply *r) {
 static void read_replies(mp_conn *c) {
     c->last_read = mp_loop_now(c->loop);
     if (redisBufferRead(c->ctx) != REDIS_OK) {
+        c->cut = true;
         mp_conn_drop(c, context_error(c));
         return;
     }
@@ -252,6 +261,7 @@ void mp_conn_free(mp_conn *c) {
     if (!c) return;
     if (!c->why) set_why(c, mp_error_new(POND_ECLOSED, "the pond is closed"));
     c->events.lost = NULL;
+    c->cut = false;
     go_down(c);
     pond_error_free(c->why);
     free(c);
@@ -313,7 +323,7 @@ bool mp_conn_send(mp_conn *c, mp_cmd *cmd, const char *resp, size_t len, int64_t
     }
     cmd->sent = mp_loop_now(c->loop);
     cmd->deadline = cmd->sent + timeout_ms;
-    cmd->is_late = false;
+    cmd->is_late = cmd->cut = false;
     mp_list_push(&c->sent, &cmd->node);
     mp_loop_inflight(c->loop, 1);
     if (!c->timer.place || cmd->deadline < c->timer.at) mp_loop_timer_set(c->loop, &c->timer, cmd->deadline);

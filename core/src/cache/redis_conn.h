@@ -19,13 +19,15 @@ typedef struct mp_cmd {
     /* The deadline passed; `done` will still be called, when the reply or the connection's end comes. */
     void (*late)(struct mp_cmd *cmd);
     bool is_late;
+    bool
+        cut; /* done without a reply: the server closed a connection that stood, which says nothing of whether it is there */
 } mp_cmd;
 
 typedef struct mp_conn_events {
     void *owner;
     /* The connection stands: send the handshake with mp_conn_send and answer mp_conn_ready or mp_conn_drop later. */
     void (*connected)(void *owner);
-    /* It does not stand any more (all commands have been ended). */
+    /* It does not stand any more; its commands are ended next. */
     void (*lost)(void *owner, pond_error *why);
 } mp_conn_events;
 
@@ -37,7 +39,7 @@ mp_conn_state mp_conn_state_of(const mp_conn *conn);
 /* Connects if it is down and the backoff has passed. Returns the error that stands in the way, borrowed, or NULL. */
 pond_error *mp_conn_up(mp_conn *conn);
 void mp_conn_ready(mp_conn *conn); /* the handshake is done */
-/* Closes it; `why` is taken over. The next mp_conn_up waits for the backoff. */
+/* Closes it; `why` is taken over. The next mp_conn_up waits for the backoff, unless the connection had stood. */
 void mp_conn_drop(mp_conn *conn, pond_error *why);
 /* Queues one command, already in RESP. False: no memory or too much waits; nothing was queued. */
 bool mp_conn_send(mp_conn *conn, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms);

@@ -142,6 +142,7 @@ static bool ask_fence(mp_line *line) {
 
 static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again);
 
+static void submit(mp_line *line, mp_op *op);
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error);
 static void late(mp_cmd *cmd);
 
@@ -173,9 +174,16 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     memcpy(asked_under, q->fence, MP_FENCE_LEN);
     bool evaluated = q->evaluated;
     unsigned again = q->again + 1u;
+    bool cut = q->cmd.cut;
     recycle(q);
     if (!r) {
-        mp_op_end(op, MP_FAILED, pond_error_ref(error));
+        /* A server or a proxy that closes idle connections is there all the same; every operation may be repeated. */
+        if (cut && !op->resent) {
+            op->resent = true;
+            submit(line, op);
+        } else {
+            mp_op_end(op, MP_FAILED, pond_error_ref(error));
+        }
         return;
     }
     if (r->type == REDIS_REPLY_ERROR) {
@@ -335,7 +343,7 @@ static void drain_waiting(mp_line *line) {
     }
 }
 
-void mp_line_submit(mp_line *line, mp_op *op) {
+static void submit(mp_line *line, mp_op *op) {
     op->reply = MP_PENDING;
     op->error = NULL;
     if (mp_conn_state_of(line->conn) == MP_CONN_READY) {
@@ -345,6 +353,11 @@ void mp_line_submit(mp_line *line, mp_op *op) {
     pond_error *why = mp_conn_up(line->conn);
     if (why) mp_op_end(op, MP_FAILED, pond_error_ref(why));
     else park(line, op);
+}
+
+void mp_line_submit(mp_line *line, mp_op *op) {
+    op->resent = false;
+    submit(line, op);
 }
 
 void mp_line_forget(mp_line *line, mp_op *op) {

@@ -270,6 +270,7 @@ void pond_config_free(pond_config *config) {
 }
 
 int pond_config_set(pond_config *config, const char *name, const char *value, pond_error **err) {
+    if (config == NULL) return mp_fail(err, POND_EMISUSE, "pond_config_set: config is NULL");
     char *text = value != NULL ? strdup(value) : NULL;
     if (value != NULL && text == NULL) return mp_fail(err, POND_ENOMEM, "no memory for an option");
     int rc = mp_options_set(&config->options, MP_SCOPE_BOTH, name, value, err);
@@ -284,7 +285,7 @@ int pond_config_set(pond_config *config, const char *name, const char *value, po
 }
 
 const char *pond_config_get(const pond_config *config, const char *name) {
-    const option *opt = name != NULL ? find(name) : NULL;
+    const option *opt = config != NULL && name != NULL ? find(name) : NULL;
     if (opt == NULL) return NULL;
     const char *text = config->texts[opt - table];
     return text != NULL ? text : opt->standard;

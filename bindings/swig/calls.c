@@ -66,7 +66,8 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
     a->extras = call.extras;
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
-    int code = pond_fetch_start(p, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now, &a->request, &err);
+    int code =
+        pond_fetch_start(p, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now, &a->request, &err);
     result = mp_py_started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
@@ -90,8 +91,8 @@ static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
     pond_value *now = NULL;
-    int code = pond_lookup_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now,
-                                 &a->request, &err);
+    int code = pond_lookup_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a),
+                                 &now, &a->request, &err);
     result = mp_py_started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
@@ -135,7 +136,8 @@ static PyObject *loop_explain(PyObject *object, PyObject *const *args, Py_ssize_
     mp_await *a = mp_py_await_new(queue, MP_PY_PLAIN);
     if (!a) goto done;
     pond_error *err = NULL;
-    int code = pond_explain_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &err);
+    int code =
+        pond_explain_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &err);
     result = mp_py_started(a, queue, code, NULL, err);
 done:
     mp_py_call_clear(&call);
@@ -226,8 +228,8 @@ static PyObject *store_put(PyObject *object, PyObject *const *args, Py_ssize_t n
     mp_await *a = queue ? mp_py_await_new(queue, MP_PY_DONE) : NULL;
     if (!a) return mp_py_later(object, "_store_put", args, n, NULL);
     pond_error *err = NULL;
-    int code = pond_store_put_start(self->engine->pond, queue->queue, collection, id, len, document, (size_t)document_len,
-                                    user_of(a), &err);
+    int code = pond_store_put_start(self->engine->pond, queue->queue, collection, id, len, document,
+                                    (size_t)document_len, user_of(a), &err);
     return mp_py_started(a, queue, code, NULL, err);
 }
 

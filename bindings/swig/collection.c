@@ -3,8 +3,7 @@
 #include "glue.h"
 
 typedef struct collection {
-    PyObject_HEAD
-    pond_collection *collection;
+    PyObject_HEAD pond_collection *collection;
     mp_engine *engine;
     bool raise_absent; /* the view's that it was made from */
 } collection;
@@ -29,7 +28,8 @@ static int make(collection *self, mp_handle *handle, PyObject *name, PyObject *o
         ok = false;
     }
     for (Py_ssize_t i = 0; ok && i < n; i++)
-        ok = (pairs[i] = mp_py_option_text(PyTuple_GetItem(texts, i & ~(Py_ssize_t)1), PyTuple_GetItem(texts, i))) != NULL;
+        ok = (pairs[i] = mp_py_option_text(PyTuple_GetItem(texts, i & ~(Py_ssize_t)1), PyTuple_GetItem(texts, i))) !=
+             NULL;
     if (ok) {
         pond_error *err = NULL;
         int code = pond_collection_new(&self->collection, handle->engine->pond, c_name, pairs, (size_t)n / 2, &err);
@@ -51,7 +51,8 @@ static int collection_init(PyObject *object, PyObject *args, PyObject *kwargs) {
         PyErr_SetString(PyExc_TypeError, "a collection is made once");
         return -1;
     }
-    if ((kwargs && PyDict_Size(kwargs)) || !PyArg_ParseTuple(args, "OUO", &pond, &name, &texts) || !PyTuple_Check(texts)) {
+    if ((kwargs && PyDict_Size(kwargs)) || !PyArg_ParseTuple(args, "OUO", &pond, &name, &texts) ||
+        !PyTuple_Check(texts)) {
         PyErr_SetString(PyExc_TypeError, "use collection() of a pond");
         return -1;
     }
@@ -76,8 +77,8 @@ static collection *self_of(PyObject *object) {
 /* ---- arguments ---- */
 
 /* A method that takes one thing, by position or as `name`, and perhaps absent=. */
-static int one(const char *method, PyObject *name, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, PyObject **out,
-               mp_extras *extras) {
+static int one(const char *method, PyObject *name, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
+               PyObject **out, mp_extras *extras) {
     *out = n > 0 ? args[0] : NULL;
     if (n > 1) {
         PyErr_Format(PyExc_TypeError, "%s() takes one argument by position, not %zd", method, n);
@@ -98,8 +99,8 @@ static int one(const char *method, PyObject *name, PyObject *const *args, Py_ssi
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int parse_id(collection *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, PyObject **object, const char **id,
-                    size_t *len, mp_extras *extras) {
+static int parse_id(collection *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, PyObject **object,
+                    const char **id, size_t *len, mp_extras *extras) {
     *extras = (mp_extras){.raise_absent = self->raise_absent, .document = true};
     if (one("get", mp_py.name.id, args, n, kwnames, object, extras) < 0) return -1;
     if (!*object) PyErr_SetString(PyExc_TypeError, "get() needs an id");
@@ -188,7 +189,8 @@ static bool must_wait(int code, pond_error **err) {
     return true;
 }
 
-static PyObject *at_once(int code, pond_value *value, pond_error *err, PyObject *(*decode)(const pond_value *, const mp_extras *, PyObject *),
+static PyObject *at_once(int code, pond_value *value, pond_error *err,
+                         PyObject *(*decode)(const pond_value *, const mp_extras *, PyObject *),
                          const mp_extras *extras, PyObject *key) {
     if (code != POND_OK) return mp_py_raise(err);
     PyObject *result = decode(value, extras, key);
@@ -367,7 +369,8 @@ static PyObject *loop_explain(PyObject *object, PyObject *const *args, Py_ssize_
     PyObject *result;
     if (a) {
         pond_error *err = NULL;
-        int code = pond_collection_explain_start(self->collection, queue->queue, q.form, q.data, q.len, user_of(a), &err);
+        int code =
+            pond_collection_explain_start(self->collection, queue->queue, q.form, q.data, q.len, user_of(a), &err);
         result = mp_py_started(a, queue, code, NULL, err);
     } else {
         result = mp_py_later(object, "explain", args, n, kwnames);
@@ -385,7 +388,8 @@ static PyObject *loop_get_many(PyObject *object, PyObject *const *args, Py_ssize
     mp_await *a = begin(self, MP_PY_PLAIN, &queue);
     if (a) {
         pond_error *err = NULL;
-        int code = pond_collection_get_many_start(self->collection, queue->queue, keys.keys, keys.lens, keys.n, user_of(a), &err);
+        int code = pond_collection_get_many_start(self->collection, queue->queue, keys.keys, keys.lens, keys.n,
+                                                  user_of(a), &err);
         result = mp_py_started(a, queue, code, NULL, err);
     } else {
         result = mp_py_later(object, "get_many", &ids, 1, NULL); /* an iterator has been used up: the ids it gave */
@@ -404,8 +408,8 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
     PyObject *result;
     if (a) {
         pond_error *err = NULL;
-        int code =
-            pond_collection_invalidate_start(self->collection, queue->queue, keys.keys, keys.lens, keys.n, user_of(a), &err);
+        int code = pond_collection_invalidate_start(self->collection, queue->queue, keys.keys, keys.lens, keys.n,
+                                                    user_of(a), &err);
         result = mp_py_started(a, queue, code, NULL, err);
     } else {
         result = mp_py_later(object, "invalidate", args, n, NULL);

@@ -183,8 +183,7 @@ typedef struct mp_engine {
 } mp_engine;
 
 typedef struct mp_plan { /* a compiled policy */
-    PyObject_HEAD
-    pond_policy *policy;
+    PyObject_HEAD pond_policy *policy;
     PyObject *ns;    /* str */
     PyObject *texts; /* (name, text, ...) that it differs by from what was opened; NULL: by nothing */
 } mp_plan;
@@ -337,8 +336,8 @@ PyObject *mp_py_started(mp_await *a, mp_py_queue *queue, int code, pond_value *n
 PyObject *mp_py_later(PyObject *self, const char *method, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
 
 /* Types: each file's own, made in mp_py_init. */
-extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec, mp_py_queue_spec,
-    mp_py_await_spec, mp_py_load_spec, mp_py_sync_collection_spec, mp_py_loop_collection_spec;
+extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec,
+    mp_py_queue_spec, mp_py_await_spec, mp_py_load_spec, mp_py_sync_collection_spec, mp_py_loop_collection_spec;
 
 #define MP_PY_FREE(self)                                                                                               \
     do {                                                                                                               \

@@ -15,19 +15,23 @@ static void documents_come_back_as_they_were(void **state) {
     static const char *const docs[] = {
         "{}",
         "{\"a\":1,\"b\":-1,\"c\":2147483648,\"d\":9223372036854775807,\"e\":-9223372036854775808}",
-        "{\"a\":1.5,\"b\":-0.0,\"c\":5.0,\"d\":1e-7,\"e\":0.1,\"f\":1e+300,\"g\":123456789012345680000.0}",
+        "{\"a\":1.5,\"b\":-0.0,\"c\":5.0,\"d\":1e-7,\"e\":0.1,\"f\":1e300,\"g\":123456789012345680000.0}",
         "{\"a\":null,\"b\":true,\"c\":false,\"d\":\"\",\"e\":[],\"f\":{}}",
         "{\"a\":[1,[2,[3,{\"b\":[]}]],null,\"x\"],\"b\":{\"c\":{\"d\":{\"e\":1}}}}",
-        "{\"\":1,\"two words\":2,\"a.b\":3,\"\u00e9\":4,\"o'b`c;--\":5,\"nested\":{\"$gt\":1,\"$where\":\"x\",\"\":0,\"_id\":1,"
+        "{\"\":1,\"two "
+        "words\":2,\"a.b\":3,\"\u00e9\":4,\"o'b`c;--\":5,\"nested\":{\"$gt\":1,\"$where\":\"x\",\"\":0,\"_id\":1,"
         "\"id\":2,\"_mpv\":3}}",
         "{\"s\":\"\\\"\\\\ \\n\\t\\u0001 \u00e9 \u65e5\u672c \U0001d4b3\"}",
         "{\"a\":{\"$oid\":\"507f1f77bcf86cd799439011\"},\"b\":{\"$date\":{\"$numberLong\":\"-1\"}},"
         "\"c\":{\"$numberDecimal\":\"0.10\"},\"d\":{\"$binary\":{\"base64\":\"AAEC/w==\",\"subType\":\"80\"}},"
-        "\"e\":{\"$regularExpression\":{\"pattern\":\"^a\\\"\",\"options\":\"i\"}},\"f\":{\"$timestamp\":{\"t\":1,\"i\":4294967295}},"
+        "\"e\":{\"$regularExpression\":{\"pattern\":\"^a\\\"\",\"options\":\"i\"}},\"f\":{\"$timestamp\":{\"t\":1,"
+        "\"i\":4294967295}},"
         "\"g\":{\"$minKey\":1},\"h\":{\"$maxKey\":1},\"i\":{\"$undefined\":true},\"j\":{\"$symbol\":\"s\"},"
-        "\"k\":{\"$code\":\"f()\"},\"l\":{\"$code\":\"f()\",\"$scope\":{\"x\":1,\"y\":[{\"$oid\":\"507f1f77bcf86cd799439011\"}]}},"
+        "\"k\":{\"$code\":\"f()\"},\"l\":{\"$code\":\"f()\",\"$scope\":{\"x\":1,\"y\":[{\"$oid\":"
+        "\"507f1f77bcf86cd799439011\"}]}},"
         "\"m\":{\"$dbPointer\":{\"$ref\":\"c\",\"$id\":{\"$oid\":\"507f1f77bcf86cd799439011\"}}},"
-        "\"n\":{\"$numberDouble\":\"NaN\"},\"o\":{\"$numberDouble\":\"-Infinity\"},\"p\":[{\"$date\":{\"$numberLong\":\"0\"}}]}",
+        "\"n\":{\"$numberDouble\":\"NaN\"},\"o\":{\"$numberDouble\":\"-Infinity\"},\"p\":[{\"$date\":{\"$numberLong\":"
+        "\"0\"}}]}",
     };
     fixture *f = *state;
     for (size_t i = 0; i < sizeof docs / sizeof docs[0]; i++) {
@@ -46,25 +50,33 @@ static void documents_of_others(void **state) {
     insert(f, "films",
            "{\"_id\":\"1\",\"i\":{\"$numberInt\":\"7\"},\"l\":{\"$numberLong\":\"7\"},\"d\":{\"$numberDouble\":\"7\"},"
            "\"big\":{\"$numberDouble\":\"1e19\"},\"inf\":{\"$numberDouble\":\"Infinity\"},\"u\":{\"$uuid\":"
-           "\"c8edabc3-f738-4ca3-b68d-ab92a91478a3\"},\"t\":{\"$date\":\"2020-01-01T00:00:00Z\"},\"n\":{\"a\":[{\"b\":null}]}}");
-    assert_string_equal(get(f->store, "films", "1"),
-                        "{\"id\":\"1\",\"i\":7,\"l\":7,\"d\":7.0,\"big\":10000000000000000000.0,"
-                        "\"inf\":{\"$numberDouble\":\"Infinity\"},\"u\":{\"$binary\":{\"base64\":\"yO2rw/c4TKO2jauSqRR4ow==\","
-                        "\"subType\":\"04\"}},\"t\":{\"$date\":{\"$numberLong\":\"1577836800000\"}},\"n\":{\"a\":[{\"b\":null}]}}");
+           "\"c8edabc3-f738-4ca3-b68d-ab92a91478a3\"},\"t\":{\"$date\":\"2020-01-01T00:00:00Z\"},\"n\":{\"a\":[{\"b\":"
+           "null}]}}");
+    assert_string_equal(
+        get(f->store, "films", "1"),
+        "{\"id\":\"1\",\"i\":7,\"l\":7,\"d\":7.0,\"big\":10000000000000000000.0,"
+        "\"inf\":{\"$numberDouble\":\"Infinity\"},\"u\":{\"$binary\":{\"base64\":\"yO2rw/c4TKO2jauSqRR4ow==\","
+        "\"subType\":\"04\"}},\"t\":{\"$date\":{\"$numberLong\":\"1577836800000\"}},\"n\":{\"a\":[{\"b\":null}]}}");
     /* what is not the document's own is not shown */
     insert(f, "films", "{\"_id\":\"2\",\"id\":\"other\",\"_mpv\":5,\"a\":{\"id\":1,\"_mpv\":2,\"_id\":3}}");
     assert_string_equal(get(f->store, "films", "2"), "{\"id\":\"2\",\"a\":{\"id\":1,\"_mpv\":2,\"_id\":3}}");
     /* what is written is what others read */
     put(f->store, "films", "3",
-        "{\"i\":7,\"l\":2147483648,\"d\":7.0,\"e\":1e2,\"t\":{\"$date\":\"2020-01-01T01:00:00+01:00\"},\"m\":{\"$date\":5},\"u\":"
-        "{\"$uuid\":\"c8edabc3-f738-4ca3-b68d-ab92a91478a3\"},\"x\":{\"$numberInt\":\"1\"},\"y\":{\"$numberLong\":\"2\"},"
+        "{\"i\":7,\"l\":2147483648,\"d\":7.0,\"e\":1e2,\"t\":{\"$date\":\"2020-01-01T01:00:00+01:00\"},\"m\":{\"$"
+        "date\":5},\"u\":"
+        "{\"$uuid\":\"c8edabc3-f738-4ca3-b68d-ab92a91478a3\"},\"x\":{\"$numberInt\":\"1\"},\"y\":{\"$numberLong\":"
+        "\"2\"},"
         "\"z\":{\"$numberDouble\":\"2.5e0\"},\"huge\":9223372036854775808}");
     assert_string_equal(
         raw(f, "films", "{\"_id\":\"3\"}"),
-        "{ \"_id\" : \"3\", \"i\" : { \"$numberInt\" : \"7\" }, \"l\" : { \"$numberLong\" : \"2147483648\" }, \"d\" : { "
-        "\"$numberDouble\" : \"7.0\" }, \"e\" : { \"$numberDouble\" : \"100.0\" }, \"t\" : { \"$date\" : { \"$numberLong\" : "
-        "\"1577836800000\" } }, \"m\" : { \"$date\" : { \"$numberLong\" : \"5\" } }, \"u\" : { \"$binary\" : { \"base64\" : "
-        "\"yO2rw/c4TKO2jauSqRR4ow==\", \"subType\" : \"04\" } }, \"x\" : { \"$numberInt\" : \"1\" }, \"y\" : { \"$numberLong\" : \"2\" }, "
+        "{ \"_id\" : \"3\", \"i\" : { \"$numberInt\" : \"7\" }, \"l\" : { \"$numberLong\" : \"2147483648\" }, \"d\" : "
+        "{ "
+        "\"$numberDouble\" : \"7.0\" }, \"e\" : { \"$numberDouble\" : \"100.0\" }, \"t\" : { \"$date\" : { "
+        "\"$numberLong\" : "
+        "\"1577836800000\" } }, \"m\" : { \"$date\" : { \"$numberLong\" : \"5\" } }, \"u\" : { \"$binary\" : { "
+        "\"base64\" : "
+        "\"yO2rw/c4TKO2jauSqRR4ow==\", \"subType\" : \"04\" } }, \"x\" : { \"$numberInt\" : \"1\" }, \"y\" : { "
+        "\"$numberLong\" : \"2\" }, "
         "\"z\" : { \"$numberDouble\" : \"2.5\" }, \"huge\" : { \"$numberDouble\" : \"9223372036854775808.0\" } }");
     /* strings that are not UTF-8 come from drivers that do not look */
     bson_t doc = BSON_INITIALIZER;
@@ -164,9 +176,24 @@ static void large_documents(void **state) {
 
 static void texts_of_ids(void **state) {
     static const char *const integers[] = {"0", "7", "-7", "42", "9223372036854775807", "-9223372036854775808"};
-    static const char *const strings[] = {"",     "-",    "-0",    "00",   "042", "+42", "42.0", "4 2", " 42", "1e1", "9223372036854775808",
-                                          "-9223372036854775809", "99999999999999999999", "abc", "507F1F77BCF86CD799439011",
-                                          "507f1f77bcf86cd79943901", "507f1f77bcf86cd7994390111", "507f1f77bcf86cd79943901g"};
+    static const char *const strings[] = {"",
+                                          "-",
+                                          "-0",
+                                          "00",
+                                          "042",
+                                          "+42",
+                                          "42.0",
+                                          "4 2",
+                                          " 42",
+                                          "1e1",
+                                          "9223372036854775808",
+                                          "-9223372036854775809",
+                                          "99999999999999999999",
+                                          "abc",
+                                          "507F1F77BCF86CD799439011",
+                                          "507f1f77bcf86cd79943901",
+                                          "507f1f77bcf86cd7994390111",
+                                          "507f1f77bcf86cd79943901g"};
     for (size_t i = 0; i < sizeof integers / sizeof integers[0]; i++) {
         mp_mongodb_id id = mp_mongodb_id_read(integers[i], strlen(integers[i]));
         assert_int_equal(id.also, MP_ID_INTEGER);
@@ -198,9 +225,10 @@ static void ids_of_all_kinds(void **state) {
     put(s, "films", "42", "{\"id\":42,\"a\":2}");
     put(s, "films", oid, "{\"id\":\"507f1f77bcf86cd799439011\",\"a\":3}");
     put_fails(s, "films", "42", "{\"id\":43}", POND_EVALUE, 0, "\"id\"");
-    assert_string_equal(raw(f, "films", "{\"a\":{\"$in\":[2,3]}}"),
-                        "{ \"_id\" : { \"$numberLong\" : \"42\" }, \"a\" : { \"$numberInt\" : \"2\" } } "
-                        "{ \"_id\" : { \"$oid\" : \"507f1f77bcf86cd799439011\" }, \"a\" : { \"$numberInt\" : \"3\" } }");
+    assert_string_equal(
+        raw(f, "films", "{\"a\":{\"$in\":[2,3]}}"),
+        "{ \"_id\" : { \"$numberLong\" : \"42\" }, \"a\" : { \"$numberInt\" : \"2\" } } "
+        "{ \"_id\" : { \"$oid\" : \"507f1f77bcf86cd799439011\" }, \"a\" : { \"$numberInt\" : \"3\" } }");
     /* beside a string the others give way */
     insert(f, "films", "{\"_id\":\"42\",\"a\":\"string\"}");
     assert_string_equal(get(s, "films", "42"), "{\"id\":\"42\",\"a\":\"string\"}");
@@ -216,8 +244,9 @@ static void ids_of_all_kinds(void **state) {
     /* what is new has a string */
     put(s, "films", "42", "{\"a\":5}");
     put(s, "films", oid, "{}");
-    assert_string_equal(raw(f, "films", "{\"_id\":{\"$type\":\"string\"}}"),
-                        "{ \"_id\" : \"42\", \"a\" : { \"$numberInt\" : \"5\" } } { \"_id\" : \"507f1f77bcf86cd799439011\" }");
+    assert_string_equal(
+        raw(f, "films", "{\"_id\":{\"$type\":\"string\"}}"),
+        "{ \"_id\" : \"42\", \"a\" : { \"$numberInt\" : \"5\" } } { \"_id\" : \"507f1f77bcf86cd799439011\" }");
 }
 
 static void many_at_once(void **state) {
@@ -319,7 +348,8 @@ static void addresses(void **state) {
     };
     fixture *f = *state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) bad_address(bad[i][0], POND_EURL, 0, bad[i][1]);
-    static const char *const good[] = {"&w=majority", "&readConcernLevel=majority&readPreference=primary", "&journal=true",
+    static const char *const good[] = {"&w=majority", "&readConcernLevel=majority&readPreference=primary",
+                                       "&journal=true",
                                        "&appName=mine&connectTimeoutMS=100&maxPoolSize=5&compressors=zlib"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         char address[700];
@@ -427,7 +457,8 @@ static void *work(void *arg) {
         int doc_len = snprintf(doc, sizeof doc, "{\"n\":%d}", i);
         snprintf(want, sizeof want, "{\"id\":\"%s\",\"n\":%d}", id, i);
         w->wrong += s->vt->put(s, "films", id, (size_t)len, doc, (size_t)doc_len, NULL) != POND_OK;
-        w->wrong += s->vt->put(s, "films", "7", 1, "{\"a\":1}", 7, NULL) != POND_OK; /* all the same, and it may be new */
+        w->wrong +=
+            s->vt->put(s, "films", "7", 1, "{\"a\":1}", 7, NULL) != POND_OK; /* all the same, and it may be new */
         w->wrong += !is(s, id, want);
         w->wrong += !is(s, "7", "{\"id\":\"7\",\"a\":1}");
         if (i % 4 != 0) continue;

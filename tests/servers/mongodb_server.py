@@ -8,7 +8,7 @@
     python tests/servers/mongodb_server.py [--members 3] [--revive 2] [--secure] -- ctest --test-dir build/c
         starts one, runs the command with
             MILLPOND_TEST_MONGODB=mongodb://127.0.0.1:PORT/?replicaSet=rs    (a database goes between / and ?)
-            MILLPOND_TEST_MONGODB_MEMBERS=PORT:PID,...
+            MILLPOND_TEST_MONGODB_MEMBERS=a file with "PORT PID" in a line for each member, as they are now
         stops it, and exits with the command's status. --revive: a member that dies is started again after so many seconds.
         --secure: TLS and a user; MILLPOND_TEST_MONGODB_CA names the authority's certificate, and the address has no user:
         it is "mill" with the password "p@nd/1?" in the database admin.
@@ -281,6 +281,9 @@ class MongoServer:
                       str(self.folder / "server.pem"), "--tlsCAFile", self.ca, "--tlsAllowConnectionsWithoutCertificates"]
         self.processes[member] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                                   stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+        fresh = self.folder / "members.new"
+        fresh.write_text("".join(f"{port} {one.pid}\n" for port, one in zip(self.ports, self.processes) if one))
+        fresh.replace(self.folder / "members")
 
     def _await(self, member: int) -> None:
         end = time.monotonic() + 30
@@ -362,8 +365,8 @@ def main() -> int:
         parser.error("name a command after --")
     ended = threading.Event()
     with MongoServer(arguments.members, arguments.secure) as server:
-        members = ",".join(f"{port}:{process.pid}" for port, process in zip(server.ports, server.processes))
-        environment = dict(os.environ, MILLPOND_TEST_MONGODB=server.url, MILLPOND_TEST_MONGODB_MEMBERS=members)
+        environment = dict(os.environ, MILLPOND_TEST_MONGODB=server.url,
+                           MILLPOND_TEST_MONGODB_MEMBERS=str(server.folder / "members"))
         if server.ca:
             environment["MILLPOND_TEST_MONGODB_CA"] = server.ca
         if arguments.revive is not None:

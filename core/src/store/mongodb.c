@@ -281,11 +281,8 @@ static int too_large(const mp_document_name *name, size_t len, int64_t max, pond
 }
 
 static int put_packed(mp_store *store, const mp_document_name *name, const char *json, size_t len, pond_error **err) {
-    mp_mongodb_call call = {.pool = pool_of(store),
-                            .collection = name->collection,
-                            .id = name->id,
-                            .id_len = name->id_len,
-                            .err = err};
+    mp_mongodb_call call = {
+        .pool = pool_of(store), .collection = name->collection, .id = name->id, .id_len = name->id_len, .err = err};
     mp_mongodb_id id = mp_mongodb_id_read(name->id, name->id_len);
     mp_mongodb_kind kind = MP_ID_STRING;
     bson_t doc = BSON_INITIALIZER, members = BSON_INITIALIZER;
@@ -356,7 +353,8 @@ static int remove_one(mp_store *store, const char *collection, const char *id, s
 
 /* ---- queries ---- */
 
-static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count, pond_error **err) {
+static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count,
+                pond_error **err) {
     return mp_mongodb_find(pool_of(store), collection, query, ((mongodb_store *)store)->max_value, out, count, err);
 }
 

@@ -52,9 +52,7 @@ static int refuse(const packer *p, const place *at, const char *what) {
     return rc;
 }
 
-static int too_much(const packer *p) {
-    return refuse(p, NULL, "is too large: MongoDB takes 16 MiB of BSON");
-}
+static int too_much(const packer *p) { return refuse(p, NULL, "is too large: MongoDB takes 16 MiB of BSON"); }
 
 static int done(const packer *p, bool appended) { return appended ? POND_OK : too_much(p); }
 
@@ -97,7 +95,8 @@ static int put_date(const packer *p, target t, yyjson_val *object, yyjson_val *i
     bool good = is_object_of(inner, 1) ? whole_text(yyjson_obj_get(inner, "$numberLong"), &ms)
                 : yyjson_is_str(inner) ? mp_instant_parse(text_of(inner), yyjson_get_len(inner), &ms)
                                        : yyjson_is_int(inner);
-    if (!good) return refuse(p, at, "is no date: write {\"$date\":{\"$numberLong\":\"milliseconds\"}}, or RFC 3339 text");
+    if (!good)
+        return refuse(p, at, "is no date: write {\"$date\":{\"$numberLong\":\"milliseconds\"}}, or RFC 3339 text");
     if (yyjson_is_int(inner)) ms = yyjson_get_sint(inner);
     return done(p, bson_append_date_time(t.to, t.key, t.key_len, ms));
 }
@@ -173,7 +172,8 @@ static int put_binary(const packer *p, target t, yyjson_val *object, yyjson_val 
     uint8_t *bytes = good ? malloc(yyjson_get_len(data) + 1) : NULL;
     size_t len = 0;
     int rc;
-    if (good && bytes == NULL) return mp_fail(p->err, POND_ENOMEM, "%.64s: no memory for the document", p->name->collection);
+    if (good && bytes == NULL)
+        return mp_fail(p->err, POND_ENOMEM, "%.64s: no memory for the document", p->name->collection);
     if (!good || !from_base64(base64, yyjson_get_len(data), bytes, &len))
         rc = refuse(p, at, "is no binary: $binary is {\"base64\":\"...\",\"subType\":\"00\"}");
     else if (len > MP_MONGODB_BSON_MAX) rc = too_much(p);
@@ -202,7 +202,8 @@ static int put_uuid(const packer *p, target t, yyjson_val *object, yyjson_val *i
 }
 
 static int put_regex(const packer *p, target t, yyjson_val *object, yyjson_val *inner, const place *at) {
-    const char *pattern = text_of(yyjson_obj_get(inner, "pattern")), *options = text_of(yyjson_obj_get(inner, "options"));
+    const char *pattern = text_of(yyjson_obj_get(inner, "pattern")),
+               *options = text_of(yyjson_obj_get(inner, "options"));
     if (!is_object_of(inner, 2) || pattern == NULL || options == NULL)
         return refuse(p, at, "is no regular expression: $regularExpression is {\"pattern\":\"...\",\"options\":\"\"}");
     return done(p, bson_append_regex(t.to, t.key, t.key_len, pattern, options));
@@ -210,8 +211,8 @@ static int put_regex(const packer *p, target t, yyjson_val *object, yyjson_val *
 
 static int put_timestamp(const packer *p, target t, yyjson_val *object, yyjson_val *inner, const place *at) {
     yyjson_val *when = yyjson_obj_get(inner, "t"), *step = yyjson_obj_get(inner, "i");
-    if (!is_object_of(inner, 2) || !yyjson_is_uint(when) || !yyjson_is_uint(step) || yyjson_get_uint(when) > UINT32_MAX ||
-        yyjson_get_uint(step) > UINT32_MAX)
+    if (!is_object_of(inner, 2) || !yyjson_is_uint(when) || !yyjson_is_uint(step) ||
+        yyjson_get_uint(when) > UINT32_MAX || yyjson_get_uint(step) > UINT32_MAX)
         return refuse(p, at, "is no timestamp: $timestamp is {\"t\":seconds,\"i\":number}");
     return done(p, bson_append_timestamp(t.to, t.key, t.key_len, (uint32_t)yyjson_get_uint(when),
                                          (uint32_t)yyjson_get_uint(step)));
@@ -302,7 +303,7 @@ static int put_number(const packer *p, target t, yyjson_val *v) {
     if (yyjson_is_real(v)) return done(p, bson_append_double(t.to, t.key, t.key_len, yyjson_get_real(v)));
     int64_t n = yyjson_get_sint(v);
     return done(p, n >= INT32_MIN && n <= INT32_MAX ? bson_append_int32(t.to, t.key, t.key_len, (int32_t)n)
-                                                   : bson_append_int64(t.to, t.key, t.key_len, n));
+                                                    : bson_append_int64(t.to, t.key, t.key_len, n));
 }
 
 static int put_elements(const packer *p, bson_t *to, yyjson_val *array, const place *at);
@@ -331,8 +332,8 @@ static int put_value(const packer *p, target t, yyjson_val *v, const place *at) 
     case YYJSON_TYPE_OBJ: {
         const struct form *form = form_of(v, &inner);
         if (form == NULL) return put_nested(p, t, v, at);
-        if (yyjson_obj_size(v) != 1 && !(form->put == put_code && yyjson_obj_get(v, "$scope") != NULL &&
-                                         yyjson_obj_size(v) == 2))
+        if (yyjson_obj_size(v) != 1 &&
+            !(form->put == put_code && yyjson_obj_get(v, "$scope") != NULL && yyjson_obj_size(v) == 2))
             return refuse(p, at, "begins as Extended JSON does, but has more members");
         return form->put(p, t, v, inner, at);
     }
@@ -376,7 +377,8 @@ int mp_mongodb_bson(bson_t *to, const mp_document_name *name, const char *json, 
     yyjson_val *root = yyjson_doc_get_root(doc);
     int rc;
     if (yyjson_obj_get(root, "_id") != NULL)
-        rc = refuse(&p, NULL, "has a member \"_id\": it is the document's id, which is called \"id\" here: leave it out");
+        rc = refuse(&p, NULL,
+                    "has a member \"_id\": it is the document's id, which is called \"id\" here: leave it out");
     else rc = put_members(&p, to, root, NULL);
     if (rc == POND_OK && to->len > MP_MONGODB_BSON_MAX) rc = too_much(&p);
     yyjson_doc_free(doc);

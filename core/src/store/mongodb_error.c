@@ -67,9 +67,7 @@ mp_mongodb_problem mp_mongodb_problem_of(const bson_error_t *error, const bson_t
     case MONGOC_ERROR_SERVER_SELECTION:
         p.no_server = p.retriable = p.untouched = error->code != MONGOC_ERROR_SERVER_SELECTION_BAD_WIRE_VERSION;
         break;
-    case MONGOC_ERROR_PROTOCOL:
-        p.network = p.retriable = error->code == MONGOC_ERROR_PROTOCOL_INVALID_REPLY;
-        break;
+    case MONGOC_ERROR_PROTOCOL: p.network = p.retriable = error->code == MONGOC_ERROR_PROTOCOL_INVALID_REPLY; break;
     case MONGOC_ERROR_CURSOR: /* a server went away between two batches */
     case MONGOC_ERROR_WRITE_CONCERN:
     case MONGOC_ERROR_SERVER:

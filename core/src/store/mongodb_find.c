@@ -111,9 +111,9 @@ static int read_page(mp_mongodb_call *call, const page *p, bool *well, bson_erro
         if (!mp_mongodb_document_json(p->out, doc))
             rc = mp_mongodb_fail(call, POND_ESTORE, 0, "a document that was found is damaged");
         else if (p->out->len - p->from > p->most)
-            rc = mp_mongodb_fail(call, POND_EVALUE, 0,
-                                 "the page is over the limit (max_value is %zu bytes): ask for fewer documents or fields",
-                                 p->most);
+            rc = mp_mongodb_fail(
+                call, POND_EVALUE, 0,
+                "the page is over the limit (max_value is %zu bytes): ask for fewer documents or fields", p->most);
     }
     mp_buf_text(p->out, "]");
     *well = ended_well(cursor, error, reply);
@@ -186,7 +186,8 @@ static bool find_index(const bson_iter_t *stage, int depth, mp_buf *name) {
             mp_buf_text(name, bson_iter_utf8(&iter, NULL));
             return true;
         }
-        if (strcmp(key, "stage") == 0 && BSON_ITER_HOLDS_UTF8(&iter) && strcmp(bson_iter_utf8(&iter, NULL), "IDHACK") == 0) {
+        if (strcmp(key, "stage") == 0 && BSON_ITER_HOLDS_UTF8(&iter) &&
+            strcmp(bson_iter_utf8(&iter, NULL), "IDHACK") == 0) {
             mp_buf_text(name, "_id_");
             return true;
         }
@@ -214,7 +215,8 @@ static void add_plan(mp_buf *out, const bson_t *reply, const bson_t *command) {
     mp_buf_free(&text);
 }
 
-int mp_mongodb_plan(mp_mongodb_pool *pool, const char *collection, const mp_query *query, mp_buf *out, pond_error **err) {
+int mp_mongodb_plan(mp_mongodb_pool *pool, const char *collection, const mp_query *query, mp_buf *out,
+                    pond_error **err) {
     mp_mongodb_call call = {.pool = pool, .collection = collection, .err = err};
     statement s;
     statement_init(&s, query);
@@ -231,7 +233,8 @@ int mp_mongodb_plan(mp_mongodb_pool *pool, const char *collection, const mp_quer
         bson_append_document(&command, "explain", -1, &find);
         bson_append_utf8(&command, "verbosity", -1, "queryPlanner", -1);
         bson_append_int64(&command, "maxTimeMS", -1, mp_mongodb_left_ms(&call));
-        well = mongoc_client_command_with_opts(call.client, mp_mongodb_database(&call), &command, NULL, NULL, &reply, &error);
+        well = mongoc_client_command_with_opts(call.client, mp_mongodb_database(&call), &command, NULL, NULL, &reply,
+                                               &error);
         if (well) add_plan(out, &reply, &find);
         else rc = mp_mongodb_again(&call, &error, &reply);
         bson_destroy(&reply);
@@ -275,7 +278,8 @@ int mp_mongodb_index(mp_mongodb_pool *pool, const char *collection, const mp_que
         /* Without maxTimeMS: the server goes on when our time is over, and the next call waits for the same index. */
         bson_append_utf8(&command, "createIndexes", -1, collection, -1);
         append_index(&command, field);
-        well = mongoc_client_write_command_with_opts(call.client, mp_mongodb_database(&call), &command, NULL, &reply, &error) ||
+        well = mongoc_client_write_command_with_opts(call.client, mp_mongodb_database(&call), &command, NULL, &reply,
+                                                     &error) ||
                error.code == INDEX_EXISTS_OTHER_NAME;
         if (!well) rc = mp_mongodb_again(&call, &error, &reply);
         bson_destroy(&reply);

@@ -11,7 +11,8 @@ int mp_mongodb_find(mp_mongodb_pool *pool, const char *collection, const mp_quer
                     size_t *count, pond_error **err);
 int mp_mongodb_count(mp_mongodb_pool *pool, const char *collection, const mp_query *query, int64_t *total,
                      pond_error **err);
-int mp_mongodb_plan(mp_mongodb_pool *pool, const char *collection, const mp_query *query, mp_buf *out, pond_error **err);
+int mp_mongodb_plan(mp_mongodb_pool *pool, const char *collection, const mp_query *query, mp_buf *out,
+                    pond_error **err);
 int mp_mongodb_index(mp_mongodb_pool *pool, const char *collection, const mp_query_sort *field, pond_error **err);
 
 /* {collation: {locale: "simple"}}: what every statement has. */

@@ -21,7 +21,10 @@ static void put_double(mp_buf *out, double x) {
         mp_buf_printf(out, "{\"$numberDouble\":\"%s\"}", isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity");
         return;
     }
-    if (x == 0 && signbit(x)) mp_buf_text(out, "-");
+    if (x == 0) {
+        mp_buf_text(out, signbit(x) ? "-0.0" : "0.0");
+        return;
+    }
     size_t len = mp_number_print(text, &(mp_number){.is_real = true, .real = x});
     char *plus = strchr(text, '+');
     if (plus != NULL) memmove(plus, plus + 1, len - (size_t)(plus - text)); /* the NUL too */
@@ -61,8 +64,7 @@ static void put_code(mp_buf *out, const bson_iter_t *iter, int depth, bool *soun
     uint32_t len, scope_len = 0;
     const uint8_t *scope = NULL;
     bool scoped = bson_iter_type(iter) == BSON_TYPE_CODEWSCOPE;
-    const char *code =
-        scoped ? bson_iter_codewscope(iter, &len, &scope_len, &scope) : bson_iter_code(iter, &len);
+    const char *code = scoped ? bson_iter_codewscope(iter, &len, &scope_len, &scope) : bson_iter_code(iter, &len);
     mp_buf_text(out, "{\"$code\":");
     mp_buf_json(out, code, len);
     if (scoped) {

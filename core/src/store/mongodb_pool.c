@@ -17,7 +17,8 @@
 #include "store/mongodb_stream.h"
 #include "store/mongodb_uri.h"
 
-enum { PAUSE_MOST_MS = 64, FAREWELL_MS = 500 };
+/* libmongoc's waits end up to a millisecond early. */
+enum { FAREWELL_MS = 500, EARLY_MS = 2 };
 
 struct mp_mongodb_client {
     mp_mongodb_client *next;
@@ -229,9 +230,10 @@ int mp_mongodb_fail(const mp_mongodb_call *call, int code, int retriable, const 
 }
 
 int mp_mongodb_sort_arrays(const mp_mongodb_call *call) {
-    return mp_fail_reason(call->err, POND_EQUERY, MP_QUERY_SORT_ARRAYS,
-                          "sort: two of the fields hold arrays in one document (%.64s), which has no order: sort by one of them",
-                          call->collection);
+    return mp_fail_reason(
+        call->err, POND_EQUERY, MP_QUERY_SORT_ARRAYS,
+        "sort: two of the fields hold arrays in one document (%.64s), which has no order: sort by one of them",
+        call->collection);
 }
 
 static void pause_ms(int64_t ms) {
@@ -252,9 +254,10 @@ int mp_mongodb_again(mp_mongodb_call *call, const bson_error_t *error, const bso
     long long limit = (long long)call->pool->timeout_ms;
     if (p.sort_arrays) return mp_mongodb_sort_arrays(call);
     if (p.no_server)
-        return mp_mongodb_fail(call, POND_ESTORE, 1, "no primary of MongoDB was found within store_timeout (%lld ms): %s",
-                               limit, error->message);
-    if (p.out_of_time || (p.network && now >= call->deadline))
+        return mp_mongodb_fail(call, POND_ESTORE, 1,
+                               "no primary of MongoDB was found within store_timeout (%lld ms): %s", limit,
+                               error->message);
+    if (p.out_of_time || (p.network && now + EARLY_MS >= call->deadline))
         return mp_mongodb_fail(call, POND_ESTORE, 1, "MongoDB did not answer within store_timeout (%lld ms): %s", limit,
                                error->message);
     return mp_mongodb_fail(call, POND_ESTORE, p.retriable, "%s (MongoDB's code %u)", error->message, error->code);

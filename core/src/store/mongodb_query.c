@@ -30,9 +30,7 @@ static bool put_reading(bson_t *to, const char *key, const mp_query_reading *r) 
     case MP_RANK_NUMBER:
         return r->is_real ? bson_append_double(to, key, -1, r->real) : bson_append_int64(to, key, -1, r->integer);
     case MP_RANK_STRING: return bson_append_utf8(to, key, -1, r->text.data, (int)r->text.len);
-    case MP_RANK_OID:
-        bson_oid_init_from_string(&oid, r->text.data);
-        return bson_append_oid(to, key, -1, &oid);
+    case MP_RANK_OID: bson_oid_init_from_string(&oid, r->text.data); return bson_append_oid(to, key, -1, &oid);
     case MP_RANK_BOOL: return bson_append_bool(to, key, -1, r->integer != 0);
     case MP_RANK_DATE: return bson_append_date_time(to, key, -1, r->integer);
     default: return false; /* no operand is of another type */
@@ -76,7 +74,8 @@ static bool put_range(list *all, const mp_query_condition *c, const mp_query_rea
 }
 
 /* {$or: [...]}, which `put` fills; `all` goes on after it. */
-static bool put_or(list *all, const void *what, bool (*put)(list *any, const void *what, const void *with), const void *with) {
+static bool put_or(list *all, const void *what, bool (*put)(list *any, const void *what, const void *with),
+                   const void *with) {
     bson_t condition;
     list any = {.next = 0};
     if (!bson_append_document_begin(&all->bson, next_key(all), -1, &condition)) return false;
@@ -164,7 +163,8 @@ bool mp_mongodb_filter(bson_t *to, const mp_query *q) {
 
 bool mp_mongodb_sort(bson_t *to, const mp_query *q) {
     for (size_t i = 0; i < q->sort_count; i++)
-        if (!bson_append_int32(to, mp_mongodb_field(&q->sort[i].path), -1, q->sort[i].descending ? -1 : 1)) return false;
+        if (!bson_append_int32(to, mp_mongodb_field(&q->sort[i].path), -1, q->sort[i].descending ? -1 : 1))
+            return false;
     return true;
 }
 

@@ -149,8 +149,7 @@ static mongoc_stream_t *encrypt(mongoc_stream_t *base, const mongoc_uri_t *uri, 
     how.pem_file = mongoc_uri_get_option_as_utf8(uri, MONGOC_URI_TLSCERTIFICATEKEYFILE, NULL);
     how.pem_pwd = mongoc_uri_get_option_as_utf8(uri, MONGOC_URI_TLSCERTIFICATEKEYFILEPASSWORD, NULL);
     how.ca_file = mongoc_uri_get_option_as_utf8(uri, MONGOC_URI_TLSCAFILE, NULL);
-    how.weak_cert_validation =
-        mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSALLOWINVALIDCERTIFICATES, insecure);
+    how.weak_cert_validation = mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSALLOWINVALIDCERTIFICATES, insecure);
     how.allow_invalid_hostname = mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSALLOWINVALIDHOSTNAMES, insecure);
     mongoc_stream_t *tls = mongoc_stream_tls_new_with_hostname(base, host, &how, true);
     int32_t ms = cut(limit_ms);
@@ -169,8 +168,7 @@ mongoc_stream_t *mp_mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_l
                                     bson_error_t *error) {
     bool resolved = true;
     int32_t ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS);
-    mongoc_socket_t *socket =
-        host->family == AF_UNIX ? connect_unix(host, ms) : connect_tcp(host, ms, &resolved);
+    mongoc_socket_t *socket = host->family == AF_UNIX ? connect_unix(host, ms) : connect_tcp(host, ms, &resolved);
     memset(error, 0, sizeof *error);
     if (socket == NULL) {
         bson_set_error(error, MONGOC_ERROR_STREAM,

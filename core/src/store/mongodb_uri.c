@@ -69,7 +69,8 @@ static int check(const mongoc_uri_t *uri, pond_error **err) {
         return refuse("readPreference", always, err);
     if (is_set(uri, MONGOC_URI_TLSDISABLEOCSPENDPOINTCHECK) ||
         is_set(uri, MONGOC_URI_TLSDISABLECERTIFICATEREVOCATIONCHECK))
-        return refuse("tlsDisable...", "revoked certificates are looked for: leave it out, or write tlsInsecure=true", err);
+        return refuse("tlsDisable...", "revoked certificates are looked for: leave it out, or write tlsInsecure=true",
+                      err);
     return POND_OK;
 }
 

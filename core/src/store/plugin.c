@@ -14,7 +14,8 @@ static const char file_name[] = "libmillpond-mongodb.so";
 static const char variable[] = "MILLPOND_MONGODB_PLUGIN";
 
 static int refuse(pond_error **err, const char *what, const char *why) {
-    if (err != NULL) *err = mp_error_new_retriable(POND_ESTORE, 0, "store: mongodb: %s%s%s", what, *why != 0 ? ": " : "", why);
+    if (err != NULL)
+        *err = mp_error_new_retriable(POND_ESTORE, 0, "store: mongodb: %s%s%s", what, *why != 0 ? ": " : "", why);
     return POND_ESTORE;
 }
 
@@ -65,7 +66,8 @@ static int find(mp_store_plugin **out, pond_error **err) {
                     why != NULL ? why : "");
     } else {
         *out = (mp_store_plugin *)(uintptr_t)dlsym(object, MP_STORE_PLUGIN_NAME);
-        if (*out == NULL) rc = refuse(err, "this is no store's plugin", named != NULL && *named != 0 ? named : file_name);
+        if (*out == NULL)
+            rc = refuse(err, "this is no store's plugin", named != NULL && *named != 0 ? named : file_name);
     }
     free(here);
     return rc;

@@ -44,7 +44,8 @@ POND_API int pond_collection_explain(pond_collection *collection, pond_query_for
 POND_API int pond_collection_invalidate(pond_collection *collection, const char *const *ids, const size_t *lens, size_t n,
                                         pond_error **err);
 
-/* The same for queues, by the rules of queue.h. get_many ends with POND_EVENT_LIST, prepare and invalidate with
+/* The same for queues, by the rules of queue.h. With queue NULL get and find give only an answer that needs no wait, by `now`;
+ * if there is none it is POND_EMISUSE and nothing was started. get_many ends with POND_EVENT_LIST, prepare and invalidate with
  * POND_EVENT_OK, the others with POND_EVENT_VALUE or POND_EVENT_ABSENT. No LOAD events come: the store loads. */
 POND_API int pond_collection_prepare_start(pond_collection *collection, pond_queue *queue, uint64_t user,
                                            pond_error **err);

@@ -476,7 +476,7 @@ static void run(mp_task *task) {
     mp_flight *f = MP_OF(task, mp_flight, task);
     mp_list_push(&f->home->flights, &f->node);
     mp_random_bytes(f->token, MP_TOKEN_LEN);
-    if (f->home->closed) move_on(f);
+    if (f->home->closed || atomic_load(&f->home->pond->ending)) move_on(f); /* no load starts any more */
     else if (f->cache_down) start_load(f);
     else ask(f);
 }

@@ -8,7 +8,8 @@ takes the cost of waking another CPU out of the figures; and beside the operatio
 for 100,000 operations, the figure that carries over to other machines.
 
 What each client does is in py_client.py, node_client.mjs and ../c/bench_link.c. The full mode writes results.json,
-table.txt and two plots into build/bench.
+table.txt and two plots into build/bench. The group `queries` (queries.py) is measured when it is asked for only: it needs
+100,000 documents, and a MongoDB.
 
 Environment: MILLPOND_BENCH_C, the built bench_link; MILLPOND_NODE, the folder of the npm package; without them
 build/ and node/ are searched.
@@ -17,6 +18,7 @@ build/ and node/ are searched.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -33,6 +35,7 @@ sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "servers"))
 sys.dont_write_bytecode = True
 
+import queries  # noqa: E402
 from documents import documents  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 
@@ -56,11 +59,10 @@ class ClientError(RuntimeError):
 class Client:
     """A client program pinned to the server's CPU; it waits for `run` lines and uses no CPU meanwhile."""
 
-    def __init__(self, kind: str, peer: str, port: int, documents_file: pathlib.Path, cpu: int):
+    def __init__(self, kind: str, peer: str, words: list[str], cpu: int):
         self.name = f"{kind} {peer}"
-        self.process = subprocess.Popen(command(kind, peer, port, documents_file), stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE,
-                                        preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        cwd=HERE, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
         self.version = self._answer().get("version", "")
 
     def _answer(self) -> dict:
@@ -103,25 +105,41 @@ def c_program() -> str:
     return str(built[-1])
 
 
-def measure(arguments, server: RedisServer, cpu: int, folder: pathlib.Path) -> tuple[list[dict], dict, list[str]]:
-    """-> (samples per workload and client, versions, what could not be measured)"""
-    documents_file = folder / "documents.jsonl"
-    documents_file.write_bytes(b"\n".join(documents()) + b"\n")
-    chosen = [row for row in WORKLOADS if row[0] == arguments.only or row[0].split("-")[0] == arguments.only
-              or arguments.only is None]
+def choose(only: str | None) -> list[tuple]:
+    """The rows of a workload or a group; without either all of WORKLOADS."""
+    if only is None:
+        return WORKLOADS
+    chosen = queries.WORKLOADS if only == "queries" else [row for row in WORKLOADS if only in (row[0], row[0].split("-")[0])]
+    chosen = chosen or [row for row in queries.WORKLOADS if row[0] == only]
     if not chosen:
-        raise SystemExit(f"--only: there is no workload {arguments.only}; they are "
-                         + ", ".join(row[0] for row in WORKLOADS))
-    results, versions, missing = [], {}, []
-    for kind in dict.fromkeys(row[1] for row in chosen):
+        raise SystemExit(f"--only: there is no workload {only}; they are " + ", ".join(row[0] for row in WORKLOADS + queries.WORKLOADS))
+    return chosen
+
+
+@contextlib.contextmanager
+def programs(chosen: list[tuple], server: RedisServer, cpu: int, folder: pathlib.Path):
+    """-> (the words that start a client, given kind and peer; why a kind cannot be measured, by its name)"""
+    if chosen[0] in queries.WORKLOADS:
+        with queries.stores({row[1] for row in chosen}, server, cpu) as (places, absent):
+            yield (lambda kind, peer: queries.command(kind, peer, places)), absent
+    else:
+        documents_file = folder / "documents.jsonl"
+        documents_file.write_bytes(b"\n".join(documents()) + b"\n")
+        yield (lambda kind, peer: command(kind, peer, server.port, documents_file)), {}
+
+
+def measure(arguments, chosen: list[tuple], words, absent: dict, cpu: int) -> tuple[list[dict], dict, list[str]]:
+    """-> (samples per workload and client, versions, what could not be measured)"""
+    results, versions, missing = [], {}, [f"{kind}: {why}" for kind, why in absent.items()]
+    for kind in dict.fromkeys(row[1] for row in chosen if row[1] not in absent):
         rows = [row for row in chosen if row[1] == kind]
         clients: dict[str, Client] = {}
         try:
             for peer in [] if arguments.peers_only else [OURS]:
-                clients[peer] = Client(kind, peer, server.port, documents_file, cpu)
+                clients[peer] = Client(kind, peer, words(kind, peer), cpu)
             for peer in dict.fromkeys(peer for row in rows for peer in row[4]):
                 try:
-                    clients[peer] = Client(kind, peer, server.port, documents_file, cpu)
+                    clients[peer] = Client(kind, peer, words(kind, peer), cpu)
                 except ClientError as error:
                     missing.append(str(error))
             versions.update({f"{kind} {peer}": client.version for peer, client in clients.items()})
@@ -170,7 +188,8 @@ def spread(samples: list[dict]) -> str:
 
 
 def table(results: list[dict], rows: list[dict]) -> str:
-    lines = [f"{'workload':<11} {'client':<13} {'min':>9} {'median':>9} {'max':>9}  {'CPU s/100k':>10}  "
+    wide = max([11, *(len(result["workload"]) for result in results)])
+    lines = [f"{'workload':<{wide}} {'client':<13} {'min':>9} {'median':>9} {'max':>9}  {'CPU s/100k':>10}  "
              f"{'ours / theirs (min..max)':<26} goal"]
     for result in results:
         for peer, samples in result["samples"].items():
@@ -180,7 +199,7 @@ def table(results: list[dict], rows: list[dict]) -> str:
                 ratio = f"{row['ratio']:.2f}x ({row['ratio_min']:.2f}..{row['ratio_max']:.2f})"
                 verdict = f"{ratio:<26} {row['goal']}x {'met' if row['met'] else 'NOT MET'}"
             cpu = min(sample["cpu"] for sample in samples)
-            lines.append(f"{result['workload']:<11} {peer:<13} {spread(samples)}  {cpu:>10.2f}  {verdict}".rstrip())
+            lines.append(f"{result['workload']:<{wide}} {peer:<13} {spread(samples)}  {cpu:>10.2f}  {verdict}".rstrip())
     return "\n".join(lines)
 
 
@@ -193,7 +212,7 @@ def plots(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
     written = []
-    for field, title, name in (("rate", "operations per second, hit through Redis, one CPU (more is better)", "rate.png"),
+    for field, title, name in (("rate", "operations per second, one CPU (more is better)", "rate.png"),
                                ("cpu", "client CPU seconds per 100,000 operations (less is better)", "cpu.png")):
         figure, axes = pyplot.subplots(1, len(results), figsize=(2.6 * len(results), 3.6), squeeze=False)
         for axis, result in zip(axes[0], results):
@@ -218,14 +237,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Millpond beside its peers")
     parser.add_argument("--quick", action="store_true", help="short rounds, under 55 s in all")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--only", metavar="NAME", help="one workload (asyncio-64) or group (asyncio, threads, node, c)")
+    parser.add_argument("--only", metavar="NAME", help="one workload (asyncio-64) or group (asyncio, threads, node, c, queries)")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of each workload")
     parser.add_argument("--seconds", type=float, help="length of one client's turn")
     parser.add_argument("--peers-only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (5 if arguments.quick else 9)
     arguments.seconds = arguments.seconds or (0.3 if arguments.quick else 1.0)
-    if shutil.which("node") is None:
+    chosen = choose(arguments.only)
+    if shutil.which("node") is None and any(row[1] == "node" for row in chosen):
         print("there is no node on the path", file=sys.stderr)
         return 2
     start = time.monotonic()
@@ -234,14 +254,16 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with RedisServer(cpu=cpu) as server:
-            results, versions, missing = measure(arguments, server, cpu, folder)
+            with programs(chosen, server, cpu, folder) as (words, absent):
+                results, versions, missing = measure(arguments, chosen, words, absent, cpu)
     except (ClientError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     rows = rows_of(results)
     text = table(results, rows)
+    what = "pages of 20 out of 100,000 documents" if chosen[0] in queries.WORKLOADS else "get + JSON decode of a 300 B document"
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; client and server on CPU {cpu}; "
-          f"{arguments.rounds} rounds of {arguments.seconds} s; get + JSON decode of a 300 B document; ops/s")
+          f"{arguments.rounds} rounds of {arguments.seconds} s; {what}; ops/s")
     print(text)
     for sentence in missing:
         print("not measured: " + sentence)

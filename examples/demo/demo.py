@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import collections
 import itertools
 import json
 import os
@@ -30,6 +31,7 @@ MOVIES = pathlib.Path(__file__).resolve().parent / "data/movies.json"
 CALLERS, LOADER_MS = 1000, 100
 ABSENT_IDS, ABSENT_LOOKUPS = 1000, 10_000
 LOOKUPS = 20_000
+SEARCHES, QUESTIONS = 2000, 200
 ZIPF = 1.0  # the n-th favourite film is asked for 1/n as often as the first
 
 
@@ -59,7 +61,7 @@ class Printer:
         print(f"  {what:<50} {self.bold}{result:<22}{self.plain} {self.dim}{note}{self.plain}".rstrip())
 
 
-# ---- the five acts ----------------------------------------------------------------------------------------------------
+# ---- the six acts ----------------------------------------------------------------------------------------------------
 
 async def import_films(pond, catalogue: dict) -> dict:
     began = time.perf_counter()
@@ -154,6 +156,44 @@ async def lookups(pond, catalogue: dict) -> dict:
             "per_second": round(LOOKUPS / took * 1000)}
 
 
+def questions(catalogue: dict, chance: random.Random) -> list[list[str]]:
+    """What visitors might look for: words that titles are made of, some with a filter, some in an order."""
+    words = collections.Counter(word for film in catalogue.values() for word in re.findall("[a-z]{4,}", str(film["title"]).lower()))
+    extras = [[], ["sort=-imdb_rating"], ["imdb_rating[gte]=6", "sort=-imdb_rating"], ["mpaa_rating[in]=PG,PG-13"],
+              ["major_genre=Drama", "sort=title", "limit=10"]]
+    asked = [[f"search={word}", *extra] for word, _ in words.most_common(QUESTIONS // len(extras)) for extra in extras]
+    chance.shuffle(asked)
+    return asked
+
+
+async def searches(pond, catalogue: dict) -> dict:
+    """Pages of films as visitors search for them: few questions are asked often. Each time the parameters come in another
+    order; the question is the same, and so is its key."""
+    films_there = pond.collection("films", searchable=["title"], filterable=["imdb_rating", "major_genre", "mpaa_rating"],
+                                  sortable=["imdb_rating", "title"], search_ttl="1m")
+    chance = random.Random(2)
+    asked = questions(catalogue, chance)
+    weights = list(itertools.accumulate(1 / (rank + 1) ** ZIPF for rank in range(len(asked))))
+    wanted = [chance.sample(parts, len(parts)) for parts in chance.choices(asked, cum_weights=weights, k=SEARCHES)]
+    different = len({tuple(sorted(parts)) for parts in wanted})
+    row = (await films_there.explain("&".join(wanted[0])))["namespace"]  # where the statistics count pages
+    before = {name: await pond.stat(name, row) for name in ("hits", "loads")}
+    began = time.perf_counter()
+    shared = iter(wanted)
+
+    async def visitor() -> None:
+        for parts in shared:
+            page = await films_there.find("&".join(parts))
+            word = next(part for part in parts if part.startswith("search=")).removeprefix("search=")
+            assert all(word in str(film["title"]).lower() for film in page)
+
+    await asyncio.gather(*(visitor() for _ in range(32)))
+    took = ms(began)
+    hits, loads = [await pond.stat(name, row) - before[name] for name in ("hits", "loads")]
+    return {"queries": SEARCHES, "different": different, "hits": hits, "loads": loads, "hit_rate": round(hits / SEARCHES, 4),
+            "ms": took, "per_second": round(SEARCHES / took * 1000)}
+
+
 async def new_row(pond) -> dict:
     """A film that was absent a moment ago: created, invalidated, and there with the next read."""
     collection = pond.store("films")
@@ -188,6 +228,9 @@ async def play(cache: str, namespace: str, catalogue: dict, printer: Printer) ->
             result = results["lookups"] = await lookups(pond, catalogue)
             printer.row(f"{LOOKUPS:,} lookups, few films asked for often", f"{result['hit_rate']:.1%} hits",
                         f"{result['loads']:,} loads; {result['per_second']:,} lookups/s with JSON decode")
+            result = results["search"] = await searches(pond, catalogue)
+            printer.row(f"{SEARCHES:,} searches, {result['different']} different ones", f"{result['hit_rate']:.1%} hits",
+                        f"{result['loads']:,} loads (each scans the films); {result['ms']:,.0f} ms, {result['per_second']:,} pages/s")
             result = results["new_row"] = await new_row(pond)
             printer.row("a film created and invalidated", f"{result['cached_as']} -> {result['after']!r}",
                         f"read again {result['ms']} ms after the write")

@@ -43,8 +43,7 @@ static documents films(size_t times) {
     assert_non_null(out.all);
     size_t i, max;
     char id[24];
-    for (size_t round = 0; round < times; round++)
-        yyjson_arr_foreach(list, i, max, film) {
+    for (size_t round = 0; round < times; round++) yyjson_arr_foreach(list, i, max, film) {
             snprintf(id, sizeof id, times > 1 ? "%06zu" : "%04zu", out.count);
             add_document(&out, id, film);
         }
@@ -54,7 +53,8 @@ static documents films(size_t times) {
 
 static documents nasty(void) {
     yyjson_doc *json = read_json(POND_TEST_ROOT "/tests/spec/find.json");
-    yyjson_val *list = yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(json), "collections"), "nasty"), "docs");
+    yyjson_val *list =
+        yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(json), "collections"), "nasty"), "docs");
     yyjson_val *one;
     documents out = {.collection = "nasty", .all = calloc(yyjson_arr_size(list), sizeof(document))};
     assert_non_null(out.all);

@@ -27,9 +27,11 @@ void mp_mongodb_init(void) {
     pthread_once(&once, init);
 }
 
+/* Short, for it cannot be cut: libmongoc looks up to four times in one attempt at a write (before and after it has tried a
+ * connection, and the same when it tries again), also when the call's time is over. */
 int32_t mp_mongodb_look_ms(int64_t timeout_ms) {
-    int64_t part = timeout_ms / 8;
-    return part < 1 ? 1 : part > 500 ? 500 : (int32_t)part;
+    int64_t part = timeout_ms / 50;
+    return part < 1 ? 1 : part > 20 ? 20 : (int32_t)part;
 }
 
 /* libmongoc's own text may quote what it could not read, and of an address with a badly written password that may be

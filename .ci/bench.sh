@@ -2,13 +2,22 @@
 # shellcheck shell=bash
 base
 apt_need redis-server
-node_need
-python_package
-node_package
-pip_need bench -r tests/bench/requirements.txt
-npm_need bench tests/bench "$(sha256sum tests/bench/package.json)-$(node --version)"
-step "the C client"
-c_build bench-c
-export MILLPOND_BENCH_C=$BUILD/bench-c/bin/bench_link
+case " $* " in
+*queries* | *-find-* | *page-hit*) # Python alone, and MongoDB
+    apt_need libmongoc-dev
+    python_package
+    pip_need bench -r tests/bench/requirements.txt
+    ;;
+*)
+    node_need
+    python_package
+    node_package
+    pip_need bench -r tests/bench/requirements.txt
+    npm_need bench tests/bench "$(sha256sum tests/bench/package.json)-$(node --version)"
+    step "the C client"
+    c_build bench-c
+    export MILLPOND_BENCH_C=$BUILD/bench-c/bin/bench_link
+    ;;
+esac
 step "bench"
 exec "$VENV/bin/python" tests/bench/main.py "$@"

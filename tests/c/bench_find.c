@@ -79,7 +79,7 @@ typedef struct cost {
 } cost;
 
 #define BEST(best, call)                                                                                               \
-    for (double began_ = now(), from_; rounds_ < 3 || (now() - began_ < 2e5 && rounds_ < 2000); rounds_++) {            \
+    for (double began_ = now(), from_; rounds_ < 3 || (now() - began_ < 2e5 && rounds_ < 2000); rounds_++) {           \
         from_ = now();                                                                                                 \
         call;                                                                                                          \
         double took_ = now() - from_;                                                                                  \
@@ -147,7 +147,8 @@ static cost by_hand(const char *where, const char *order, int limit, int skip) {
     char sql[2000];
     sqlite3_stmt *s;
     cost c = {0};
-    snprintf(sql, sizeof sql, "SELECT id, doc FROM films WHERE %s ORDER BY %s LIMIT %d OFFSET %d", where, order, limit, skip);
+    snprintf(sql, sizeof sql, "SELECT id, doc FROM films WHERE %s ORDER BY %s LIMIT %d OFFSET %d", where, order, limit,
+             skip);
     if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK) die(sql, sqlite3_errmsg(db));
     {
         int rounds_ = 0;
@@ -178,7 +179,8 @@ static const struct row {
     {"eq text, many", "Major+Genre=Drama", J("Major Genre") "='Drama'", "+id", 20, 0, true},
     {"eq null", "Major+Genre=null", J("Major Genre") " IS NULL", "+id", 20, 0, true},
     {"range 1 %", "IMDB+Votes[gte]=300000", J("IMDB Votes") ">=300000", "+id", 20, 0, true},
-    {"range 30 %, sort on it", "IMDB+Rating[gte]=7&sort=-IMDB+Rating", J("IMDB Rating") ">=7", J("IMDB Rating") " DESC, id", 20, 0, true},
+    {"range 30 %, sort on it", "IMDB+Rating[gte]=7&sort=-IMDB+Rating", J("IMDB Rating") ">=7",
+     J("IMDB Rating") " DESC, id", 20, 0, true},
     {"eq and range, sort", "Major+Genre=Drama&IMDB+Rating[gte]=7&sort=-IMDB+Rating",
      J("Major Genre") "='Drama' AND " J("IMDB Rating") ">=7", J("IMDB Rating") " DESC, id", 20, 0, true},
     {"date text range, sort", "Release+Date[gte]=2000-01-01&sort=Release+Date", J("Release Date") ">='2000-01-01'",
@@ -186,32 +188,38 @@ static const struct row {
     {"sort, page 1", "sort=-IMDB+Rating", "1", J("IMDB Rating") " DESC, id", 20, 0, true},
     {"sort, page 1000", "sort=-IMDB+Rating&page=1000", "1", J("IMDB Rating") " DESC, id", 20, 19980, true},
     {"sort by two", "sort=-IMDB+Rating,Title", "1", J("IMDB Rating") " DESC, " J("Title") ", id", 20, 0, true},
-    {"in", "MPAA+Rating[in]=G,PG&sort=-IMDB+Rating", J("MPAA Rating") " IN ('G','PG')", J("IMDB Rating") " DESC, id", 20, 0, true},
+    {"in", "MPAA+Rating[in]=G,PG&sort=-IMDB+Rating", J("MPAA Rating") " IN ('G','PG')", J("IMDB Rating") " DESC, id",
+     20, 0, true},
     {"ne", "MPAA+Rating[ne]=R", J("MPAA Rating") " IS NOT 'R'", "id", 20, 0, true},
     {"search", "search=love&search_in=Title", J("Title") " LIKE '%love%'", "id", 20, 0, true},
-    {"nothing found", "Title[eq]=none&Director=none", J("Title") "='none' AND " J("Director") "='none'", "id", 20, 0, true},
+    {"nothing found", "Title[eq]=none&Director=none", J("Title") "='none' AND " J("Director") "='none'", "id", 20, 0,
+     true},
     {"by id", "id[gte]=050000", "id>='050000'", "id", 20, 0, true},
-    {"100 a page", "IMDB+Rating[gte]=7&sort=-IMDB+Rating&limit=100", J("IMDB Rating") ">=7", J("IMDB Rating") " DESC, id", 100, 0, true},
+    {"100 a page", "IMDB+Rating[gte]=7&sort=-IMDB+Rating&limit=100", J("IMDB Rating") ">=7",
+     J("IMDB Rating") " DESC, id", 100, 0, true},
 };
 
 static void measure(const char *kind) {
     if (!as_json)
-        printf("\n%-24s %9s %9s %9s | %9s %9s %9s | %5s  index\n", kind, "page", "total", "sum", "page", "total", "by hand", "ratio");
+        printf("\n%-24s %9s %9s %9s | %9s %9s %9s | %5s  index\n", kind, "page", "total", "sum", "page", "total",
+               "by hand", "ratio");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct row *r = &rows[i];
         cost ours = by_store(r->query), hand = by_hand(r->where, r->order, r->limit, r->skip);
         double sum = ours.page + ours.total, theirs = hand.page + hand.total;
         if (r->same && ours.count != hand.count) {
-            fprintf(stderr, "%s: %lld documents, by hand %lld\n", r->name, (long long)ours.count, (long long)hand.count);
+            fprintf(stderr, "%s: %lld documents, by hand %lld\n", r->name, (long long)ours.count,
+                    (long long)hand.count);
             wrong = 1;
         }
         if (as_json)
-            printf("{\"case\":\"%s: %s\",\"page_us\":%.1f,\"total_us\":%.1f,\"hand_page_us\":%.1f,\"hand_total_us\":%.1f,"
-                   "\"total\":%lld}\n",
-                   kind, r->name, ours.page, ours.total, hand.page, hand.total, (long long)ours.count);
+            printf(
+                "{\"case\":\"%s: %s\",\"page_us\":%.1f,\"total_us\":%.1f,\"hand_page_us\":%.1f,\"hand_total_us\":%.1f,"
+                "\"total\":%lld}\n",
+                kind, r->name, ours.page, ours.total, hand.page, hand.total, (long long)ours.count);
         else
-            printf("%-24s %9.1f %9.1f %9.1f | %9.1f %9.1f %9.1f | %5.2f  %s\n", r->name, ours.page, ours.total, sum, hand.page,
-                   hand.total, theirs, sum / theirs, plan_of(r->query));
+            printf("%-24s %9.1f %9.1f %9.1f | %9.1f %9.1f %9.1f | %5.2f  %s\n", r->name, ours.page, ours.total, sum,
+                   hand.page, hand.total, theirs, sum / theirs, plan_of(r->query));
         fflush(stdout);
     }
 }
@@ -231,7 +239,8 @@ static void index_field(const char *name, const char *field) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const fields[] = {"Title", "Running Time min", "Major Genre", "IMDB Votes", "IMDB Rating", "Release Date", "MPAA Rating"};
+    static const char *const fields[] = {"Title",       "Running Time min", "Major Genre", "IMDB Votes",
+                                         "IMDB Rating", "Release Date",     "MPAA Rating"};
     const char *films = NULL;
     size_t count = 100000;
     for (int i = 1; i < argc; i++) {

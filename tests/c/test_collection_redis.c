@@ -49,7 +49,8 @@ static int tear_down(void **state) {
 static void fill(pond *p, int count) {
     for (int i = 0; i < count; i++) {
         char id[8], doc[40];
-        size_t len = (size_t)snprintf(id, sizeof id, "%d", i), doc_len = (size_t)snprintf(doc, sizeof doc, "{\"n\":%d}", i);
+        size_t len = (size_t)snprintf(id, sizeof id, "%d", i),
+               doc_len = (size_t)snprintf(doc, sizeof doc, "{\"n\":%d}", i);
         assert_int_equal(pond_store_put(p, "films", id, len, doc, doc_len, NULL), POND_OK);
     }
 }
@@ -119,7 +120,8 @@ static void keys_are_those_of_the_protocol(void **state) {
     find(films, "limit=2");
     assert_int_equal(redis_number(redis, "EXISTS mp:v:{%s/films:s1}", text), 1);
     assert_int_equal(pond_collection_explain(films, POND_QUERY_TEXT, "limit=2", 7, &value, NULL), POND_OK);
-    const char *json = pond_value_data(value, NULL), *key = strstr(json, "\"key\":\""), *total = strstr(json, "\"total_key\":\"");
+    const char *json = pond_value_data(value, NULL), *key = strstr(json, "\"key\":\""),
+               *total = strstr(json, "\"total_key\":\"");
     assert_non_null(key);
     assert_non_null(total);
     assert_int_equal(redis_number(redis, "EXISTS mp:v:{%s/films?:%b}", text, key + 7, (size_t)64), 1);

@@ -295,7 +295,8 @@ static void a_list_may_be_empty(void **state) {
     assert_string_equal(copy.filterable, "");
     mp_options_free(&copy);
     mp_options_free(&options);
-    check_refused(MP_SCOPE_BOTH, "filterable", "a", "filterable: it belongs to a collection: give it where that is made");
+    check_refused(MP_SCOPE_BOTH, "filterable", "a",
+                  "filterable: it belongs to a collection: give it where that is made");
 }
 
 int main(void) {

@@ -101,8 +101,8 @@ static void an_index_is_used_where_it_can_be(void **state) {
     fixture *f = *state;
     mp_store *s = f->store;
     static const char *const docs[] = {
-        "{\"rating\":7,\"genre\":\"Drama\",\"Rating\":1}", "{\"rating\":8.5,\"genre\":\"Comedy\",\"Rating\":2}",
-        "{\"rating\":7,\"genre\":\"Comedy\",\"Rating\":3}", "{\"genre\":null,\"Rating\":[1,2]}",
+        "{\"rating\":7,\"genre\":\"Drama\",\"Rating\":1}",     "{\"rating\":8.5,\"genre\":\"Comedy\",\"Rating\":2}",
+        "{\"rating\":7,\"genre\":\"Comedy\",\"Rating\":3}",    "{\"genre\":null,\"Rating\":[1,2]}",
         "{\"rating\":\"7\",\"genre\":\"drama\",\"Rating\":4}",
     };
     create(s, "films");
@@ -165,14 +165,16 @@ static void an_index_that_is_not_ours_is_not_believed(void **state) {
 
 static void names_are_text(void **state) {
     fixture *f = *state;
-    static const char *const names[] = {"it's", "''", "a`b;--", "x') OR 1=1 --", "%p", "Größe", "a b", "?1", "\xf0\x9d\x92\xb3", "d.it's.'"};
+    static const char *const names[] = {"it's",  "''",  "a`b;--", "x') OR 1=1 --",    "%p",
+                                        "Größe", "a b", "?1",     "\xf0\x9d\x92\xb3", "d.it's.'"};
     create(f->store, "o-b.c");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         mp_buf doc, query;
         mp_buf_init(&doc);
         mp_buf_init(&query);
         mp_buf_text(&doc, "{");
-        mp_buf_json(&doc, strncmp(names[i], "d.", 2) == 0 ? "d" : names[i], strncmp(names[i], "d.", 2) == 0 ? 1 : strlen(names[i]));
+        mp_buf_json(&doc, strncmp(names[i], "d.", 2) == 0 ? "d" : names[i],
+                    strncmp(names[i], "d.", 2) == 0 ? 1 : strlen(names[i]));
         mp_buf_text(&doc, strncmp(names[i], "d.", 2) == 0 ? ":{\"it's\":{\"'\":7}}}" : ":7}");
         mp_buf_text(&query, "{\"where\":{");
         mp_buf_json(&query, names[i], strlen(names[i]));
@@ -196,18 +198,21 @@ static void a_table_of_others(void **state) {
     fixture *f = *state;
     mp_store *s = f->store;
     sql(f, "CREATE TABLE things(id TEXT UNIQUE, doc JSON, ver INTEGER DEFAULT 0, owner TEXT, weight REAL);"
-           "INSERT INTO things(id, doc) VALUES ('a', ' { \"n\" : 1.50, \"big\": 12345678901234567890123, \"s\": \"\\u00e9\\/\" } '),"
+           "INSERT INTO things(id, doc) VALUES ('a', ' { \"n\" : 1.50, \"big\": 12345678901234567890123, \"s\": "
+           "\"\\u00e9\\/\" } '),"
            "('b', '{\"id\":\"other\",\"_mpv\":5,\"n\":1.5}'), ('c', '{\"n\":null}'), ('d', '{}')");
     finds(s, "things", "n=1.5", 2, "a b");
     finds(s, "things", "n=null", 2, "c d");
     finds(s, "things", "s=\xc3\xa9/", 1, "a");
     finds(s, "things", "big[gt]=1e22", 1, "a");
     page p = find_text(s, "things", "n=1.5"); /* as they are spelled, with the row's id */
-    assert_string_equal(p.data.data, "[{\"id\":\"a\", \"n\" : 1.50, \"big\": 12345678901234567890123, \"s\": \"\\u00e9\\/\" } ,"
-                                     "{\"id\":\"b\",\"n\":1.5}]");
+    assert_string_equal(p.data.data,
+                        "[{\"id\":\"a\", \"n\" : 1.50, \"big\": 12345678901234567890123, \"s\": \"\\u00e9\\/\" } ,"
+                        "{\"id\":\"b\",\"n\":1.5}]");
     mp_buf_free(&p.data);
     p = find_text(s, "things", "n=1.5&fields=n,big");
-    assert_string_equal(p.data.data, "[{\"id\":\"a\",\"n\":1.50,\"big\":12345678901234567890123},{\"id\":\"b\",\"n\":1.5}]");
+    assert_string_equal(p.data.data,
+                        "[{\"id\":\"a\",\"n\":1.50,\"big\":12345678901234567890123},{\"id\":\"b\",\"n\":1.5}]");
     mp_buf_free(&p.data);
     declare(s, "things", "n");
     finds(s, "things", "n=1.5&sort=n", 2, "a b");
@@ -239,14 +244,16 @@ static void damaged_rows(void **state) {
         {"CAST(x'7b226e223a22ff227d' AS TEXT)", "not a JSON object"}, /* not UTF-8 */
     };
     char text[300];
-    sql(f, "CREATE TABLE bad(id TEXT PRIMARY KEY, doc, ver DEFAULT 0); INSERT INTO bad(id, doc) VALUES ('a', '{\"n\":1}'), ('z', '{\"n\":2}')");
+    sql(f, "CREATE TABLE bad(id TEXT PRIMARY KEY, doc, ver DEFAULT 0); INSERT INTO bad(id, doc) VALUES ('a', "
+           "'{\"n\":1}'), ('z', '{\"n\":2}')");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         snprintf(text, sizeof text, "INSERT OR REPLACE INTO bad(id, doc) VALUES ('row 5', %s)", rows[i].value);
         sql(f, text);
         static const char *const queries[] = {"n=1", "sort=n", "search=x&search_in=n", "fields=n", "limit=3"};
         for (size_t k = 0; k < 5; k++) {
             page p = find_text(s, "bad", queries[k]);
-            if (p.code != POND_ESTORE || strstr(p.error, "row 5") == NULL) fail_msg("%s %s: %d %s", rows[i].value, queries[k], p.code, p.error);
+            if (p.code != POND_ESTORE || strstr(p.error, "row 5") == NULL)
+                fail_msg("%s %s: %d %s", rows[i].value, queries[k], p.code, p.error);
             mp_buf_free(&p.data);
         }
         finds(s, "bad", "id[in]=a,z&n=2", 1, "z"); /* who does not look there does not see it */
@@ -265,12 +272,14 @@ static void damaged_rows(void **state) {
 static void ids_that_are_none(void **state) {
     fixture *f = *state;
     mp_store *s = f->store;
-    sql(f, "CREATE TABLE loose(id, doc TEXT, ver DEFAULT 0); INSERT INTO loose(id, doc) VALUES (NULL, '{\"n\":1}'), ('b', '{\"n\":2}'), (7, '{\"n\":3}')");
+    sql(f, "CREATE TABLE loose(id, doc TEXT, ver DEFAULT 0); INSERT INTO loose(id, doc) VALUES (NULL, '{\"n\":1}'), "
+           "('b', '{\"n\":2}'), (7, '{\"n\":3}')");
     find_fails(s, "loose", "n=1", POND_ESTORE, "a row without an id");
     finds(s, "loose", "n=2", 1, "b");
     find_fails(s, "loose", "n=3", POND_ESTORE, "\"7\": the id is not a text");
     /* A column that is declared as a number finds its rows by the number's text. */
-    sql(f, "CREATE TABLE counted(id INTEGER PRIMARY KEY, doc TEXT, ver DEFAULT 0); INSERT INTO counted(id, doc) VALUES (9, '{\"n\":1}'), (10, '{\"n\":1}')");
+    sql(f, "CREATE TABLE counted(id INTEGER PRIMARY KEY, doc TEXT, ver DEFAULT 0); INSERT INTO counted(id, doc) VALUES "
+           "(9, '{\"n\":1}'), (10, '{\"n\":1}')");
     finds(s, "counted", "n=1", 2, "9 10");
     finds(s, "counted", "id=10", 1, "10");
 }
@@ -327,7 +336,8 @@ static void *flip(void *arg) {
 static void one_query_is_one_moment(void **state) {
     fixture *f = *state;
     create(f->store, "films");
-    for (int i = 0; i < 50; i++) put(f->store, "films", (char[]){'f', (char)('0' + i / 10), (char)('0' + i % 10), 0}, "{\"n\":1}");
+    for (int i = 0; i < 50; i++)
+        put(f->store, "films", (char[]){'f', (char)('0' + i / 10), (char)('0' + i % 10), 0}, "{\"n\":1}");
     put(f->store, "films", "flips", "{\"n\":5}");
     declare(f->store, "films", "n");
     writer w = {.store = f->store};

@@ -81,7 +81,8 @@ static void types_keep_apart(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char found[DOCS + 1] = "";
         for (size_t k = 0; k < DOCS; k++) found[k] = matched(rows[i].query, docs[k]) ? 'Y' : '.';
-        if (strcmp(found, rows[i].found) != 0) fail_msg("%s finds\n%s instead of\n%s", rows[i].query, found, rows[i].found);
+        if (strcmp(found, rows[i].found) != 0)
+            fail_msg("%s finds\n%s instead of\n%s", rows[i].query, found, rows[i].found);
     }
 }
 
@@ -156,10 +157,14 @@ static void the_id_is_a_text(void **state) {
     static const struct row {
         const char *query, *id;
         bool found;
-    } rows[] = {{"id=10", "10", true},         {"id=10", "10.0", false},       {"id[gt]=10", "9", false}, {"id[gt][string]=10", "9", true},
-                {"id[ne]=10", "10", false},    {"id[ne]=10", "x", true},       {"_id=x", "x", true},      {"id[in]=a,b", "b", true},
-                {"id=null", "null", true},     {"id[ne]=null", "x", true},     {"id[lt]=b", "a", true},   {"id[lte]=b", "b", true},
-                {"id[gte]=b", "a", false},     {"{\"id\":{\"eq\":{\"number\":1}}}", "1", false}, {"id=x", "X", false}, {"{\"id\":[]}", "x", false}};
+    } rows[] = {{"id=10", "10", true},      {"id=10", "10.0", false},
+                {"id[gt]=10", "9", false},  {"id[gt][string]=10", "9", true},
+                {"id[ne]=10", "10", false}, {"id[ne]=10", "x", true},
+                {"_id=x", "x", true},       {"id[in]=a,b", "b", true},
+                {"id=null", "null", true},  {"id[ne]=null", "x", true},
+                {"id[lt]=b", "a", true},    {"id[lte]=b", "b", true},
+                {"id[gte]=b", "a", false},  {"{\"id\":{\"eq\":{\"number\":1}}}", "1", false},
+                {"id=x", "X", false},       {"{\"id\":[]}", "x", false}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         mp_query *q = taken(rows[i].query);
         /* A member of that name is not the id. */
@@ -178,8 +183,10 @@ static void search_looks_into_texts(void **state) {
     yes("{\"search\":10}", "{\"name\":\"no. 10\"}");
     no("search=red", "{\"name\":{\"t\":\"red\"}}");
     no("search=red", "{\"name\":[[\"red\"]]}");
-    yes("search=stra%C3%9Fe", "{\"name\":\"STRA\xe1\xba\x9e" "E\"}");
-    no("search=strasse", "{\"name\":\"Stra\xc3\x9f" "e\"}");
+    yes("search=stra%C3%9Fe", "{\"name\":\"STRA\xe1\xba\x9e"
+                              "E\"}");
+    no("search=strasse", "{\"name\":\"Stra\xc3\x9f"
+                         "e\"}");
     yes("search=red&search_in=a.b", "{\"a\":[{\"b\":\"x\"},{\"b\":[\"Red\"]}]}");
     yes("search=%25_", "{\"name\":\"100%_\"}");
     yes("search=red&name=Red", "{\"name\":\"Red\"}");
@@ -210,16 +217,79 @@ static int order_of(const char *query, const char *doc, const char *than) {
 
 /* The values of `a`, each smaller than the next; those that follow a NULL are equal to the one before it. */
 static void every_type_has_its_place(void **state) {
-    static const char *const values[] = {
-        "[]", "null", NULL, "[null]", "-1e300", "-9223372036854775808", NULL, "-9.223372036854775808e18", "-9223372036854775807", "-10.5",
-        "-3", "-5e-324", "0", NULL, "-0.0", NULL, "0.0", "5e-324", "0.1", "1", NULL, "1.0", "9007199254740991", "9007199254740992", NULL,
-        "9007199254740992.0", "9007199254740993", "9007199254740994", NULL, "9007199254740994.0", "9223372036854775295",
-        "9223372036854775807", "9223372036854775808", NULL, "9.223372036854775808e18", "1e300", "\"\"", "\"\\u0001\"", "\" a\"", "\"10\"",
-        "\"9\"", "\"Z\"", "\"a\"", "\"a\\u0001\"", "\"a b\"", "\"ab\"", "\"z\"", "\"\xc3\xa9\"", "\"\xef\xbf\xbf\"",
-        "\"\xf0\x9d\x92\xb3\"", "{}", "{\"a\":1}", "{\"a\":1,\"b\":null}", "{\"a\":2}", "{\"b\":1}", "{\"a\":\"x\"}", "{\"a\":{}}",
-        "{\"a\":[]}", "{\"a\":true}", "[[]]", "[[null]]", "[[1]]", "[[1,0]]", "[[2]]", "[[\"x\"]]", OID,
-        "{\"$oid\":\"507f1f77bcf86cd799439012\"}", "false", "true", "{\"$date\":{\"$numberLong\":\"-9223372036854775808\"}}", DATE(-1), DATE(0),
-        DATE(1577836800000)};
+    static const char *const values[] = {"[]",
+                                         "null",
+                                         NULL,
+                                         "[null]",
+                                         "-1e300",
+                                         "-9223372036854775808",
+                                         NULL,
+                                         "-9.223372036854775808e18",
+                                         "-9223372036854775807",
+                                         "-10.5",
+                                         "-3",
+                                         "-5e-324",
+                                         "0",
+                                         NULL,
+                                         "-0.0",
+                                         NULL,
+                                         "0.0",
+                                         "5e-324",
+                                         "0.1",
+                                         "1",
+                                         NULL,
+                                         "1.0",
+                                         "9007199254740991",
+                                         "9007199254740992",
+                                         NULL,
+                                         "9007199254740992.0",
+                                         "9007199254740993",
+                                         "9007199254740994",
+                                         NULL,
+                                         "9007199254740994.0",
+                                         "9223372036854775295",
+                                         "9223372036854775807",
+                                         "9223372036854775808",
+                                         NULL,
+                                         "9.223372036854775808e18",
+                                         "1e300",
+                                         "\"\"",
+                                         "\"\\u0001\"",
+                                         "\" a\"",
+                                         "\"10\"",
+                                         "\"9\"",
+                                         "\"Z\"",
+                                         "\"a\"",
+                                         "\"a\\u0001\"",
+                                         "\"a b\"",
+                                         "\"ab\"",
+                                         "\"z\"",
+                                         "\"\xc3\xa9\"",
+                                         "\"\xef\xbf\xbf\"",
+                                         "\"\xf0\x9d\x92\xb3\"",
+                                         "{}",
+                                         "{\"a\":1}",
+                                         "{\"a\":1,\"b\":null}",
+                                         "{\"a\":2}",
+                                         "{\"b\":1}",
+                                         "{\"a\":\"x\"}",
+                                         "{\"a\":{}}",
+                                         "{\"a\":[]}",
+                                         "{\"a\":true}",
+                                         "[[]]",
+                                         "[[null]]",
+                                         "[[1]]",
+                                         "[[1,0]]",
+                                         "[[2]]",
+                                         "[[\"x\"]]",
+                                         OID,
+                                         "{\"$oid\":\"507f1f77bcf86cd799439012\"}",
+                                         "false",
+                                         "true",
+                                         "{\"$date\":{\"$numberLong\":\"-9223372036854775808\"}}",
+                                         DATE(-1),
+                                         DATE(0),
+                                         DATE(1577836800000)};
     enum { VALUES = sizeof values / sizeof values[0] };
     size_t steps = 0;
     const char *before = NULL;
@@ -250,10 +320,11 @@ static void lists_sort_by_their_end(void **state) {
     assert_int_equal(order_of("sort=-a", "{\"a\":[1,[0]]}", "{\"a\":[[0]]}"), 0);
     assert_int_equal(order_of("sort=a.b", "{\"a\":[{\"b\":3},{\"b\":1}]}", "{\"a\":{\"b\":1}}"), 0);
     assert_int_equal(order_of("sort=a.b", "{\"a\":[{\"b\":3},{}]}", "{}"), 0);
-    assert_int_equal(order_of("sort=a.b", "{\"a\":[{\"b\":3},7]}", "{}"), 0); /* an element that is no object gives null */
+    assert_int_equal(order_of("sort=a.b", "{\"a\":[{\"b\":3},7]}", "{}"),
+                     0); /* an element that is no object gives null */
     assert_int_equal(order_of("sort=a.b", "{\"a\":[{\"b\":3}," OID "]}", "{}"), 0);
-    assert_int_equal(order_of("sort=a.b", "{\"a\":[]}", "{}"), 0);            /* and so does an empty list on the way */
-    assert_int_equal(order_of("sort=a.b", "{\"a\":{\"b\":[]}}", "{}"), -1);   /* but at the end it is less than null */
+    assert_int_equal(order_of("sort=a.b", "{\"a\":[]}", "{}"), 0);          /* and so does an empty list on the way */
+    assert_int_equal(order_of("sort=a.b", "{\"a\":{\"b\":[]}}", "{}"), -1); /* but at the end it is less than null */
     assert_int_equal(order_of("sort=a.b", "{\"a\":[[{\"b\":3}]]}", "{}"), 0);
 }
 
@@ -288,7 +359,8 @@ static void several_fields_and_the_id(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         mp_buf_reset(&one);
-        if (sort_key(rows[i].query, "x", rows[i].doc, &one) != (int)rows[i].want) fail_msg("%s of %s", rows[i].query, rows[i].doc);
+        if (sort_key(rows[i].query, "x", rows[i].doc, &one) != (int)rows[i].want)
+            fail_msg("%s of %s", rows[i].query, rows[i].doc);
     }
     mp_buf_free(&one);
     mp_buf_free(&two);
@@ -317,12 +389,14 @@ static void fields_show_what_they_name(void **state) {
     shows("a.b", "{\"a\":5}", "{\"id\":\"d\"}");
     shows("a.b", "{\"a\":" OID "}", "{\"id\":\"d\"}");
     shows("a", "{\"a\":" OID "}", "{\"id\":\"d\",\"a\":" OID "}");
-    shows("a.b", "{\"a\":[{\"b\":1},5,{\"c\":1},null,[{\"b\":2},6]," DATE(5) "]}", "{\"id\":\"d\",\"a\":[{\"b\":1},{},[{\"b\":2}]]}");
+    shows("a.b", "{\"a\":[{\"b\":1},5,{\"c\":1},null,[{\"b\":2},6]," DATE(5) "]}",
+          "{\"id\":\"d\",\"a\":[{\"b\":1},{},[{\"b\":2}]]}");
     shows("a.b", "{\"a\":[]}", "{\"id\":\"d\",\"a\":[]}");
     shows("a.b,a", "{\"a\":{\"b\":1,\"c\":2}}", "{\"id\":\"d\",\"a\":{\"b\":1,\"c\":2}}");
-    shows("a.b.c,a.d", "{\"a\":{\"b\":[{\"c\":1,\"x\":1}],\"d\":{\"e\":[]},\"x\":1}}", "{\"id\":\"d\",\"a\":{\"b\":[{\"c\":1}],\"d\":{\"e\":[]}}}");
+    shows("a.b.c,a.d", "{\"a\":{\"b\":[{\"c\":1,\"x\":1}],\"d\":{\"e\":[]},\"x\":1}}",
+          "{\"id\":\"d\",\"a\":{\"b\":[{\"c\":1}],\"d\":{\"e\":[]}}}");
     shows("x.b", "{\"a\":{\"b\":1},\"b\":1}", "{\"id\":\"d\"}"); /* the whole way counts */
-    shows("n", "{\"n\":1.50}", "{\"id\":\"d\",\"n\":1.50}");      /* as it is spelled */
+    shows("n", "{\"n\":1.50}", "{\"id\":\"d\",\"n\":1.50}");     /* as it is spelled */
     shows("n", "{\"n\":123456789012345678901234567890}", "{\"id\":\"d\",\"n\":123456789012345678901234567890}");
 }
 
@@ -339,7 +413,9 @@ static void the_id_is_escaped(void **state) {
 /* ---- what is no document ---- */
 
 static void damage_is_said(void **state) {
-    static const char *const docs[] = {"", " ", "{", "[]", "5", "null", "{\"a\":1}x", "{\"a\":\"\xff\"}", "{\"a\":\"\\ud800\"}", "{\"a\":1,}", "{\"a\":NaN}"};
+    static const char *const docs[] = {
+        "",           " ",          "{", "[]", "5", "null", "{\"a\":1}x", "{\"a\":\"\xff\"}", "{\"a\":\"\\ud800\"}",
+        "{\"a\":1,}", "{\"a\":NaN}"};
     mp_buf out;
     mp_buf_init(&out);
     mp_query *q = taken("a=1&sort=a&fields=a");

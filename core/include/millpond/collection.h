@@ -18,8 +18,9 @@ POND_API void pond_collection_free(pond_collection *collection);
 
 /* How a query is written. */
 typedef enum pond_query_form {
-    POND_QUERY_TEXT = 0,  /* an HTTP query string: "genre=Drama&rating[gte]=7&sort=-rating&page=2&limit=20" */
-    POND_QUERY_OBJECT = 1 /* the same as a JSON object, nested or flat: what a framework made of a query string, or typed values */
+    POND_QUERY_TEXT = 0, /* an HTTP query string: "genre=Drama&rating[gte]=7&sort=-rating&page=2&limit=20" */
+    POND_QUERY_OBJECT =
+        1 /* the same as a JSON object, nested or flat: what a framework made of a query string, or typed values */
 } pond_query_form;
 
 /* Makes the table and the declared indexes in the store, where they are missing. @threads any, blocks */
@@ -41,8 +42,8 @@ POND_API int pond_collection_find(pond_collection *collection, pond_query_form f
 POND_API int pond_collection_explain(pond_collection *collection, pond_query_form form, const char *query, size_t len,
                                      pond_value **out, pond_error **err);
 /* Drops the cached documents (not the pages that show them). As pond_invalidate. @threads any, blocks */
-POND_API int pond_collection_invalidate(pond_collection *collection, const char *const *ids, const size_t *lens, size_t n,
-                                        pond_error **err);
+POND_API int pond_collection_invalidate(pond_collection *collection, const char *const *ids, const size_t *lens,
+                                        size_t n, pond_error **err);
 
 /* The same for queues, by the rules of queue.h. With queue NULL get and find give only an answer that needs no wait, by `now`;
  * if there is none it is POND_EMISUSE and nothing was started. get_many ends with POND_EVENT_LIST, prepare and invalidate with

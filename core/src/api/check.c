@@ -32,7 +32,8 @@ int mp_store_check(pond *p, const char *collection, const char *const *ids, cons
                    pond_error **err) {
     int code = open_check(p, err);
     if (code == POND_OK && !p->store)
-        code = mp_fail(err, POND_EOPTION, "this pond has no store: open it with store=sqlite:path or store=mongodb://host/database");
+        code = mp_fail(err, POND_EOPTION,
+                       "this pond has no store: open it with store=sqlite:path or store=mongodb://host/database");
     if (code == POND_OK) code = mp_collection_check(collection, err);
     if (code == POND_OK && n && (!ids || !lens)) code = mp_fail(err, POND_EMISUSE, "ids or lens is NULL");
     for (size_t i = 0; i < n && code == POND_OK; i++) code = mp_id_check(collection, ids[i], lens[i], err);

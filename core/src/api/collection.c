@@ -32,7 +32,9 @@ static int check(pond_collection *c, const char *const *ids, const size_t *lens,
     return mp_store_check(c->pond, c->name, ids, lens, n, err);
 }
 
-static int no_out(const char *function, pond_error **err) { return mp_fail(err, POND_EMISUSE, "%s: out is NULL", function); }
+static int no_out(const char *function, pond_error **err) {
+    return mp_fail(err, POND_EMISUSE, "%s: out is NULL", function);
+}
 
 /* The keys of many documents and, behind them, their names; one block. */
 static mp_key *make_keys(pond_collection *c, const char *const *ids, const size_t *lens, size_t n) {
@@ -132,7 +134,8 @@ static int invalidate(pond_collection *c, pond_queue *queue, const char *const *
     return code;
 }
 
-int pond_collection_invalidate(pond_collection *c, const char *const *ids, const size_t *lens, size_t n, pond_error **err) {
+int pond_collection_invalidate(pond_collection *c, const char *const *ids, const size_t *lens, size_t n,
+                               pond_error **err) {
     return invalidate(c, NULL, ids, lens, n, 0, err);
 }
 
@@ -144,7 +147,8 @@ int pond_collection_invalidate_start(pond_collection *c, pond_queue *queue, cons
 
 /* ---- pages ---- */
 
-static int new_find(mp_find **out, pond_collection *c, pond_query_form form, const char *query, size_t len, pond_error **err) {
+static int new_find(mp_find **out, pond_collection *c, pond_query_form form, const char *query, size_t len,
+                    pond_error **err) {
     int code = check(c, NULL, NULL, 0, err);
     return code == POND_OK ? mp_find_new(out, c, form, query, len, err) : code;
 }
@@ -165,8 +169,8 @@ int pond_collection_find(pond_collection *c, pond_query_form form, const char *q
     return code;
 }
 
-int pond_collection_find_start(pond_collection *c, pond_queue *queue, pond_query_form form, const char *query, size_t len,
-                               uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
+int pond_collection_find_start(pond_collection *c, pond_queue *queue, pond_query_form form, const char *query,
+                               size_t len, uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
     mp_find *find;
     char name[MP_NAME_MAX + 1];
     mp_key key;
@@ -203,8 +207,8 @@ static int start_subject(pond_collection *c, pond_queue *queue, mp_store_kind ki
     return mp_queue_leave(queue, mp_store_call_start(queue->lane, &args, user), err);
 }
 
-int pond_collection_explain_start(pond_collection *c, pond_queue *queue, pond_query_form form, const char *query, size_t len,
-                                  uint64_t user, pond_error **err) {
+int pond_collection_explain_start(pond_collection *c, pond_queue *queue, pond_query_form form, const char *query,
+                                  size_t len, uint64_t user, pond_error **err) {
     mp_find *find;
     int code = new_find(&find, c, form, query, len, err);
     if (code != POND_OK) return code;

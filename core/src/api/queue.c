@@ -186,7 +186,8 @@ static int store_start(pond *p, pond_queue *queue, mp_store_kind kind, const cha
     int code = mp_store_check(p, collection, ids, lens, n, err);
     if (code == POND_OK) code = mp_queue_enter(p, queue, err);
     if (code != POND_OK) return code;
-    const mp_store_args args = {.kind = kind, .collection = collection, .ids = ids, .lens = lens, .n = n, .doc = doc, .doc_len = doc_len};
+    const mp_store_args args = {
+        .kind = kind, .collection = collection, .ids = ids, .lens = lens, .n = n, .doc = doc, .doc_len = doc_len};
     return mp_queue_leave(queue, mp_store_call_start(queue->lane, &args, user), err);
 }
 

@@ -206,12 +206,12 @@ int mp_options_set(mp_options *options, unsigned scopes, const char *name, const
     const option *opt = find(name);
     if (opt == NULL) return fail_unknown(name, scopes, err);
     if ((opt->scope & scopes) == 0)
-        return mp_fail(err, POND_EOPTION,
-                       opt->scope == MP_SCOPE_POND
-                           ? "%s: it belongs to the pond: set it in the configuration that is opened"
-                       : opt->scope == MP_SCOPE_COLLECTION ? "%s: it belongs to a collection: give it where that is made"
-                                                           : "%s: it belongs to a policy: set it there",
-                       name);
+        return mp_fail(
+            err, POND_EOPTION,
+            opt->scope == MP_SCOPE_POND ? "%s: it belongs to the pond: set it in the configuration that is opened"
+            : opt->scope == MP_SCOPE_COLLECTION ? "%s: it belongs to a collection: give it where that is made"
+                                                : "%s: it belongs to a policy: set it there",
+            name);
     if (value == NULL) return mp_fail(err, POND_EOPTION, "%s: it has no value (NULL): write %s", name, opt->range);
     return set_row(options, opt, value, err);
 }

@@ -212,8 +212,9 @@ static void put_u64(mp_buf *out, uint64_t n) {
 static void put_number(mp_buf *out, number n) {
     uint64_t bits;
     memcpy(&bits, &n.near, sizeof bits);
-    put_u64(out, bits >> 63 ? ~bits : bits | (uint64_t)1 << 63); /* so negative ones come first, the larger the earlier */
-    put_byte(out, (unsigned)(n.rest + 0x8000) >> 8);             /* the rest is at most 512 either way */
+    put_u64(out,
+            bits >> 63 ? ~bits : bits | (uint64_t)1 << 63); /* so negative ones come first, the larger the earlier */
+    put_byte(out, (unsigned)(n.rest + 0x8000) >> 8);        /* the rest is at most 512 either way */
     put_byte(out, (unsigned)(n.rest + 0x8000) & 0xff);
 }
 
@@ -271,7 +272,8 @@ static bool consider(yyjson_val *v, void *ctx) {
         put_byte(x->next, (unsigned)rank_of(v));
         put_value(x->next, v, 0);
     }
-    int way = x->any ? mp_slice_order((mp_slice){x->next->data, x->next->len}, (mp_slice){x->best->data, x->best->len}) : 0;
+    int way =
+        x->any ? mp_slice_order((mp_slice){x->next->data, x->next->len}, (mp_slice){x->best->data, x->best->len}) : 0;
     if (!x->any || (x->largest ? way > 0 : way < 0)) {
         mp_buf *swap = x->best;
         x->best = x->next;

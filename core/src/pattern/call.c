@@ -110,7 +110,8 @@ void mp_call_clear(mp_call *call) {
 bool mp_call_wait(mp_call *call) {
     mp_lane *lane = call->lane;
     mp_waiter *waiter = call->waiter;
-    if (mp_blocking_wait(lane->blocking, waiter, call->quiet ? NULL : lane->pond->interrupt, lane->pond->interrupt_ctx)) {
+    if (mp_blocking_wait(lane->blocking, waiter, call->quiet ? NULL : lane->pond->interrupt,
+                         lane->pond->interrupt_ctx)) {
         waiter->ready = false;
         return true;
     }

@@ -27,8 +27,8 @@ struct pond_request {
     mp_node node; /* lane->calls */
     pond_event event;
     pond_policy *policy;
-    mp_waiter *waiter; /* a blocking caller */
-    pond_load *load;   /* the load that it was asked to do and has not taken yet */
+    mp_waiter *waiter;        /* a blocking caller */
+    pond_load *load;          /* the load that it was asked to do and has not taken yet */
     struct mp_source *source; /* loads are done by the library from the store; a reference */
     struct mp_group *group;   /* it is one of many, whose end is the group's business */
     bool ended, canceled;

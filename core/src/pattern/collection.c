@@ -27,7 +27,8 @@ static void fail_all(pond_load *const *loads, size_t n, pond_error *error) {
 }
 
 /* The documents of all loads in one call to the store. The values are fresh, so their codec may be set. */
-static int read_documents(pond_collection *c, pond_load *const *loads, size_t n, pond_value **values, pond_error **err) {
+static int read_documents(pond_collection *c, pond_load *const *loads, size_t n, pond_value **values,
+                          pond_error **err) {
     mp_store *store = c->pond->store;
     const char **ids = calloc(n, sizeof *ids);
     size_t *lens = calloc(n, sizeof *lens);
@@ -131,8 +132,8 @@ static void load_page(mp_source *source, pond_load *const *loads, size_t n) {
         mp_load_fail_as(loads[0], error);
         return;
     }
-    mp_buf_printf(&json, ",\"total\":%lld,\"page\":%lld,\"pages\":%lld,\"limit\":%lld}", (long long)total, (long long)q->page,
-                  (long long)((total + q->limit - 1) / q->limit), (long long)q->limit);
+    mp_buf_printf(&json, ",\"total\":%lld,\"page\":%lld,\"pages\":%lld,\"limit\":%lld}", (long long)total,
+                  (long long)q->page, (long long)((total + q->limit - 1) / q->limit), (long long)q->limit);
     bool uncached = count == 0 && !c->cache_empty;
     if (json.failed) mp_load_fail_as(loads[0], mp_error_new(POND_ENOMEM, "no memory for a page"));
     else pond_load_value(loads[0], json.data, json.len, store->vt->codec, uncached ? POND_LOAD_UNCACHED : 0);
@@ -146,12 +147,14 @@ static void find_destroy(mp_source *source) {
     free(find);
 }
 
-int mp_find_new(mp_find **out, pond_collection *c, pond_query_form form, const char *text, size_t len, pond_error **err) {
+int mp_find_new(mp_find **out, pond_collection *c, pond_query_form form, const char *text, size_t len,
+                pond_error **err) {
     mp_query *query = NULL;
     if (!text && len) return mp_fail(err, POND_EMISUSE, "the query is NULL");
-    int code = form == POND_QUERY_TEXT     ? mp_query_parse_text(&query, c->bounds, text ? text : "", len, err)
-               : form == POND_QUERY_OBJECT ? mp_query_parse_json(&query, c->bounds, text ? text : "", len, err)
-                                           : mp_fail(err, POND_EMISUSE, "a query is POND_QUERY_TEXT or POND_QUERY_OBJECT");
+    int code = form == POND_QUERY_TEXT ? mp_query_parse_text(&query, c->bounds, text ? text : "", len, err)
+               : form == POND_QUERY_OBJECT
+                   ? mp_query_parse_json(&query, c->bounds, text ? text : "", len, err)
+                   : mp_fail(err, POND_EMISUSE, "a query is POND_QUERY_TEXT or POND_QUERY_OBJECT");
     if (code != POND_OK) return code;
     mp_find *find = calloc(1, sizeof *find);
     if (!find) {
@@ -268,8 +271,8 @@ static int make_policies(pond_collection *c, const pond_policy *given, int64_t t
     char ns[2 * MP_NS_MAX + 4], row[sizeof ns + 8];
     int len = snprintf(ns, sizeof ns, "%s/%s?", o->namespace, c->name);
     if (len > MP_NS_MAX)
-        return mp_fail(err, POND_EOPTION, "namespace and collection \"%s/%s\" are %d bytes together: they may be %d", o->namespace,
-                       c->name, len - 1, MP_NS_MAX - 1);
+        return mp_fail(err, POND_EOPTION, "namespace and collection \"%s/%s\" are %d bytes together: they may be %d",
+                       o->namespace, c->name, len - 1, MP_NS_MAX - 1);
     snprintf(row, sizeof row, "%stotal", ns);
     int code = POND_OK;
     for (int kind = 0; kind < 2 && code == POND_OK; kind++) {

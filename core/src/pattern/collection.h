@@ -36,7 +36,8 @@ typedef struct mp_find {
     char key[MP_QUERY_KEY_LEN + 1];
 } mp_find;
 
-int mp_find_new(mp_find **out, pond_collection *c, pond_query_form form, const char *text, size_t len, pond_error **err);
+int mp_find_new(mp_find **out, pond_collection *c, pond_query_form form, const char *text, size_t len,
+                pond_error **err);
 pond_policy *mp_find_policy(const mp_find *find); /* of the page */
 void mp_find_key(const mp_find *find, mp_key *key, char name[MP_NAME_MAX + 1]);
 

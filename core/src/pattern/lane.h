@@ -25,10 +25,10 @@ typedef struct mp_lane {
     mp_node events;        /* for the host to take */
     size_t pending;        /* calls whose final event was not taken */
     bool polling, closed;
-    bool closing; /* pond->lock: somebody closes it */
+    bool closing;                  /* pond->lock: somebody closes it */
     struct mp_source_job *sourced; /* loads from the store that this turn has brought */
     mp_task start_sourced;
-    mp_task wake;            /* makes the descriptor readable */
+    mp_task wake; /* makes the descriptor readable */
 } mp_lane;
 
 mp_lane *mp_lane_new(pond *p, bool blocking, pond_error **err);

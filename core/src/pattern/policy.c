@@ -22,8 +22,8 @@ static mp_space *space_of(pond *p, const char *ns) {
     return space;
 }
 
-int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned scopes, const char *const *options, size_t n,
-                   pond_error **err) {
+int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned scopes, const char *const *options,
+                   size_t n, pond_error **err) {
     pond_policy *policy = calloc(1, sizeof *policy);
     if (!policy || !mp_options_copy(&policy->options, base)) {
         free(policy);
@@ -67,7 +67,8 @@ int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char
 
 int pond_policy_new(pond_policy **out, pond *p, const pond_policy *base, const char *const *options, size_t n,
                     pond_error **err) {
-    if (!out || !p || (n && !options)) return mp_fail(err, POND_EMISUSE, "pond_policy_new: out, pond or options is NULL");
+    if (!out || !p || (n && !options))
+        return mp_fail(err, POND_EMISUSE, "pond_policy_new: out, pond or options is NULL");
     return mp_policy_make(out, p, base ? &base->options : &p->options, MP_SCOPE_POLICY, options, n, err);
 }
 

@@ -26,8 +26,8 @@ enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };    /* when_wait_ends */
 enum { MP_CACHE_DOWN_STORE = 0, MP_CACHE_DOWN_ERROR = 1 }; /* when_cache_down */
 
 /* Used by api/ too. */
-int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned scopes, const char *const *options, size_t n,
-                   pond_error **err);
+int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned scopes, const char *const *options,
+                   size_t n, pond_error **err);
 /* The same options in another namespace, which users cannot name, with another ttl; `row`: where they are counted. */
 int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char *ns, const char *row, int64_t ttl,
                  pond_error **err);

@@ -104,7 +104,9 @@ static void work(mp_job *self, bool refused) {
                 store->vt->put(store, job->collection, ids[0], job->lens[0], job->doc, job->doc_len, &job->error);
             break;
         case MP_STORE_PREPARE: job->code = mp_collection_prepare((pond_collection *)job->subject, &job->error); break;
-        case MP_STORE_EXPLAIN: job->code = mp_find_explain((mp_find *)job->subject, &job->values[0], &job->error); break;
+        case MP_STORE_EXPLAIN:
+            job->code = mp_find_explain((mp_find *)job->subject, &job->values[0], &job->error);
+            break;
         case MP_STORE_DELETE:
             job->code = store->vt->remove(store, job->collection, ids[0], job->lens[0], &job->existed, &job->error);
             break;

@@ -78,8 +78,8 @@ static int finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, bool inside, 
     return code;
 }
 
-int mp_wait_read(pond *p, const pond_policy *policy, const mp_key *key, bool lookup, bool inside, pond_loader loader, void *ctx,
-                 pond_value **out, pond_error **err) {
+int mp_wait_read(pond *p, const pond_policy *policy, const mp_key *key, bool lookup, bool inside, pond_loader loader,
+                 void *ctx, pond_value **out, pond_error **err) {
     int code;
     mp_lane *lane = enter(p, inside, &code, err);
     if (!lane) return code;
@@ -89,8 +89,8 @@ int mp_wait_read(pond *p, const pond_policy *policy, const mp_key *key, bool loo
     return finish(lane, r ? &r->call : NULL, &waiter, inside, loader, ctx, out, err);
 }
 
-int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n, bool inside,
-                       pond_error **err) {
+int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
+                       bool inside, pond_error **err) {
     int code;
     mp_lane *lane = enter(p, inside, &code, err);
     if (!lane) return code;
@@ -100,7 +100,8 @@ int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *ke
     return finish(lane, call, &waiter, inside, NULL, NULL, NULL, err);
 }
 
-int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out, pond_error **err) {
+int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
+                    pond_error **err) {
     int code;
     mp_lane *lane = enter(p, inside, &code, err);
     if (!lane) return code;

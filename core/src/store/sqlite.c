@@ -171,7 +171,8 @@ static int remove_one(mp_store *store, const char *collection, const char *id, s
 
 /* Queries: a connection is lent for each. */
 
-static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count, pond_error **err) {
+static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count,
+                pond_error **err) {
     mp_sqlite_conn *conn;
     int rc = mp_sqlite_take(pool_of(store), false, &conn, err);
     if (rc != POND_OK) return rc;

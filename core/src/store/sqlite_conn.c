@@ -239,8 +239,9 @@ int mp_sqlite_prepared(mp_sqlite_conn *conn, const char *sql, size_t len, sqlite
     }
     sqlite3_finalize(oldest->statement);
     *oldest = (mp_sqlite_kept){.len = len, .used = ++conn->uses};
-    int rc = len > INT_MAX ? SQLITE_TOOBIG
-                           : sqlite3_prepare_v3(conn->db, sql, (int)len, SQLITE_PREPARE_PERSISTENT, &oldest->statement, NULL);
+    int rc = len > INT_MAX
+                 ? SQLITE_TOOBIG
+                 : sqlite3_prepare_v3(conn->db, sql, (int)len, SQLITE_PREPARE_PERSISTENT, &oldest->statement, NULL);
     *out = oldest->statement;
     return rc;
 }

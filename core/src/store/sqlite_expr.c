@@ -53,18 +53,20 @@ void mp_sqlite_add_rank(mp_buf *sql, const mp_query_path *path) {
         mp_buf_text(sql, ")");
     }
     if (dotted) mp_buf_text(sql, ") THEN 5 ELSE ");
-    add_with_paths(sql, path,
-                   "CASE json_type(doc,%p) WHEN 'integer' THEN 2 WHEN 'real' THEN 2 WHEN 'text' THEN 3 WHEN 'true' THEN 8 WHEN "
-                   "'false' THEN 8 WHEN 'array' THEN 5 WHEN 'object' THEN CASE 'text' WHEN json_type(doc,%d) THEN 9 WHEN "
-                   "json_type(doc,%o) THEN 7 ELSE 4 END ELSE 1 END");
+    add_with_paths(
+        sql, path,
+        "CASE json_type(doc,%p) WHEN 'integer' THEN 2 WHEN 'real' THEN 2 WHEN 'text' THEN 3 WHEN 'true' THEN 8 WHEN "
+        "'false' THEN 8 WHEN 'array' THEN 5 WHEN 'object' THEN CASE 'text' WHEN json_type(doc,%d) THEN 9 WHEN "
+        "json_type(doc,%o) THEN 7 ELSE 4 END ELSE 1 END");
     if (dotted) mp_buf_text(sql, " END");
 }
 
 void mp_sqlite_add_value(mp_buf *sql, const mp_query_path *path) {
-    add_with_paths(sql, path,
-                   "CASE json_type(doc,%p) WHEN 'object' THEN CASE 'text' WHEN json_type(doc,%d) THEN CAST(json_extract(doc,%d) "
-                   "AS INTEGER) WHEN json_type(doc,%o) THEN json_extract(doc,%o) END WHEN 'array' THEN NULL ELSE "
-                   "json_extract(doc,%p) END");
+    add_with_paths(
+        sql, path,
+        "CASE json_type(doc,%p) WHEN 'object' THEN CASE 'text' WHEN json_type(doc,%d) THEN CAST(json_extract(doc,%d) "
+        "AS INTEGER) WHEN json_type(doc,%o) THEN json_extract(doc,%o) END WHEN 'array' THEN NULL ELSE "
+        "json_extract(doc,%p) END");
 }
 
 void mp_sqlite_add_index_name(mp_buf *name, const char *collection, const mp_query_path *path, bool descending) {
@@ -76,8 +78,8 @@ void mp_sqlite_add_index_name(mp_buf *name, const char *collection, const mp_que
     if (capitals) mp_buf_printf(name, ":%08x", (unsigned)mp_crc32c(path->name.data, path->name.len));
 }
 
-void mp_sqlite_add_index(mp_buf *sql, const char *collection, const mp_query_path *path, bool descending, const mp_buf *rank,
-                         const mp_buf *value) {
+void mp_sqlite_add_index(mp_buf *sql, const char *collection, const mp_query_path *path, bool descending,
+                         const mp_buf *rank, const mp_buf *value) {
     const char *way = descending ? " DESC," : ",";
     mp_buf name;
     mp_buf_init(&name);

@@ -16,7 +16,7 @@ void mp_sqlite_add_value(mp_buf *sql, const mp_query_path *path);
 /* mp:films:rating, or mp:films:-rating for the one that runs down; with a number where the name has capitals. */
 void mp_sqlite_add_index_name(mp_buf *name, const char *collection, const mp_query_path *path, bool descending);
 /* The statement that makes it, as sqlite_schema shows it. `rank` and `value` are R(p) and V(p). */
-void mp_sqlite_add_index(mp_buf *sql, const char *collection, const mp_query_path *path, bool descending, const mp_buf *rank,
-                         const mp_buf *value);
+void mp_sqlite_add_index(mp_buf *sql, const char *collection, const mp_query_path *path, bool descending,
+                         const mp_buf *rank, const mp_buf *value);
 
 #endif

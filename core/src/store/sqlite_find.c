@@ -24,7 +24,7 @@
 /* What they are handed, by sqlite3_bind_pointer. */
 typedef struct asked {
     const mp_query *query;
-    mp_matched problem; /* why one of them stopped the statement */
+    mp_matched problem;    /* why one of them stopped the statement */
     char id[MP_QUOTE_MAX]; /* and at which row */
 } asked;
 
@@ -110,7 +110,8 @@ static int no_memory(const builder *b) {
 
 static int damaged(const builder *b, const char *id, const char *what) {
     if (b->err)
-        *b->err = mp_error_new_retriable(POND_ESTORE, 0, "%.64s %s: %s: mend the row in the database", b->collection, id, what);
+        *b->err = mp_error_new_retriable(POND_ESTORE, 0, "%.64s %s: %s: mend the row in the database", b->collection,
+                                         id, what);
     return POND_ESTORE;
 }
 
@@ -118,10 +119,11 @@ static int damaged(const builder *b, const char *id, const char *what) {
 static int failed(const builder *b) {
     switch (b->asked.problem) {
     case MP_MATCH_SORT_ARRAYS:
-        return mp_fail_reason(b->err, POND_EQUERY, MP_QUERY_SORT_ARRAYS,
-                              "sort: two of the fields hold arrays in one document (%.64s %s), which has no order: sort by one "
-                              "of them",
-                              b->collection, b->asked.id);
+        return mp_fail_reason(
+            b->err, POND_EQUERY, MP_QUERY_SORT_ARRAYS,
+            "sort: two of the fields hold arrays in one document (%.64s %s), which has no order: sort by one "
+            "of them",
+            b->collection, b->asked.id);
     case MP_MATCH_DAMAGED: return damaged(b, b->asked.id, "what stands in the store is not a JSON object");
     default: return mp_sqlite_fail(b->err, b->conn, b->collection, NULL, 0);
     }
@@ -158,7 +160,8 @@ static int begin(builder *b) {
 static void end(builder *b) {
     if (!sqlite3_get_autocommit(b->conn->db)) {
         const builder quiet = {.conn = b->conn, .collection = b->collection};
-        command(&quiet, "COMMIT"); /* nothing was written; if it fails, the connection is tidied when it is given back */
+        command(&quiet,
+                "COMMIT"); /* nothing was written; if it fails, the connection is tidied when it is given back */
     }
     for (size_t i = 0; i < b->field_count; i++) {
         mp_buf_free(&b->fields[i].rank);
@@ -241,11 +244,13 @@ static int find_index(builder *b, field *f) {
         mp_buf_init(&names[i]);
         mp_sqlite_add_index_name(&names[i], b->collection, f->path, i == 1);
         if (names[i].failed) rc = no_memory(b);
-        else if (step == SQLITE_OK) step = sqlite3_bind_text(statement, i + 1, names[i].data, (int)names[i].len, SQLITE_STATIC);
+        else if (step == SQLITE_OK)
+            step = sqlite3_bind_text(statement, i + 1, names[i].data, (int)names[i].len, SQLITE_STATIC);
     }
     if (rc == POND_OK && step == SQLITE_OK) step = sqlite3_step(statement);
     for (; rc == POND_OK && step == SQLITE_ROW; step = sqlite3_step(statement)) {
-        const char *name = (const char *)sqlite3_column_text(statement, 0), *made = (const char *)sqlite3_column_text(statement, 1);
+        const char *name = (const char *)sqlite3_column_text(statement, 0),
+                   *made = (const char *)sqlite3_column_text(statement, 1);
         if (!name || !made) break;
         bool descending = strcmp(name, names[1].data) == 0;
         mp_buf_reset(&want);
@@ -473,7 +478,9 @@ static int add_document(builder *b, mp_slice id, mp_slice doc, mp_buf *out) {
     if (b->query->field_count) {
         b->asked.problem = mp_match_project(b->query, id, doc, out);
         mp_quote(b->asked.id, id.data, id.len);
-        return b->asked.problem == MP_MATCH_YES ? POND_OK : b->asked.problem == MP_MATCH_NOMEM ? no_memory(b) : failed(b);
+        return b->asked.problem == MP_MATCH_YES     ? POND_OK
+               : b->asked.problem == MP_MATCH_NOMEM ? no_memory(b)
+                                                    : failed(b);
     }
     const mp_document_name name = {b->collection, id.data, id.len};
     pond_value *value;
@@ -497,7 +504,8 @@ static int read_document(builder *b, mp_slice id, mp_buf *out) {
     mp_quote(shown, id.data, id.len);
     if (doc) rc = add_document(b, id, (mp_slice){doc, (size_t)sqlite3_column_bytes(statement, 0)}, out);
     else if (step == SQLITE_DONE) rc = damaged(b, shown, "the id is not a text, so the row cannot be found by it");
-    else if (step == SQLITE_ROW && sqlite3_column_type(statement, 0) == SQLITE_NULL) rc = damaged(b, shown, "doc is NULL");
+    else if (step == SQLITE_ROW && sqlite3_column_type(statement, 0) == SQLITE_NULL)
+        rc = damaged(b, shown, "doc is NULL");
     else rc = failed(b);
     mp_sqlite_done(statement);
     return rc;
@@ -514,17 +522,18 @@ static int read_page(builder *b, const mp_buf *ids, int64_t most, mp_buf *out, s
         int rc = read_document(b, id, out);
         if (rc != POND_OK) return rc;
         if (out->len - begin > (uint64_t)most)
-            return mp_fail(b->err, POND_EVALUE,
-                           "%.64s: the page is over the limit (max_value is %lld bytes): ask for fewer documents or fields",
-                           b->collection, (long long)most);
+            return mp_fail(
+                b->err, POND_EVALUE,
+                "%.64s: the page is over the limit (max_value is %lld bytes): ask for fewer documents or fields",
+                b->collection, (long long)most);
         at += sizeof id.len + id.len;
     }
     mp_buf_text(out, "]");
     return out->failed ? no_memory(b) : POND_OK;
 }
 
-int mp_sqlite_find(mp_sqlite_conn *conn, const char *collection, const mp_query *query, int64_t most, mp_buf *out, size_t *count,
-                   pond_error **err) {
+int mp_sqlite_find(mp_sqlite_conn *conn, const char *collection, const mp_query *query, int64_t most, mp_buf *out,
+                   size_t *count, pond_error **err) {
     builder b = {.conn = conn, .collection = collection, .query = query, .err = err, .asked = {.query = query}};
     sqlite3_stmt *statement;
     mp_buf ids;
@@ -544,7 +553,8 @@ int mp_sqlite_find(mp_sqlite_conn *conn, const char *collection, const mp_query 
 
 /* ---- the total ---- */
 
-int mp_sqlite_count(mp_sqlite_conn *conn, const char *collection, const mp_query *query, int64_t *total, pond_error **err) {
+int mp_sqlite_count(mp_sqlite_conn *conn, const char *collection, const mp_query *query, int64_t *total,
+                    pond_error **err) {
     builder b = {.conn = conn, .collection = collection, .query = query, .err = err, .asked = {.query = query}};
     sqlite3_stmt *statement;
     int rc = begin(&b);
@@ -567,7 +577,8 @@ int mp_sqlite_count(mp_sqlite_conn *conn, const char *collection, const mp_query
 /* "SEARCH films USING INDEX mp:films:rating (<expr>=?)" and its kin: the first index of ours that is named. */
 static void add_index_used(mp_buf *out, sqlite3_stmt *plan) {
     while (sqlite3_step(plan) == SQLITE_ROW) {
-        const char *detail = (const char *)sqlite3_column_text(plan, 3), *at = detail ? strstr(detail, "INDEX mp:") : NULL;
+        const char *detail = (const char *)sqlite3_column_text(plan, 3),
+                   *at = detail ? strstr(detail, "INDEX mp:") : NULL;
         if (!at) continue;
         at += strlen("INDEX ");
         const char *end = strstr(at, " (<expr>");
@@ -660,11 +671,13 @@ static int index_failed(mp_sqlite_conn *conn, const char *collection, pond_error
     add_table(&sql, collection);
     mp_buf_text(&sql, " WHERE NOT json_valid(doc) LIMIT 1");
     if (rc == POND_ESTORE && !sql.failed && strstr(pond_error_message(why), "JSON") &&
-        sqlite3_prepare_v2(conn->db, sql.data, (int)sql.len, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
+        sqlite3_prepare_v2(conn->db, sql.data, (int)sql.len, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW) {
         const builder b = {.collection = collection, .err = err};
         char shown[MP_QUOTE_MAX];
         const char *id = (const char *)sqlite3_column_text(statement, 0);
-        damaged(&b, mp_quote(shown, id ? id : "", id ? (size_t)sqlite3_column_bytes(statement, 0) : 0), "doc is not JSON");
+        damaged(&b, mp_quote(shown, id ? id : "", id ? (size_t)sqlite3_column_bytes(statement, 0) : 0),
+                "doc is not JSON");
         pond_error_free(why);
     } else if (err) *err = why;
     else pond_error_free(why);
@@ -688,7 +701,8 @@ int mp_sqlite_index(mp_sqlite_conn *conn, const char *collection, const mp_query
         if (stands == 0) stands = drop_index(conn, &w);
         if (stands == 0) stands = run(conn, w.sql.data);
         if (stands < 0) rc = index_failed(conn, collection, err);
-        else if (!sqlite3_get_autocommit(conn->db) && run(conn, "COMMIT") != 0) rc = index_failed(conn, collection, err);
+        else if (!sqlite3_get_autocommit(conn->db) && run(conn, "COMMIT") != 0)
+            rc = index_failed(conn, collection, err);
     }
     mp_buf_free(&w.name);
     mp_buf_free(&w.sql);

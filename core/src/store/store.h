@@ -31,7 +31,8 @@ typedef struct mp_store_vt {
     pond_codec codec;
     /* Appends the page's documents to `out` as a JSON array: "id" first, then all members or those of query->fields; *count is
      * how many. What it means is said in GUIDE.md; skip and limit are the query's. */
-    int (*find)(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count, pond_error **err);
+    int (*find)(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count,
+                pond_error **err);
     /* How many documents match, whatever the page. */
     int (*count)(mp_store *store, const char *collection, const mp_query *query, int64_t *total, pond_error **err);
     /* Makes the index that finds and sorts by one field, if it is not there. */

@@ -93,7 +93,8 @@ static const char *shown(pond_value *value) {
     static char texts[4][2000];
     static unsigned n;
     char *text = texts[n++ % 4];
-    snprintf(text, sizeof texts[0], "%s", pond_value_state(value) == POND_VALUE ? pond_value_data(value, NULL) : "(absent)");
+    snprintf(text, sizeof texts[0], "%s",
+             pond_value_state(value) == POND_VALUE ? pond_value_data(value, NULL) : "(absent)");
     pond_value_free(value);
     return text;
 }
@@ -109,7 +110,8 @@ static const char *find_of(pond_collection *c, const char *query) {
     pond_value *value = NULL;
     pond_error *err = NULL;
     bool object = *query == '{';
-    ok(pond_collection_find(c, object ? POND_QUERY_OBJECT : POND_QUERY_TEXT, query, strlen(query), &value, &err), err, query);
+    ok(pond_collection_find(c, object ? POND_QUERY_OBJECT : POND_QUERY_TEXT, query, strlen(query), &value, &err), err,
+       query);
     assert_int_equal(pond_value_codec(value), POND_EJSON);
     return shown(value);
 }
@@ -124,7 +126,8 @@ static int find_code(pond_collection *c, const char *query, pond_error **err) {
 static void find_start(pond_collection *c, size_t queue, const char *query, uint64_t user, pond_value **now,
                        pond_request **request) {
     pond_error *err = NULL;
-    ok(pond_collection_find_start(c, d.queue[queue], POND_QUERY_TEXT, query, strlen(query), user, now, request, &err), err, query);
+    ok(pond_collection_find_start(c, d.queue[queue], POND_QUERY_TEXT, query, strlen(query), user, now, request, &err),
+       err, query);
 }
 
 /* "total/page/pages/limit". */
@@ -133,7 +136,8 @@ static const char *numbers(const char *page) {
     int total, number, pages, limit;
     const char *at = strstr(page, ",\"total\":");
     assert_non_null(at);
-    assert_int_equal(sscanf(at, ",\"total\":%d,\"page\":%d,\"pages\":%d,\"limit\":%d}", &total, &number, &pages, &limit), 4);
+    assert_int_equal(
+        sscanf(at, ",\"total\":%d,\"page\":%d,\"pages\":%d,\"limit\":%d}", &total, &number, &pages, &limit), 4);
     snprintf(text, sizeof text, "%d/%d/%d/%d", total, number, pages, limit);
     return text;
 }
@@ -197,7 +201,8 @@ static void invalidation_drops_documents(void **state) {
     get_of(films, "2");
     get_of(films, "3");
     put("1", "{\"n\":100}");
-    assert_string_equal(get_of(films, "1"), "{\"id\":\"1\",\"n\":1,\"title\":\"film 1\",\"even\":false}"); /* as cached */
+    assert_string_equal(get_of(films, "1"),
+                        "{\"id\":\"1\",\"n\":1,\"title\":\"film 1\",\"even\":false}"); /* as cached */
     ok(pond_collection_invalidate(films, list, lens, 2, &err), err, "invalidate");
     assert_string_equal(get_of(films, "1"), "{\"id\":\"1\",\"n\":100}");
     counted("get", s->gets, 4);
@@ -333,7 +338,8 @@ static void overlapping_sets_load_each_id_once(void **state) {
     for (size_t i = 0; i < SETS; i++) {
         sets[i].n = 0;
         for (size_t k = 0; k < EACH; k++) ids_add(&sets[i], (int)dice(IDS));
-        ok(pond_collection_get_many_start(films, d.queue[i % 3], sets[i].list, sets[i].lens, EACH, i, &err), err, "start");
+        ok(pond_collection_get_many_start(films, d.queue[i % 3], sets[i].list, sets[i].lens, EACH, i, &err), err,
+           "start");
     }
     for (size_t queue = 0; queue < 3; queue++)
         for (size_t i = 0; i < SETS / 3; i++) {
@@ -366,7 +372,8 @@ static void one_load_a_page_however_many_ask(void **state) {
         assert_int_equal(pthread_create(&askers[i].thread, NULL, ask, &askers[i]), 0);
     }
     for (size_t queue = 0; queue < 3; queue++)
-        for (uint64_t i = 0; i < EACH; i++) find_start(films, queue, "limit=2&even=true", i, NULL, NULL); /* spelled otherwise */
+        for (uint64_t i = 0; i < EACH; i++)
+            find_start(films, queue, "limit=2&even=true", i, NULL, NULL); /* spelled otherwise */
     for (size_t queue = 0; queue < 3; queue++)
         for (uint64_t i = 0; i < EACH; i++) {
             pond_event *event = desk_event(&d, queue, 10000);
@@ -388,10 +395,12 @@ static void one_load_a_page_however_many_ask(void **state) {
 
 static void a_page_is_what_the_query_asks(void **state) {
     (void)state;
-    assert_string_equal(find_of(films, "?even=true&sort=-n&limit=2&page=2&fields=n"),
-                        "{\"data\":[{\"id\":\"4\",\"n\":4},{\"id\":\"2\",\"n\":2}],\"total\":5,\"page\":2,\"pages\":3,\"limit\":2}");
-    assert_string_equal(find_of(films, "{\"even\":true,\"sort\":[\"-n\"],\"limit\":2,\"page\":2,\"fields\":[\"n\"]}"),
-                        "{\"data\":[{\"id\":\"4\",\"n\":4},{\"id\":\"2\",\"n\":2}],\"total\":5,\"page\":2,\"pages\":3,\"limit\":2}");
+    assert_string_equal(
+        find_of(films, "?even=true&sort=-n&limit=2&page=2&fields=n"),
+        "{\"data\":[{\"id\":\"4\",\"n\":4},{\"id\":\"2\",\"n\":2}],\"total\":5,\"page\":2,\"pages\":3,\"limit\":2}");
+    assert_string_equal(
+        find_of(films, "{\"even\":true,\"sort\":[\"-n\"],\"limit\":2,\"page\":2,\"fields\":[\"n\"]}"),
+        "{\"data\":[{\"id\":\"4\",\"n\":4},{\"id\":\"2\",\"n\":2}],\"total\":5,\"page\":2,\"pages\":3,\"limit\":2}");
     counted("find", s->finds, 1); /* one question, one key */
     assert_int_equal(pages_stat("hits"), 1);
     assert_int_equal(pages_stat("misses"), 1);
@@ -403,7 +412,9 @@ static void a_page_is_what_the_query_asks(void **state) {
     counted("find", s->finds, 3);
     find_start(films, 0, "n[gte]=8.0&fields=id", 4, &now, NULL);
     if (now) assert_string_equal(numbers(shown(now)), "2/1/1/20"); /* memory: answers at once */
-    else desk_value(&d, 0, 4, "{\"data\":[{\"id\":\"8\"},{\"id\":\"9\"}],\"total\":2,\"page\":1,\"pages\":1,\"limit\":20}");
+    else
+        desk_value(&d, 0, 4,
+                   "{\"data\":[{\"id\":\"8\"},{\"id\":\"9\"}],\"total\":2,\"page\":1,\"pages\":1,\"limit\":20}");
     counted("find", s->finds, 3);
 }
 
@@ -419,7 +430,8 @@ static void pages_of_a_query_share_its_total(void **state) {
     assert_string_equal(numbers(find_of(films, "n=77")), "0/1/0/20");
     counted("count", s->counts, 1);
     /* Past the end: no document, the true total. */
-    assert_string_equal(find_of(films, "limit=3&page=9"), "{\"data\":[],\"total\":10,\"page\":9,\"pages\":4,\"limit\":3}");
+    assert_string_equal(find_of(films, "limit=3&page=9"),
+                        "{\"data\":[],\"total\":10,\"page\":9,\"pages\":4,\"limit\":3}");
     counted("count", s->counts, 1);
     assert_string_equal(numbers(find_of(films, "even=false&page=3")), "5/3/1/20");
     counted("count", s->counts, 2);
@@ -504,7 +516,8 @@ static int64_t ttl_of_document(pond_collection *c, const char *id) {
 }
 
 static void near(int64_t ms, int64_t want) {
-    if (ms > want + want / 10 || ms < want - want / 10 - 5000) fail_msg("%lld ms, not %lld", (long long)ms, (long long)want);
+    if (ms > want + want / 10 || ms < want - want / 10 - 5000)
+        fail_msg("%lld ms, not %lld", (long long)ms, (long long)want);
 }
 
 static void each_kind_has_its_time(void **state) {
@@ -513,7 +526,8 @@ static void each_kind_has_its_time(void **state) {
     near(ttl_of_document(films, "none"), 30000);
     near(ttl_of_page(films, "n=1"), 600000);
     near(ttl_of_page(films, "search=film&search_in=title"), 3600000);
-    const char *const options[] = {"ttl", "100s", "negative_ttl", "200s", "find_ttl", "300s", "search_ttl", "400s", "namespace", "other"};
+    const char *const options[] = {"ttl",  "100s",       "negative_ttl", "200s",      "find_ttl",
+                                   "300s", "search_ttl", "400s",         "namespace", "other"};
     pond_collection *c = collection_made(p, options, 5);
     near(ttl_of_document(c, "2"), 100000);
     near(ttl_of_document(c, "gone"), 200000);
@@ -527,7 +541,8 @@ static void refused(const char *option, const char *value, int code, const char 
     pond_collection *c = NULL;
     pond_error *err = NULL;
     int got = pond_collection_new(&c, p, "films", options, 1, &err);
-    if (got != code || strstr(pond_error_message(err), says) == NULL) fail_msg("%s=%s: %d %s", option, value, got, pond_error_message(err));
+    if (got != code || strstr(pond_error_message(err), says) == NULL)
+        fail_msg("%s=%s: %d %s", option, value, got, pond_error_message(err));
     assert_null(c);
     pond_error_free(err);
 }
@@ -549,7 +564,8 @@ static void bad_options_open_nothing(void **state) {
     refused("cache_empty", "maybe", POND_EOPTION, "cache_empty");
     refused("find_tl", "1s", POND_EOPTION, "did you mean \"find_ttl\"?");
     refused("store", "sqlite:x", POND_EOPTION, "it belongs to the pond");
-    refused("namespace", "0123456789012345678901234567890123456789012345678901234567890", POND_EOPTION, "they may be 63");
+    refused("namespace", "0123456789012345678901234567890123456789012345678901234567890", POND_EOPTION,
+            "they may be 63");
     refused("namespace", "a/b", POND_EOPTION, "namespace");
     assert_int_equal(pond_collection_new(&c, p, "a/b", NULL, 0, &err), POND_EOPTION);
     pond_error_free(err);
@@ -569,13 +585,15 @@ static void bad_options_open_nothing(void **state) {
 
 static void bounds_hold(void **state) {
     (void)state;
-    static const char *const options[] = {"filterable", "n,even", "sortable", "n", "searchable", "title", "default_limit", "2", "max_limit", "3"};
+    static const char *const options[] = {"filterable", "n,even",        "sortable", "n",         "searchable",
+                                          "title",      "default_limit", "2",        "max_limit", "3"};
     static const struct row {
         const char *query, *reason;
     } rows[] = {
-        {"title=x", "bad_field"}, {"sort=title", "bad_field"}, {"search=x&search_in=even", "bad_field"}, {"limit=4", "bad_page"},
-        {"n[$gt]=1", "bad_operator"}, {"n=%zz", "bad_encoding"}, {"page=0", "bad_page"}, {"n[gt]=1&n[gt]=2", "duplicate"},
-        {"n[gt]=1e999", "bad_number"}, {"limit=1000000000", "bad_page"},
+        {"title=x", "bad_field"},         {"sort=title", "bad_field"},      {"search=x&search_in=even", "bad_field"},
+        {"limit=4", "bad_page"},          {"n[$gt]=1", "bad_operator"},     {"n=%zz", "bad_encoding"},
+        {"page=0", "bad_page"},           {"n[gt]=1&n[gt]=2", "duplicate"}, {"n[gt]=1e999", "bad_number"},
+        {"limit=1000000000", "bad_page"},
     };
     pond_collection *c = collection_made(p, options, 5);
     assert_string_equal(numbers(find_of(c, "even=true&sort=-n&search=FILM")), "5/1/3/2");
@@ -584,10 +602,12 @@ static void bounds_hold(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         pond_error *err = NULL;
         assert_int_equal(find_code(c, rows[i].query, &err), POND_EQUERY);
-        if (strcmp(pond_error_reason(err), rows[i].reason) != 0) fail_msg("%s: %s", rows[i].query, pond_error_message(err));
+        if (strcmp(pond_error_reason(err), rows[i].reason) != 0)
+            fail_msg("%s: %s", rows[i].query, pond_error_message(err));
         pond_error_free(err);
         err = NULL;
-        assert_int_equal(pond_collection_find_start(c, d.queue[0], POND_QUERY_TEXT, rows[i].query, strlen(rows[i].query), 1, NULL, NULL, &err),
+        assert_int_equal(pond_collection_find_start(c, d.queue[0], POND_QUERY_TEXT, rows[i].query,
+                                                    strlen(rows[i].query), 1, NULL, NULL, &err),
                          POND_EQUERY);
         pond_error_free(err);
     }
@@ -627,10 +647,12 @@ static void misuse_is_said(void **state) {
     assert_int_equal(pond_collection_find(films, POND_QUERY_TEXT, NULL, 1, &value, NULL), POND_EMISUSE);
     assert_int_equal(pond_collection_find(films, (pond_query_form)7, "", 0, &value, NULL), POND_EMISUSE);
     assert_int_equal(pond_collection_explain(films, POND_QUERY_TEXT, "", 0, NULL, NULL), POND_EMISUSE);
-    assert_int_equal(pond_collection_find_start(films, NULL, POND_QUERY_TEXT, "", 0, 1, NULL, NULL, NULL), POND_EMISUSE);
+    assert_int_equal(pond_collection_find_start(films, NULL, POND_QUERY_TEXT, "", 0, 1, NULL, NULL, NULL),
+                     POND_EMISUSE);
     assert_int_equal(pond_collection_get_many_start(films, NULL, NULL, NULL, 0, 1, NULL), POND_EMISUSE);
     assert_int_equal(pond_collection_invalidate_start(films, NULL, NULL, NULL, 0, 1, NULL), POND_EMISUSE);
-    assert_int_equal(pond_collection_find(films, POND_QUERY_TEXT, NULL, 0, &value, NULL), POND_OK); /* the query that asks nothing */
+    assert_int_equal(pond_collection_find(films, POND_QUERY_TEXT, NULL, 0, &value, NULL),
+                     POND_OK); /* the query that asks nothing */
     pond_value_free(value);
     assert_null(strstr(get_of(films, "a b"), "id"));
     char longest[510];
@@ -660,7 +682,8 @@ static void explain_tells_the_whole(void **state) {
     pond_error *err = NULL;
     ok(pond_collection_explain(c, POND_QUERY_TEXT, "n=1.0", 5, &value, &err), err, "explain");
     const char *text = shown(value);
-    assert_non_null(strstr(text, "{\"canonical\":\"q1{\\\"filter\\\":{\\\"n\\\":{\\\"eq\\\":\\\"1.0\\\"}},\\\"limit\\\":20,"));
+    assert_non_null(
+        strstr(text, "{\"canonical\":\"q1{\\\"filter\\\":{\\\"n\\\":{\\\"eq\\\":\\\"1.0\\\"}},\\\"limit\\\":20,"));
     assert_non_null(strstr(text, "\"index\":null"));
     assert_true(has(text, "\"cached\":{\"state\":\"miss\""));
     assert_non_null(strstr(text, "\"namespace\":\""));
@@ -870,7 +893,8 @@ static void a_close_waits_for_what_is_under_way(void **state) {
     await(&s->get_manys, 1);
     start_some(requests);
     assert_int_equal(pthread_create(&c.thread, NULL, close_it, &c), 0);
-    for (pond_value *value = NULL; pond_lookup(p, "x", 1, NULL, &value, NULL) == POND_OK; rest_ms(1)) pond_value_free(value);
+    for (pond_value *value = NULL; pond_lookup(p, "x", 1, NULL, &value, NULL) == POND_OK; rest_ms(1))
+        pond_value_free(value);
     assert_int_equal(find_code(films, "n=1", NULL), POND_ECLOSED);
     let_go();
     desk_drive(&d, 20);
@@ -1030,7 +1054,8 @@ static void a_wait_has_an_end(void **state) {
     (void)state;
     const char *const options[] = {"wait_timeout", "50ms"};
     pond_collection *c = collection_made(p, options, 1);
-    blocked page = {.c = c, .query = "limit=2"}, waits = {.c = c, .query = "limit=2"}, second = {.c = c, .query = "limit=2&page=2"};
+    blocked page = {.c = c, .query = "limit=2"}, waits = {.c = c, .query = "limit=2"},
+            second = {.c = c, .query = "limit=2&page=2"};
     gate counting, counted_gate;
     gate_init(&counting);
     gate_init(&counted_gate);

@@ -26,7 +26,8 @@ static int create(mp_store *store, const char *collection, pond_error **err) {
     return of(store)->inner->vt->create(of(store)->inner, collection, err);
 }
 
-static int get(mp_store *store, const char *collection, const char *id, size_t len, pond_value **out, pond_error **err) {
+static int get(mp_store *store, const char *collection, const char *id, size_t len, pond_value **out,
+               pond_error **err) {
     shadow *s = of(store);
     note(s, id, len);
     int code = begin(s, &s->gets, &s->fail_get, err);
@@ -46,11 +47,13 @@ static int put(mp_store *store, const char *collection, const char *id, size_t l
     return of(store)->inner->vt->put(of(store)->inner, collection, id, len, doc, doc_len, err);
 }
 
-static int remove_one(mp_store *store, const char *collection, const char *id, size_t len, bool *existed, pond_error **err) {
+static int remove_one(mp_store *store, const char *collection, const char *id, size_t len, bool *existed,
+                      pond_error **err) {
     return of(store)->inner->vt->remove(of(store)->inner, collection, id, len, existed, err);
 }
 
-static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count, pond_error **err) {
+static int find(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, size_t *count,
+                pond_error **err) {
     shadow *s = of(store);
     int code = begin(s, &s->finds, &s->fail_find, err);
     return code == POND_OK ? s->inner->vt->find(s->inner, collection, query, out, count, err) : code;

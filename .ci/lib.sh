@@ -94,6 +94,7 @@ pip_need() {
 python_package() {
     local hash
     hash=$(tree_hash CMakeLists.txt LICENSE core bindings python)-$("$VENV/bin/python" -c 'import sys; print(sys.version_info[:3])')
+    hash+=-$(pkg-config --modversion libmongoc-1.0 2>/dev/null || true) # with it the MongoDB plugin is in the package
     stamped python "$hash" && "$VENV/bin/python" -I -c 'import millpond' 2>/dev/null && return
     step "pip install ./python"
     quiet python "$VENV/bin/pip" install ./python || return

@@ -230,7 +230,7 @@ async def play(cache: str, namespace: str, catalogue: dict, printer: Printer) ->
                         f"{result['loads']:,} loads; {result['per_second']:,} lookups/s with JSON decode")
             result = results["search"] = await searches(pond, catalogue)
             printer.row(f"{SEARCHES:,} searches, {result['different']} different ones", f"{result['hit_rate']:.1%} hits",
-                        f"{result['loads']:,} loads (each scans the films); {result['ms']:,.0f} ms, {result['per_second']:,} pages/s")
+                        f"{result['loads']:,} loads, each a scan of the films; {result['per_second']:,} pages/s")
             result = results["new_row"] = await new_row(pond)
             printer.row("a film created and invalidated", f"{result['cached_as']} -> {result['after']!r}",
                         f"read again {result['ms']} ms after the write")

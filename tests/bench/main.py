@@ -112,7 +112,8 @@ def choose(only: str | None) -> list[tuple]:
     chosen = queries.WORKLOADS if only == "queries" else [row for row in WORKLOADS if only in (row[0], row[0].split("-")[0])]
     chosen = chosen or [row for row in queries.WORKLOADS if row[0] == only]
     if not chosen:
-        raise SystemExit(f"--only: there is no workload {only}; they are " + ", ".join(row[0] for row in WORKLOADS + queries.WORKLOADS))
+        raise SystemExit(f"--only: there is no workload {only}; they are "
+                         + ", ".join(row[0] for row in WORKLOADS + queries.WORKLOADS))
     return chosen
 
 
@@ -270,7 +271,7 @@ def main() -> int:
     print(f"versions: {', '.join(f'{name} {version}' for name, version in versions.items())}")
     print(f"took {time.monotonic() - start:.1f} s")
     (folder / "results.json").write_text(json.dumps({"rows": rows, "samples": results, "versions": versions}, indent=1))
-    if not arguments.quick:
+    if results and not arguments.quick:
         (folder / "table.txt").write_text(text + "\n")
         for path in plots(results, folder):
             print(f"wrote {path.relative_to(ROOT)}")

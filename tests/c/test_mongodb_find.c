@@ -329,6 +329,37 @@ static void indexes(void **state) {
     mp_query_free(q);
 }
 
+/* An index that takes longer than a call may: it is made all the same, and who asks again waits for it. */
+static void an_index_that_takes_its_time(void **state) {
+    enum { N = 200000 };
+    fixture *f = *state;
+    documents many = {.collection = "many", .all = calloc(N, sizeof(document))};
+    assert_non_null(many.all);
+    for (size_t i = 0; i < N; i++) {
+        document *d = &many.all[many.count++];
+        snprintf(d->id, sizeof d->id, "%zu", i);
+        d->doc = malloc(40);
+        d->len = (size_t)snprintf(d->doc, 40, "{\"a\":%zu,\"b\":\"%zu\"}", i * 7919 % N, i);
+    }
+    fill(f, &many);
+    mp_store *hasty = opened(f->address, "50ms");
+    pond_error *err = NULL;
+    mp_query *q = taken("sort=a");
+    int rc = hasty->vt->index(hasty, "many", &q->sort[0], &err), tries = 1;
+    failed(rc, err, POND_ESTORE, 1, "many: MongoDB did not answer within store_timeout (50 ms)");
+    for (int64_t end = mp_clock_ms() + 60000; rc != POND_OK && mp_clock_ms() < end; tries++) {
+        rc = hasty->vt->index(hasty, "many", &q->sort[0], (err = NULL, &err));
+        assert_true(rc == POND_OK || pond_error_retriable(err));
+        pond_error_free(err);
+    }
+    assert_int_equal(rc, POND_OK);
+    print_message("the index was there at call %d\n", tries);
+    assert_string_equal(index_used(f->store, "many", "sort=a"), "a_1__id_1");
+    mp_query_free(q);
+    hasty->vt->close(hasty);
+    documents_free(&many);
+}
+
 static void plans(void **state) {
     fixture *f = *state;
     mp_query *q = taken_by(free_bounds(),
@@ -383,6 +414,7 @@ int main(void) {
         in_a_database(pages_have_bounds),
         in_a_database(a_large_page),
         in_a_database(indexes),
+        in_a_database(an_index_that_takes_its_time),
         in_a_database(plans),
         in_a_database(the_largest_query),
     };

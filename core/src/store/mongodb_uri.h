@@ -14,7 +14,7 @@
  * output and error at every lost connection): what matters of them is in our errors. */
 void mp_mongodb_init(void);
 
-/* Longest part of a call that one look for a server may take; the call looks again while it has time. */
+/* How long libmongoc may look for a server at once; a call looks again while it has time. */
 int32_t mp_mongodb_look_ms(int64_t timeout_ms);
 
 /* Parses and checks the address; no host is asked. What it must have: a database. What it may not: an option that

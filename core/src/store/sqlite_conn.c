@@ -153,8 +153,9 @@ void mp_sqlite_conn_close_inherited(mp_sqlite_conn *conn) {
     mp_sqlite_conn_close(conn);
 }
 
-void mp_sqlite_conn_tidy(mp_sqlite_conn *conn) {
+bool mp_sqlite_conn_tidy(mp_sqlite_conn *conn) {
     if (!sqlite3_get_autocommit(conn->db)) sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
+    return sqlite3_get_autocommit(conn->db);
 }
 
 bool mp_sqlite_conn_moved(const mp_sqlite_conn *conn) {

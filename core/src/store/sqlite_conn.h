@@ -48,8 +48,8 @@ int mp_sqlite_conn_open(mp_sqlite_conn **out, const char *path, bool first, int6
 void mp_sqlite_conn_close(mp_sqlite_conn *conn);
 /* Closes a connection that was inherited through fork() while idle: nothing is written, no other's lock is touched. */
 void mp_sqlite_conn_close_inherited(mp_sqlite_conn *conn);
-/* Rolls back what is still open. */
-void mp_sqlite_conn_tidy(mp_sqlite_conn *conn);
+/* Rolls back what is still open; false: that has failed (it takes memory). */
+bool mp_sqlite_conn_tidy(mp_sqlite_conn *conn);
 /* Whether its file still stands under its path. */
 bool mp_sqlite_conn_moved(const mp_sqlite_conn *conn);
 

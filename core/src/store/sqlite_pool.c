@@ -297,6 +297,10 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
         else if (writes) end_turn(c);
     }
     pthread_mutex_unlock(&c->lock);
+    if (rc == POND_OK && !mp_sqlite_conn_tidy(*out)) { /* left over, see mp_sqlite_give */
+        mp_sqlite_give(pool, *out);
+        return no_memory(err, pool->path);
+    }
     if (rc != POND_OK || in_place(*out, writes)) return rc;
     mp_sqlite_give(pool, *out);
     if (err != NULL)
@@ -308,13 +312,18 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
     return POND_ESTORE;
 }
 
+/* One that cannot get out of its transaction is closed, which does it; but the one that is the database itself must stay. */
 void mp_sqlite_give(mp_sqlite_pool *pool, mp_sqlite_conn *conn) {
     crew *c = atomic_load(&pool->crew);
-    mp_sqlite_conn_tidy(conn);
+    bool writes = conn->writes, lost = !mp_sqlite_conn_tidy(conn) && !is_memory(pool);
+    if (lost) mp_sqlite_conn_close(conn);
     pthread_mutex_lock(&c->lock);
-    if (conn->writes) end_turn(c);
-    conn->next = c->idle;
-    c->idle = conn;
+    if (writes) end_turn(c);
+    if (lost) c->open--;
+    else {
+        conn->next = c->idle;
+        c->idle = conn;
+    }
     pthread_cond_signal(&c->returned);
     atomic_fetch_sub(&c->lent, 1);
     pthread_mutex_unlock(&c->lock);

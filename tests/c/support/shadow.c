@@ -6,10 +6,11 @@
 static shadow *of(mp_store *store) { return (shadow *)store; }
 
 static int begin(shadow *s, atomic_int *count, atomic_int *fail, pond_error **err) {
+    gate *began = s->began, *go = s->go;
     atomic_fetch_add(count, 1);
-    if (s->began) gate_open(s->began);
-    if (s->go) gate_wait(s->go, 10000);
-    if (s->delay_ms) rest_ms(s->delay_ms);
+    if (began) gate_open(began);
+    if (go) gate_wait(go, 10000);
+    rest_ms(s->delay_ms);
     int code = fail ? atomic_load(fail) : POND_OK;
     return code ? mp_fail(err, code, "the store was told to fail") : POND_OK;
 }
@@ -61,8 +62,9 @@ static int find(mp_store *store, const char *collection, const mp_query *query, 
 
 static int count_all(mp_store *store, const char *collection, const mp_query *query, int64_t *total, pond_error **err) {
     shadow *s = of(store);
-    if (s->count_began) gate_open(s->count_began);
-    if (s->count_go) gate_wait(s->count_go, 10000);
+    gate *began = s->count_began, *go = s->count_go;
+    if (began) gate_open(began);
+    if (go) gate_wait(go, 10000);
     int code = begin(s, &s->counts, &s->fail_count, err);
     return code == POND_OK ? s->inner->vt->count(s->inner, collection, query, total, err) : code;
 }

@@ -1,0 +1,318 @@
+/* Queries and collections under an allocator that fails: the n-th allocation of a whole scene, for every n, alone and with all
+ * that follow. What is answered is right, or it is the error of having no memory; nothing leaks, nothing stays broken.
+ *
+ * This program replaces malloc and its kin. So do sanitizers: in their builds it is skipped. */
+#include "support/support.h"
+
+#include <unistd.h>
+
+#include "model/query.h"
+#include "store/store.h"
+#include <millpond/collection.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define REPLACED 0
+#else
+#define REPLACED 1
+#endif
+
+#if REPLACED
+#include <errno.h>
+
+/* glibc's own, under the names that it keeps for this. */
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
+
+static atomic_bool armed;
+static atomic_long left, blocks; /* allocations until one fails; what is allocated now */
+static atomic_bool all_that_follow;
+
+static bool fails(void) {
+    if (!atomic_load(&armed)) return false;
+    long n = atomic_fetch_sub(&left, 1);
+    if (n > 0 || (n < 0 && !atomic_load(&all_that_follow))) return false;
+    errno = ENOMEM;
+    return true;
+}
+
+static void *made(void *p) {
+    if (p) atomic_fetch_add(&blocks, 1);
+    return p;
+}
+
+void *malloc(size_t size) { return fails() ? NULL : made(__libc_malloc(size)); }
+void *calloc(size_t n, size_t size) { return fails() ? NULL : made(__libc_calloc(n, size)); }
+void *aligned_alloc(size_t align, size_t size) { return fails() ? NULL : made(__libc_memalign(align, size)); }
+void *memalign(size_t align, size_t size) { return aligned_alloc(align, size); }
+int posix_memalign(void **out, size_t align, size_t size) {
+    void *p = aligned_alloc(align, size);
+    if (p) *out = p;
+    return p ? 0 : ENOMEM;
+}
+void *realloc(void *p, size_t size) {
+    if (fails()) return NULL;
+    void *q = __libc_realloc(p, size);
+    if (!p) made(q);
+    return q;
+}
+void free(void *p) {
+    if (p) atomic_fetch_sub(&blocks, 1);
+    __libc_free(p);
+}
+
+static char folder[64], address[100];
+static atomic_int answered; /* calls that had an answer */
+
+/* Whether the call went well; if not, then for want of memory. */
+static bool well(int code, pond_error **err) {
+    if (code == POND_OK) {
+        if (*err) fail_msg("an answer and an error: %s", pond_error_message(*err));
+        atomic_fetch_add(&answered, 1);
+        return true;
+    }
+    if (code != POND_ENOMEM || !*err) {
+        atomic_store(&armed, false);
+        fail_msg("%s: %s", pond_code_name(code), pond_error_message(*err));
+    }
+    pond_error_free(*err);
+    *err = NULL;
+    return false;
+}
+
+static void same(const char *got, const char *want) {
+    if (strcmp(got, want) == 0) return;
+    atomic_store(&armed, false);
+    fail_msg("%s instead of %s", got, want);
+}
+
+/* ---- the store ---- */
+
+static const struct row {
+    const char *query, *data;
+    int64_t total;
+} rows[] = {
+    {"n=2&sort=-n", "[{\"id\":\"c\",\"n\":\"2\",\"s\":\"x\"},{\"id\":\"b\",\"n\":2,\"s\":\"Blue\",\"l\":[3,1]}]", 2},
+    {"n[gte]=1&sort=n&fields=n", "[{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2}]", 2},
+    {"sort=-n,s&fields=id", "[{\"id\":\"c\"},{\"id\":\"b\"},{\"id\":\"a\"}]", 3},
+    {"sort=-l&fields=l", "[{\"id\":\"b\",\"l\":[3,1]},{\"id\":\"a\"},{\"id\":\"c\"}]", 3},
+    {"search=e&search_in=s&s[ne]=x", "[{\"id\":\"a\",\"n\":1,\"s\":\"red\"},{\"id\":\"b\",\"n\":2,\"s\":\"Blue\",\"l\":[3,1]}]", 2},
+    {"id[in]=a,c&n[in]=1,2,3,x,null", "[{\"id\":\"a\",\"n\":1,\"s\":\"red\"},{\"id\":\"c\",\"n\":\"2\",\"s\":\"x\"}]", 2},
+};
+
+static void ask_store(mp_store *s, const mp_query_bounds *bounds, const struct row *row) {
+    pond_error *err = NULL;
+    mp_query *q = NULL;
+    mp_buf out;
+    size_t count;
+    int64_t total = 0;
+    mp_buf_init(&out);
+    if (well(mp_query_parse_text(&q, bounds, row->query, strlen(row->query), &err), &err)) {
+        if (well(s->vt->find(s, "films", q, &out, &count, &err), &err)) same(out.data, row->data);
+        if (well(s->vt->count(s, "films", q, &total, &err), &err)) assert_int_equal(total, row->total);
+        mp_buf_reset(&out);
+        if (well(s->vt->plan(s, "films", q, &out, &err), &err)) assert_non_null(strstr(out.data, "\"statement\":\"SELECT"));
+        if (q->sort_count > 1) well(s->vt->index(s, "films", &q->sort[0], &err), &err);
+    }
+    mp_query_free(q);
+    mp_buf_free(&out);
+}
+
+static void store_scene(void) {
+    mp_options options;
+    mp_store *s = NULL;
+    mp_query_bounds *bounds = NULL;
+    pond_error *err = NULL;
+    if (!mp_options_init(&options)) return;
+    if (well(mp_options_set(&options, MP_SCOPE_POND, "store", address, &err), &err) &&
+        well(mp_query_bounds_new(&bounds, &(mp_query_options){.search_fields = "s"}, &err), &err) &&
+        well(mp_sqlite_open(&s, &options, &err), &err)) {
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) ask_store(s, bounds, &rows[i]);
+        s->vt->close(s);
+    }
+    mp_query_bounds_free(bounds);
+    mp_options_free(&options);
+}
+
+/* ---- collections ---- */
+
+static const char page[] = "{\"data\":[{\"id\":\"a\",\"n\":1}],\"total\":3,\"page\":1,\"pages\":3,\"limit\":1}";
+static const char *const ids[] = {"a", "none", "b", "a"};
+static const size_t lens[] = {1, 4, 1, 1};
+
+static void check_many(pond_value *const *values) {
+    for (size_t i = 0; i < 4; i++)
+        if (pond_value_state(values[i]) != (i == 1 ? POND_ABSENT : POND_VALUE)) fail_msg("the answer %zu is another's", i);
+    same(pond_value_data(values[0], NULL), "{\"id\":\"a\",\"n\":1,\"s\":\"red\"}");
+}
+
+static void blocking_calls(pond_collection *c) {
+    pond_error *err = NULL;
+    pond_value *value = NULL, *values[4];
+    for (int i = 0; i < 2; i++) { /* missing, and (if there was memory to keep it) cached */
+        if (well(pond_collection_get_many(c, ids, lens, 4, values, &err), &err)) {
+            check_many(values);
+            for (size_t k = 0; k < 4; k++) pond_value_free(values[k]);
+        }
+        if (well(pond_collection_get(c, "c", 1, &value, &err), &err)) {
+            same(pond_value_data(value, NULL), "{\"id\":\"c\",\"n\":\"2\",\"s\":\"x\"}");
+            pond_value_free(value);
+        }
+        if (well(pond_collection_find(c, POND_QUERY_TEXT, "limit=1&fields=n", 16, &value, &err), &err)) {
+            same(pond_value_data(value, NULL), page);
+            pond_value_free(value);
+        }
+    }
+    if (well(pond_collection_explain(c, POND_QUERY_TEXT, "n=1", 3, &value, &err), &err)) {
+        assert_non_null(strstr(pond_value_data(value, NULL), "\"canonical\":\"q1{"));
+        pond_value_free(value);
+    }
+    well(pond_collection_invalidate(c, ids, lens, 4, &err), &err);
+}
+
+static void queue_calls(pond *p, pond_collection *c) {
+    pond_queue *queue = NULL;
+    pond_error *err = NULL;
+    pond_value *now = NULL;
+    size_t open = 0;
+    if (!well(pond_queue_new(&queue, p, &err), &err)) return;
+    open += well(pond_collection_get_many_start(c, queue, ids, lens, 4, 1, &err), &err);
+    open += well(pond_collection_find_start(c, queue, POND_QUERY_TEXT, "limit=1&fields=n", 16, 2, &now, NULL, &err), &err) && !now;
+    pond_value_free(now);
+    open += well(pond_collection_get_start(c, queue, "b", 1, 3, NULL, NULL, &err), &err);
+    open += well(pond_collection_explain_start(c, queue, POND_QUERY_TEXT, "n=1", 3, 4, &err), &err);
+    open += well(pond_collection_invalidate_start(c, queue, ids, lens, 4, 5, &err), &err);
+    open += well(pond_collection_prepare_start(c, queue, 6, &err), &err);
+    for (; open; open--) {
+        pond_event *event = NULL;
+        if (!pond_queue_poll(queue, &event, 1, 5000)) fail_msg("a call on the queue never ends");
+        if (pond_event_kind(event) == POND_EVENT_ERROR) {
+            pond_error *why = pond_error_ref(pond_event_error(event));
+            if (why) well(pond_error_code(why), &why);
+        } else if (pond_event_user(event) == 1) {
+            pond_value *values[4];
+            for (size_t i = 0; i < 4; i++) values[i] = pond_event_value_at(event, i);
+            check_many(values);
+        } else if (pond_event_user(event) == 2) same(pond_value_data(pond_event_value(event), NULL), page);
+        pond_event_free(event);
+    }
+    pond_queue_free(queue);
+}
+
+static void collection_scene(void) {
+    static const char *const options[] = {"filterable", "n,s", "indexes", "n,-s", "search_fields", "s", "ttl", "1m"};
+    pond_error *err = NULL;
+    pond *p = NULL;
+    pond_collection *c = NULL;
+    pond_config *config = pond_config_new();
+    if (!config) return;
+    if (well(pond_config_set(config, "store", address, &err), &err) && well(pond_config_set(config, "store_threads", "1", &err), &err) &&
+        well(pond_config_set(config, "lease", "20ms", &err), &err) && well(pond_open(&p, config, &err), &err)) {
+        if (well(pond_collection_new(&c, p, "films", options, 4, &err), &err)) {
+            well(pond_collection_prepare(c, &err), &err);
+            blocking_calls(c);
+            queue_calls(p, c);
+            /* Memory is back, and so is everything else. */
+            atomic_store(&armed, false);
+            blocking_calls(c);
+            pond_collection_free(c);
+        }
+        pond_free(p);
+    }
+    pond_config_free(config);
+}
+
+/* ---- the loop ---- */
+
+static void fill(void) {
+    pond *p = pond_made("memory:", "store", address, NULL);
+    static const char *const docs[][2] = {
+        {"a", "{\"n\":1,\"s\":\"red\"}"}, {"b", "{\"n\":2,\"s\":\"Blue\",\"l\":[3,1]}"}, {"c", "{\"n\":\"2\",\"s\":\"x\"}"}};
+    assert_int_equal(pond_store_create(p, "films", NULL), POND_OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(pond_store_put(p, "films", docs[i][0], 1, docs[i][1], strlen(docs[i][1]), NULL), POND_OK);
+    pond_free(p);
+}
+
+/* A worker may be the one that frees the pond: it is gone only when its thread is. */
+static void await_alone(void) {
+    for (int64_t until = clock_ms() + 5000; count_threads() > 3 /* with . and .. */; rest_ms(1)) assert_true(clock_ms() < until);
+}
+
+static void until_nothing_fails(void (*scene)(void), bool follow, long step, long least) {
+    atomic_store(&all_that_follow, follow);
+    for (int i = 0; i < 3; i++) scene(); /* what is allocated once for the process */
+    atomic_store(&answered, 0);
+    long n = 0;
+    for (long unspent = -1; unspent <= 0; n += step) {
+        await_alone();
+        long before = atomic_load(&blocks);
+        atomic_store(&left, n);
+        atomic_store(&armed, true);
+        scene();
+        atomic_store(&armed, false);
+        unspent = atomic_load(&left);
+        await_alone();
+        if (atomic_load(&blocks) != before)
+            fail_msg("%ld blocks are left over after the allocation %ld failed", atomic_load(&blocks) - before, n);
+    }
+    printf("           %ld allocations failed, %s; %d calls went well\n", n / step, follow ? "with all that follow" : "one at a time",
+           atomic_load(&answered));
+    assert_true(n > least);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/pond-find-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(address, sizeof address, "sqlite:%s/shop.db", folder);
+    fill();
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+static void queries_of_the_store(void **state) {
+    (void)state;
+    until_nothing_fails(store_scene, false, 3, 500);
+    until_nothing_fails(store_scene, true, 7, 500);
+}
+
+static void calls_of_a_collection(void **state) {
+    (void)state;
+    until_nothing_fails(collection_scene, false, 1, 500);
+    until_nothing_fails(collection_scene, true, 7, 500);
+}
+#endif
+
+static void skipped(void **state) {
+    (void)state;
+    skip();
+}
+
+int main(void) {
+    watchdog(110);
+    const struct CMUnitTest tests[] = {
+#if REPLACED
+        cmocka_unit_test_setup_teardown(queries_of_the_store, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(calls_of_a_collection, set_up, tear_down),
+#else
+        cmocka_unit_test(skipped),
+#endif
+    };
+#if REPLACED
+    (void)skipped;
+#endif
+    return cmocka_run_group_tests_name("find_alloc", tests, NULL, NULL);
+}

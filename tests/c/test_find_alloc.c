@@ -98,8 +98,10 @@ static const struct row {
     {"n[gte]=1&sort=n&fields=n", "[{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2}]", 2},
     {"sort=-n,s&fields=id", "[{\"id\":\"c\"},{\"id\":\"b\"},{\"id\":\"a\"}]", 3},
     {"sort=-l&fields=l", "[{\"id\":\"b\",\"l\":[3,1]},{\"id\":\"a\"},{\"id\":\"c\"}]", 3},
-    {"search=e&search_in=s&s[ne]=x", "[{\"id\":\"a\",\"n\":1,\"s\":\"red\"},{\"id\":\"b\",\"n\":2,\"s\":\"Blue\",\"l\":[3,1]}]", 2},
-    {"id[in]=a,c&n[in]=1,2,3,x,null", "[{\"id\":\"a\",\"n\":1,\"s\":\"red\"},{\"id\":\"c\",\"n\":\"2\",\"s\":\"x\"}]", 2},
+    {"search=e&search_in=s&s[ne]=x",
+     "[{\"id\":\"a\",\"n\":1,\"s\":\"red\"},{\"id\":\"b\",\"n\":2,\"s\":\"Blue\",\"l\":[3,1]}]", 2},
+    {"id[in]=a,c&n[in]=1,2,3,x,null", "[{\"id\":\"a\",\"n\":1,\"s\":\"red\"},{\"id\":\"c\",\"n\":\"2\",\"s\":\"x\"}]",
+     2},
 };
 
 static void ask_store(mp_store *s, const mp_query_bounds *bounds, const struct row *row) {
@@ -113,7 +115,8 @@ static void ask_store(mp_store *s, const mp_query_bounds *bounds, const struct r
         if (well(s->vt->find(s, "films", q, &out, &count, &err), &err)) same(out.data, row->data);
         if (well(s->vt->count(s, "films", q, &total, &err), &err)) assert_int_equal(total, row->total);
         mp_buf_reset(&out);
-        if (well(s->vt->plan(s, "films", q, &out, &err), &err)) assert_non_null(strstr(out.data, "\"statement\":\"SELECT"));
+        if (well(s->vt->plan(s, "films", q, &out, &err), &err))
+            assert_non_null(strstr(out.data, "\"statement\":\"SELECT"));
         if (q->sort_count > 1) well(s->vt->index(s, "films", &q->sort[0], &err), &err);
     }
     mp_query_free(q);
@@ -144,7 +147,8 @@ static const size_t lens[] = {1, 4, 1, 1};
 
 static void check_many(pond_value *const *values) {
     for (size_t i = 0; i < 4; i++)
-        if (pond_value_state(values[i]) != (i == 1 ? POND_ABSENT : POND_VALUE)) fail_msg("the answer %zu is another's", i);
+        if (pond_value_state(values[i]) != (i == 1 ? POND_ABSENT : POND_VALUE))
+            fail_msg("the answer %zu is another's", i);
     same(pond_value_data(values[0], NULL), "{\"id\":\"a\",\"n\":1,\"s\":\"red\"}");
 }
 
@@ -179,7 +183,9 @@ static void queue_calls(pond *p, pond_collection *c) {
     size_t open = 0;
     if (!well(pond_queue_new(&queue, p, &err), &err)) return;
     open += well(pond_collection_get_many_start(c, queue, ids, lens, 4, 1, &err), &err);
-    open += well(pond_collection_find_start(c, queue, POND_QUERY_TEXT, "limit=1&fields=n", 16, 2, &now, NULL, &err), &err) && !now;
+    open += well(pond_collection_find_start(c, queue, POND_QUERY_TEXT, "limit=1&fields=n", 16, 2, &now, NULL, &err),
+                 &err) &&
+            !now;
     pond_value_free(now);
     open += well(pond_collection_get_start(c, queue, "b", 1, 3, NULL, NULL, &err), &err);
     open += well(pond_collection_explain_start(c, queue, POND_QUERY_TEXT, "n=1", 3, 4, &err), &err);
@@ -208,7 +214,8 @@ static void collection_scene(void) {
     pond_collection *c = NULL;
     pond_config *config = pond_config_new();
     if (!config) return;
-    if (well(pond_config_set(config, "store", address, &err), &err) && well(pond_config_set(config, "store_threads", "1", &err), &err) &&
+    if (well(pond_config_set(config, "store", address, &err), &err) &&
+        well(pond_config_set(config, "store_threads", "1", &err), &err) &&
         well(pond_config_set(config, "lease", "20ms", &err), &err) && well(pond_open(&p, config, &err), &err)) {
         if (well(pond_collection_new(&c, p, "films", options, 4, &err), &err)) {
             well(pond_collection_prepare(c, &err), &err);
@@ -228,8 +235,9 @@ static void collection_scene(void) {
 
 static void fill(void) {
     pond *p = pond_made("memory:", "store", address, NULL);
-    static const char *const docs[][2] = {
-        {"a", "{\"n\":1,\"s\":\"red\"}"}, {"b", "{\"n\":2,\"s\":\"Blue\",\"l\":[3,1]}"}, {"c", "{\"n\":\"2\",\"s\":\"x\"}"}};
+    static const char *const docs[][2] = {{"a", "{\"n\":1,\"s\":\"red\"}"},
+                                          {"b", "{\"n\":2,\"s\":\"Blue\",\"l\":[3,1]}"},
+                                          {"c", "{\"n\":\"2\",\"s\":\"x\"}"}};
     assert_int_equal(pond_store_create(p, "films", NULL), POND_OK);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(pond_store_put(p, "films", docs[i][0], 1, docs[i][1], strlen(docs[i][1]), NULL), POND_OK);
@@ -238,7 +246,8 @@ static void fill(void) {
 
 /* A worker may be the one that frees the pond: it is gone only when its thread is. */
 static void await_alone(void) {
-    for (int64_t until = clock_ms() + 5000; count_threads() > 3 /* with . and .. */; rest_ms(1)) assert_true(clock_ms() < until);
+    for (int64_t until = clock_ms() + 5000; count_threads() > 3 /* with . and .. */; rest_ms(1))
+        assert_true(clock_ms() < until);
 }
 
 static void until_nothing_fails(void (*scene)(void), bool follow, long step, long least) {
@@ -258,8 +267,8 @@ static void until_nothing_fails(void (*scene)(void), bool follow, long step, lon
         if (atomic_load(&blocks) != before)
             fail_msg("%ld blocks are left over after the allocation %ld failed", atomic_load(&blocks) - before, n);
     }
-    printf("           %ld allocations failed, %s; %d calls went well\n", n / step, follow ? "with all that follow" : "one at a time",
-           atomic_load(&answered));
+    printf("           %ld allocations failed, %s; %d calls went well\n", n / step,
+           follow ? "with all that follow" : "one at a time", atomic_load(&answered));
     assert_true(n > least);
 }
 

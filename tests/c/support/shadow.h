@@ -13,8 +13,8 @@ typedef struct shadow {
     atomic_int gets, get_manys, finds, counts, plans; /* statements that began */
     atomic_int documents;                             /* asked for by get and get_many */
     atomic_int read[SHADOW_IDS];                      /* how often, of documents whose id is a number */
-    gate *_Atomic began, *_Atomic go;                                 /* statements (of any kind but plans) tell and wait */
-    gate *_Atomic count_began, *_Atomic count_go;                     /* counts alone */
+    gate *_Atomic began, *_Atomic go;                 /* statements (of any kind but plans) tell and wait */
+    gate *_Atomic count_began, *_Atomic count_go;     /* counts alone */
     atomic_int fail_get, fail_find, fail_count;       /* a code: the next calls fail with it */
     _Atomic int64_t delay_ms;
 } shadow;

@@ -16,12 +16,9 @@ POND_API int pond_collection_new(pond_collection **out, pond *p, const char *nam
 POND_API pond_collection *pond_collection_ref(pond_collection *collection);
 POND_API void pond_collection_free(pond_collection *collection);
 
-/* How a query is written. */
-typedef enum pond_query_form {
-    POND_QUERY_TEXT = 0, /* an HTTP query string: "genre=Drama&rating[gte]=7&sort=-rating&page=2&limit=20" */
-    POND_QUERY_OBJECT =
-        1 /* the same as a JSON object, nested or flat: what a framework made of a query string, or typed values */
-} pond_query_form;
+/* How a query is written: as an HTTP query string ("genre=Drama&rating[gte]=7&sort=-rating&page=2&limit=20"), or as a JSON
+ * object, nested or flat, that says the same: what a framework made of a query string, or typed values. */
+typedef enum pond_query_form { POND_QUERY_TEXT = 0, POND_QUERY_OBJECT = 1 } pond_query_form;
 
 /* Makes the table and the declared indexes in the store, where they are missing. @threads any, blocks */
 POND_API int pond_collection_prepare(pond_collection *collection, pond_error **err);

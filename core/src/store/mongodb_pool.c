@@ -34,6 +34,8 @@ typedef struct crew {
     mp_mongodb_client *idle;       /* the last one used is first: its connection is warm */
     unsigned lent;
     bool making; /* `clients`, without the lock */
+    _Atomic uint32_t elected; /* how often a server became the primary, as far as we were told */
+    _Atomic uint32_t settled; /* the election whose primary is known to show all that was ever acknowledged */
 } crew;
 
 struct mp_mongodb_pool {
@@ -122,9 +124,24 @@ static bool wait_for(crew *c, int64_t deadline_ms) {
     return pthread_cond_timedwait(&c->returned, &c->lock, &until) == 0;
 }
 
-static mongoc_client_pool_t *new_clients(const mp_mongodb_pool *pool, bson_error_t *why) {
+static bool is_primary(const mongoc_server_description_t *server) {
+    return strcmp(mongoc_server_description_type(server), "RSPrimary") == 0;
+}
+
+static void server_changed(const mongoc_apm_server_changed_t *event) {
+    crew *c = mongoc_apm_server_changed_get_context(event);
+    if (is_primary(mongoc_apm_server_changed_get_new_description(event)) &&
+        !is_primary(mongoc_apm_server_changed_get_previous_description(event)))
+        atomic_fetch_add(&c->elected, 1);
+}
+
+static mongoc_client_pool_t *new_clients(const mp_mongodb_pool *pool, crew *c, bson_error_t *why) {
     mongoc_client_pool_t *clients = mongoc_client_pool_new_with_error(pool->uri, why);
     if (clients == NULL) return NULL;
+    mongoc_apm_callbacks_t *callbacks = mongoc_apm_callbacks_new();
+    mongoc_apm_set_server_changed_cb(callbacks, server_changed);
+    mongoc_client_pool_set_apm_callbacks(clients, callbacks, c);
+    mongoc_apm_callbacks_destroy(callbacks);
     mongoc_client_pool_set_error_api(clients, MONGOC_ERROR_API_VERSION_2);
     mongoc_client_pool_max_size(clients, pool->most);
     return clients;
@@ -136,7 +153,7 @@ static int make_clients(mp_mongodb_call *call, crew *c) {
     bson_error_t why = {0};
     c->making = true;
     pthread_mutex_unlock(&c->lock);
-    mongoc_client_pool_t *clients = new_clients(call->pool, &why);
+    mongoc_client_pool_t *clients = new_clients(call->pool, c, &why);
     pthread_mutex_lock(&c->lock);
     c->making = false;
     c->clients = clients;
@@ -175,6 +192,56 @@ static int lend(mp_mongodb_call *call, crew *c) {
     return rc;
 }
 
+/* A new primary has everything that was acknowledged, but its majority reads do not show it until something of its own
+ * term is on most members: for a moment they are older than what others were already told (seen: for a second after a
+ * step-down). One linearizable read ends only when that has come, so it goes before the first read from each new primary. */
+static bool read_linearizable(const mp_mongodb_call *call, bson_t *reply, bson_error_t *error) {
+    bson_t command = BSON_INITIALIZER, part;
+    BSON_APPEND_UTF8(&command, "find", call->collection);
+    BSON_APPEND_DOCUMENT_BEGIN(&command, "filter", &part);
+    BSON_APPEND_INT32(&part, "_id", 0);
+    bson_append_document_end(&command, &part);
+    BSON_APPEND_INT32(&command, "limit", 1);
+    BSON_APPEND_BOOL(&command, "singleBatch", true);
+    BSON_APPEND_DOCUMENT_BEGIN(&command, "readConcern", &part);
+    BSON_APPEND_UTF8(&part, "level", "linearizable");
+    bson_append_document_end(&command, &part);
+    BSON_APPEND_INT64(&command, "maxTimeMS", mp_mongodb_left_ms(call));
+    bool well = mongoc_client_command_with_opts(call->client, mp_mongodb_database(call), &command, NULL, NULL, reply,
+                                                error);
+    bson_destroy(&command);
+    return well;
+}
+
+static int try_again(mp_mongodb_call *call, const bson_error_t *error, const bson_t *reply);
+
+static int settle(mp_mongodb_call *call) {
+    crew *c = call->crew;
+    for (int rc = POND_OK; rc == POND_OK;) {
+        bson_error_t error = {0};
+        mongoc_server_description_t *server = mongoc_client_select_server(call->client, true, NULL, &error);
+        if (server == NULL) {
+            rc = try_again(call, &error, NULL);
+            if (rc != POND_OK) return rc;
+            continue;
+        }
+        uint32_t elected = atomic_load(&c->elected);
+        bool settled = !is_primary(server) || elected == atomic_load(&c->settled);
+        mongoc_server_description_destroy(server);
+        if (settled) return POND_OK;
+        bson_t reply;
+        if (read_linearizable(call, &reply, &error)) {
+            /* Elected anew meanwhile: who has answered? */
+            if (atomic_load(&c->elected) == elected) atomic_store(&c->settled, elected);
+        } else {
+            rc = try_again(call, &error, &reply);
+        }
+        bson_destroy(&reply);
+        if (rc != POND_OK) return rc;
+    }
+    return POND_OK;
+}
+
 int mp_mongodb_begin(mp_mongodb_call *call) {
     crew *c = crew_of(call->pool);
     call->slot = NULL;
@@ -190,7 +257,9 @@ int mp_mongodb_begin(mp_mongodb_call *call) {
     call->client = call->slot->client;
     call->documents = mongoc_client_get_collection(call->client, mp_mongodb_database(call), call->collection);
     mp_mongodb_wait_until(call->deadline);
-    return POND_OK;
+    if (call->writes || (rc = settle(call)) == POND_OK) return POND_OK;
+    mp_mongodb_end(call);
+    return rc;
 }
 
 void mp_mongodb_end(mp_mongodb_call *call) {
@@ -241,7 +310,7 @@ static void pause_ms(int64_t ms) {
     nanosleep(&time, NULL);
 }
 
-int mp_mongodb_again(mp_mongodb_call *call, const bson_error_t *error, const bson_t *reply) {
+static int try_again(mp_mongodb_call *call, const bson_error_t *error, const bson_t *reply) {
     mp_mongodb_problem p = mp_mongodb_problem_of(error, reply);
     int64_t now = mp_clock_ms(), pause = (int64_t)1 << (call->tries < 6 ? call->tries : 6);
     int64_t needs = p.no_server ? mp_mongodb_look_ms(call->pool->timeout_ms) : pause;
@@ -261,4 +330,9 @@ int mp_mongodb_again(mp_mongodb_call *call, const bson_error_t *error, const bso
         return mp_mongodb_fail(call, POND_ESTORE, 1, "MongoDB did not answer within store_timeout (%lld ms): %s", limit,
                                error->message);
     return mp_mongodb_fail(call, POND_ESTORE, p.retriable, "%s (MongoDB's code %u)", error->message, error->code);
+}
+
+int mp_mongodb_again(mp_mongodb_call *call, const bson_error_t *error, const bson_t *reply) {
+    int rc = try_again(call, error, reply);
+    return rc == POND_OK && !call->writes ? settle(call) : rc;
 }

@@ -53,7 +53,7 @@ static int finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, pond_loader l
         mp_lane_unlock(lane);
         code = mp_no_memory(err);
     } else {
-        mp_lane_kick(lane, true);
+        mp_lane_kick(lane, !call->ended); /* what ended at once may have left something to be done all the same */
         while (!call->ended) {
             if (!mp_call_wait(call)) {
                 mp_lane_unlock(lane);

@@ -459,6 +459,54 @@ static void leadership_is_handed_over(void **state) {
     mp_blocking_free(b);
 }
 
+/* The leader hands over to a follower whose own answer comes before it gets to lead: it passes the leadership on. */
+typedef struct heir {
+    pair p;
+    mp_waiter *wakes; /* once its own wait is over, before it lets go of the lock */
+    atomic_bool done;
+} heir;
+
+static void *wait_and_wake(void *arg) {
+    heir *h = arg;
+    mp_blocking *b = h->p.c.blocking;
+    mp_loop *loop = mp_blocking_loop(b);
+    mp_loop_lock(loop);
+    mp_waiter_init(&h->p.c.waiter);
+    int64_t began = mp_loop_touch(loop);
+    mp_loop_timer_set(loop, &h->p.c.timer, began + h->p.delay);
+    mp_blocking_submitted(b, false);
+    mp_blocking_wait(b, &h->p.c.waiter, NULL, NULL);
+    if (h->wakes) mp_waiter_wake(h->wakes);
+    h->p.took = clock_ms() - began;
+    mp_loop_timer_stop(loop, &h->p.c.timer);
+    mp_loop_unlock(loop);
+    mp_waiter_destroy(&h->p.c.waiter);
+    atomic_store(&h->done, true);
+    return NULL;
+}
+
+static void leadership_is_passed_on(void **state) {
+    (void)state;
+    mp_blocking *b = mp_blocking_new();
+    heir h[3];
+    pthread_t threads[3];
+    const int64_t delays[3] = {100, 100000, 150};
+    for (size_t i = 0; i < 3; i++) {
+        h[i] = (heir){.p = {.c = {.timer = {.fire = timed}, .blocking = b}, .delay = delays[i]}};
+        if (i == 0) h[0].wakes = &h[1].p.c.waiter;
+        pthread_create(&threads[i], NULL, wait_and_wake, &h[i]);
+        rest_ms(20); /* they come in this order */
+    }
+    for (int64_t until = clock_ms() + 2000; !atomic_load(&h[2].done) && clock_ms() < until;) rest_ms(1);
+    bool led = atomic_load(&h[2].done);
+    mp_loop_lock(mp_blocking_loop(b));
+    if (!led) mp_waiter_wake(&h[2].p.c.waiter);
+    mp_loop_unlock(mp_blocking_loop(b));
+    for (size_t i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    mp_blocking_free(b);
+    assert_true(led);
+}
+
 /* Duties that nobody waits for are the background thread's; without any there is no such thread. */
 typedef struct duty {
     mp_timer timer;
@@ -629,6 +677,7 @@ int main(void) {
         cmocka_unit_test(a_watch_freed_by_another),
         cmocka_unit_test(every_waiter_is_woken),
         cmocka_unit_test(leadership_is_handed_over),
+        cmocka_unit_test(leadership_is_passed_on),
         cmocka_unit_test(duties_are_done_in_the_background),
         cmocka_unit_test(a_wait_can_be_interrupted),
         cmocka_unit_test(a_pool_refuses_what_is_queued_when_it_ends),

@@ -153,8 +153,16 @@ static void scene(const pond_config *config, const char *key) {
     if (code != POND_OK) return;
     blocking_calls(p, key);
     queue_calls(p, key);
-    /* Memory is back: so is everything else, if need be after the back-off of a connection. */
+    /* Memory is back: so is everything else, if need be after the back-off of a connection. Calls that fail at once must
+     * not keep it from coming up again. */
     atomic_store(&armed, false);
+    int64_t until = clock_ms() + 3000;
+    do {
+        pond_value *value = NULL;
+        code = pond_lookup(p, key, strlen(key), NULL, &value, NULL);
+        pond_value_free(value);
+    } while (code != POND_OK && clock_ms() < until);
+    assert_int_equal(code, POND_OK);
     fetcher f = {.p = p, .key = key, .script = {.value = key}};
     assert_int_equal(fetch(&f), POND_OK);
     assert_string_equal(f.text, key);

@@ -60,7 +60,7 @@ static int finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, bool inside, 
         code = no_memory(err);
     } else {
         call->quiet = inside;
-        mp_lane_kick(lane, true);
+        mp_lane_kick(lane, !call->ended); /* what ended at once may have left something to be done all the same */
         while (!call->ended && wait_for(call, err, &code)) {
             pond_load *load = mp_call_take(call);
             if (!load) continue;
@@ -115,7 +115,7 @@ int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool 
 static int finish_many(mp_lane *lane, mp_group *group, pond_value **out, pond_error **err) {
     mp_call *call = &group->call;
     int code = POND_OK;
-    mp_lane_kick(lane, true);
+    mp_lane_kick(lane, !call->ended); /* what ended at once may have left something to be done all the same */
     while (!call->ended) {
         if (!wait_for(call, err, &code)) return code;
         size_t n = mp_group_take(group);

@@ -222,7 +222,7 @@ describe('queries', async () => {
       const took = performance.now() - began
       assert.ok(took < 500, `${took} ms`)
     }
-    assert.equal(pond.stat('loads') - loads, 2 * hostile.filter(([, reason]) => reason === null).length, 'the refused have loaded nothing')
+    assert.equal(pond.stat('loads') - loads, hostile.filter(([, reason]) => reason === null).length, 'the refused have loaded nothing')
     assert.equal((await shop.find('n[gte]=0')).total, 60, 'nothing was dropped')
     assert.deepEqual(await shop.find(JSON.parse('{"__proto__": {"gte": 1}}')).catch(error => error.reason), 'bad_field')
   })
@@ -240,7 +240,7 @@ describe('pages', () => {
       await pond.store(name).put('1', { n: 1 })
       const pages = await Promise.all(Array.from({ length: 500 }, (_, i) => rows.find(i % 2 ? 'n=1' : { n: 1 })))
       for (const page of pages) assert.deepEqual(page, { data: [{ id: '1', n: 1 }], total: 1, page: 1, pages: 1, limit: 20 })
-      assert.equal(pond.stat('loads'), 2, 'a page and its total')
+      assert.equal(pond.stat('loads'), 1, 'a page that shows all that there is knows the total')
       pages[0].data[0].n = 2
       assert.equal(pages[2].data[0].n, 1, 'each has a page of its own')
       // another page of the same query shares the total

@@ -155,7 +155,7 @@ static void say_garbage(fake_conn *c) {
 
 static void garbage(void **state) {
     (void)state;
-    against(say_garbage, 10, 30);
+    against(say_garbage, 6, 30);
 }
 
 static const char *const odd_replies[] = {
@@ -481,7 +481,7 @@ static void until_so_many_bytes(fake_conn *c) {
 static void closes_at_random_bytes(void **state) {
     (void)state;
     fake *f = fake_start(until_so_many_bytes, NULL);
-    for (int i = 0; fake_connections(f) < (slow_build() ? 120 : 250); i++) {
+    for (int i = 0; fake_connections(f) < (slow_build() ? 100 : 150); i++) {
         client c = {.until = clock_ms() + 20, .limit_ms = 3000};
         run_client(&c, fake_url(f), "50ms");
         assert_true(i < 1000);

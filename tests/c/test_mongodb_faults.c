@@ -100,8 +100,8 @@ static void step_down(void) {
     bson_t command = BSON_INITIALIZER, reply;
     snprintf(address, sizeof address, "mongodb://127.0.0.1:%d/?directConnection=true", primary().port);
     mongoc_client_t *client = mongoc_client_new(address);
-    bson_append_int32(&command, "replSetStepDown", -1, 3);
-    bson_append_int32(&command, "secondaryCatchUpPeriodSecs", -1, 1);
+    bson_append_int32(&command, "replSetStepDown", -1, 12);
+    bson_append_int32(&command, "secondaryCatchUpPeriodSecs", -1, 10);
     if (!mongoc_client_command_simple(client, "admin", &command, NULL, &reply, &why)) fail_msg("%s", why.message);
     mongoc_client_destroy(client);
     bson_destroy(&reply);

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -34,6 +35,7 @@ import sys
 import tempfile
 import threading
 import time
+import typing
 import zipfile
 
 PORTS = range(int(os.environ.get("MILLPOND_TEST_MONGODB_PORTS", "27500")), int(os.environ.get("MILLPOND_TEST_MONGODB_PORTS", "27500")) + 100)
@@ -161,18 +163,18 @@ class Connection:
 # ---- the servers ----
 
 
-def free_port(taken=()) -> int:
-    """The first port of the range that nobody listens on."""
+def take_port() -> tuple[int, typing.TextIO]:
+    """The first port of the range that nobody listens on, and a lock that keeps other suites off it while it is open."""
     for port in PORTS:
-        if port in taken:
-            continue
+        lock = open(pathlib.Path(tempfile.gettempdir()) / f"millpond-mongodb-{port}.lock", "a", encoding="utf-8")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 probe.bind(("127.0.0.1", port))
-                return port
+                return port, lock
             except OSError:
-                continue
+                lock.close()
     raise ServerError(f"no free port in {PORTS.start}..{PORTS.stop - 1}")
 
 
@@ -187,13 +189,16 @@ class MongoServer:
         self.program = mongod()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millpond-mongodb-"))
         self.ports: list[int] = []
+        self._locks: list[typing.TextIO] = []
         self.processes: list[subprocess.Popen | None] = [None] * members
         self.ca: str | None = None
         try:
             if secure:
                 self._make_secrets()
             for _ in range(members):
-                self.ports.append(free_port(self.ports))
+                port, lock = take_port()
+                self.ports.append(port)
+                self._locks.append(lock)
             for member in range(members):
                 self._launch(member)
             for member in range(members):
@@ -264,6 +269,8 @@ class MongoServer:
     def stop(self) -> None:
         for member in range(len(self.processes)):
             self._end(member, signal.SIGKILL)
+        for lock in self._locks:
+            lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # how

@@ -129,13 +129,22 @@ static bool append_ids(bson_t *filter, const fetch *f, size_t from, size_t to) {
     return ok && bson_append_array_end(&operators, &values) && bson_append_document_end(filter, &operators);
 }
 
-/* One attempt at the ids at `from` to `to` of the order. What an earlier attempt found stands: it was read as well. */
+static void make_absent(fetch *f, size_t place) {
+    f->out[place] = mp_value_absent();
+    f->kinds[place] = MP_ID_OTHER;
+}
+
+/* One attempt at the ids at `from` to `to` of the order. What an earlier attempt found goes: it may be too old. */
 static int read_ids(mp_mongodb_call *call, fetch *f, size_t from, size_t to, bool *well, bson_error_t *error,
                     bson_t *reply) {
     bson_t filter = BSON_INITIALIZER, options = BSON_INITIALIZER;
     const bson_t *doc, *said = NULL;
     int rc = append_ids(&filter, f, from, to) ? POND_OK : mp_mongodb_fail(call, POND_EVALUE, 0, "too many ids");
     mp_mongodb_options(call, &options);
+    for (size_t i = from; i < to; i++) {
+        pond_value_free(f->out[f->order[i]]);
+        make_absent(f, f->order[i]);
+    }
     mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->documents, &filter, &options, NULL);
     while (rc == POND_OK && mongoc_cursor_next(cursor, &doc)) rc = take(call, f, doc);
     *well = !mongoc_cursor_error_document(cursor, error, &said);
@@ -155,7 +164,7 @@ static int read_all(mp_mongodb_call *call, fetch *f) {
             bson_t reply;
             bson_error_t error = {0};
             rc = read_ids(call, f, from, to, &well, &error, &reply);
-            if (rc == POND_OK && !well) rc = mp_mongodb_again(call, &error, &reply);
+            if (rc == POND_OK) rc = well ? mp_mongodb_confirm(call, &well) : mp_mongodb_again(call, &error, &reply);
             bson_destroy(&reply);
         }
     }
@@ -164,8 +173,7 @@ static int read_all(mp_mongodb_call *call, fetch *f) {
 
 static int run(mp_mongodb_call *call, fetch *f) {
     for (size_t i = 0; i < f->n; i++) {
-        f->out[i] = mp_value_absent();
-        f->kinds[i] = MP_ID_OTHER;
+        make_absent(f, i);
         f->order[i] = i;
     }
     qsort_r(f->order, f->n, sizeof *f->order, by_id, f);
@@ -237,7 +245,7 @@ static int look(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_kind 
             if (this < *kind) *kind = this;
         }
         well = !mongoc_cursor_error_document(cursor, &error, &said);
-        if (!well) rc = mp_mongodb_again(call, &error, said);
+        rc = well ? mp_mongodb_confirm(call, &well) : mp_mongodb_again(call, &error, said);
         mongoc_cursor_destroy(cursor);
         bson_destroy(&options);
         bson_destroy(&filter);

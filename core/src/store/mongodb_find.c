@@ -71,7 +71,7 @@ static int probe(mp_mongodb_call *call, const bson_t *filter, bool *found) {
         mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->documents, filter, &options, NULL);
         *found = mongoc_cursor_next(cursor, &doc);
         well = ended_well(cursor, &error, &reply);
-        if (!well) rc = mp_mongodb_again(call, &error, &reply);
+        rc = well ? mp_mongodb_confirm(call, &well) : mp_mongodb_again(call, &error, &reply);
         bson_destroy(&reply);
         bson_destroy(&options);
     }
@@ -129,7 +129,7 @@ static int find_page(mp_mongodb_call *call, const page *p) {
         bson_t reply;
         bson_error_t error = {0};
         rc = read_page(call, p, &well, &error, &reply);
-        if (rc == POND_OK && !well) rc = mp_mongodb_again(call, &error, &reply);
+        if (rc == POND_OK) rc = well ? mp_mongodb_confirm(call, &well) : mp_mongodb_again(call, &error, &reply);
         bson_destroy(&reply);
     }
     if (rc == POND_OK && p->out->failed) rc = mp_mongodb_fail(call, POND_ENOMEM, 1, "no memory for a page");
@@ -158,12 +158,13 @@ int mp_mongodb_count(mp_mongodb_pool *pool, const char *collection, const mp_que
     mp_mongodb_call call = {.pool = pool, .collection = collection, .err = err};
     bson_t filter = BSON_INITIALIZER;
     int rc = mp_mongodb_filter(&filter, query) ? mp_mongodb_begin(&call) : too_long(&call);
-    for (*total = -1; rc == POND_OK && *total < 0;) {
+    for (bool well = false; rc == POND_OK && !well;) {
         bson_t options = BSON_INITIALIZER, reply;
         bson_error_t error = {0};
         mp_mongodb_options(&call, &options);
         *total = mongoc_collection_count_documents(call.documents, &filter, &options, NULL, &reply, &error);
-        if (*total < 0) rc = mp_mongodb_again(&call, &error, &reply);
+        well = *total >= 0;
+        rc = well ? mp_mongodb_confirm(&call, &well) : mp_mongodb_again(&call, &error, &reply);
         bson_destroy(&reply);
         bson_destroy(&options);
     }

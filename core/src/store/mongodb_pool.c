@@ -33,7 +33,7 @@ typedef struct crew {
     mongoc_client_pool_t *clients; /* NULL until it is needed */
     mp_mongodb_client *idle;       /* the last one used is first: its connection is warm */
     unsigned lent;
-    bool making; /* `clients`, without the lock */
+    bool making;              /* `clients`, without the lock */
     _Atomic uint32_t elected; /* how often a server became the primary, as far as we were told */
     _Atomic uint32_t settled; /* the election whose primary is known to show all that was ever acknowledged */
 } crew;
@@ -207,8 +207,8 @@ static bool read_linearizable(const mp_mongodb_call *call, bson_t *reply, bson_e
     BSON_APPEND_UTF8(&part, "level", "linearizable");
     bson_append_document_end(&command, &part);
     BSON_APPEND_INT64(&command, "maxTimeMS", mp_mongodb_left_ms(call));
-    bool well = mongoc_client_command_with_opts(call->client, mp_mongodb_database(call), &command, NULL, NULL, reply,
-                                                error);
+    bool well =
+        mongoc_client_command_with_opts(call->client, mp_mongodb_database(call), &command, NULL, NULL, reply, error);
     bson_destroy(&command);
     return well;
 }
@@ -225,7 +225,7 @@ static int settle(mp_mongodb_call *call) {
             if (rc != POND_OK) return rc;
             continue;
         }
-        uint32_t elected = atomic_load(&c->elected);
+        uint32_t elected = call->settled = atomic_load(&c->elected);
         bool settled = !is_primary(server) || elected == atomic_load(&c->settled);
         mongoc_server_description_destroy(server);
         if (settled) return POND_OK;
@@ -330,6 +330,14 @@ static int try_again(mp_mongodb_call *call, const bson_error_t *error, const bso
         return mp_mongodb_fail(call, POND_ESTORE, 1, "MongoDB did not answer within store_timeout (%lld ms): %s", limit,
                                error->message);
     return mp_mongodb_fail(call, POND_ESTORE, p.retriable, "%s (MongoDB's code %u)", error->message, error->code);
+}
+
+/* libmongoc tells of an election before it sends anything to who was elected. */
+int mp_mongodb_confirm(mp_mongodb_call *call, bool *well) {
+    crew *c = call->crew;
+    if (call->writes || atomic_load(&c->elected) == call->settled) return POND_OK;
+    *well = false;
+    return settle(call);
 }
 
 int mp_mongodb_again(mp_mongodb_call *call, const bson_error_t *error, const bson_t *reply) {

@@ -8,7 +8,10 @@
  *
  *     mp_mongodb_call call = {.pool = pool, .collection = "films", .id = id, .id_len = len, .err = err};
  *     int rc = mp_mongodb_begin(&call);
- *     while (rc == POND_OK && !attempt(&call, &error, &reply)) rc = mp_mongodb_again(&call, &error, &reply);
+ *     for (bool well = false; rc == POND_OK && !well;) {
+ *         well = attempt(&call, &error, &reply);
+ *         rc = well ? mp_mongodb_confirm(&call, &well) : mp_mongodb_again(&call, &error, &reply);
+ *     }
  *     mp_mongodb_end(&call);
  */
 #ifndef MP_STORE_MONGODB_POOL_H
@@ -46,6 +49,7 @@ typedef struct mp_mongodb_call {
     mp_mongodb_client *slot;
     void *crew;
     unsigned tries;
+    uint32_t settled; /* the election whose primary may be read from */
 } mp_mongodb_call;
 
 /* Waits for a client. Otherwise nothing has to be ended, but may be. */
@@ -59,6 +63,9 @@ int64_t mp_mongodb_left_ms(const mp_mongodb_call *call);
 /* An attempt failed: POND_OK, after a pause, if there is to be another one; otherwise the error was made. `reply` may be
  * NULL. */
 int mp_mongodb_again(mp_mongodb_call *call, const bson_error_t *error, const bson_t *reply);
+/* A read succeeded: *well becomes false if another primary may have answered than the one that was known to show all
+ * that was acknowledged; then it is read again (or the code says why not). */
+int mp_mongodb_confirm(mp_mongodb_call *call, bool *well);
 /* Makes an error of the call's that no attempt can mend. `format` says what follows the document's name. */
 int mp_mongodb_fail(const mp_mongodb_call *call, int code, int retriable, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -49,8 +49,8 @@ static void a_crowd_loads_once(void **state) {
 /* The only caller is inside its loader, so nobody drives: the background thread must renew the lease. */
 static void a_lease_is_renewed_while_its_holder_loads(void **state) {
     (void)state;
-    pond_policy *brief = policy_made(p, "lease", "150ms", NULL);
-    fetcher f = {.p = p, .key = key, .policy = brief, .script = {.value = "slow", .delay_ms = 600}};
+    pond_policy *brief = policy_made(p, "lease", "300ms", NULL);
+    fetcher f = {.p = p, .key = key, .policy = brief, .script = {.value = "slow", .delay_ms = 900}};
     assert_int_equal(fetch(&f), POND_OK);
     assert_int_equal(stat("fills"), 1);
     assert_int_equal(stat("refused_fills"), 0);
@@ -61,12 +61,12 @@ static void a_lease_is_renewed_while_its_holder_loads(void **state) {
 /* Four loaders at once, of four keys, and a fifth caller who waits. */
 static void leases_are_renewed_while_others_wait(void **state) {
     (void)state;
-    pond_policy *brief = policy_made(p, "lease", "150ms", NULL);
+    pond_policy *brief = policy_made(p, "lease", "300ms", NULL);
     char keys[4][64];
     fetcher f[5];
     for (size_t i = 0; i < 5; i++) {
         if (i < 4) snprintf(keys[i], sizeof keys[i], "%s", fresh("k"));
-        f[i] = (fetcher){.p = p, .key = keys[i % 4], .policy = brief, .script = {.value = "slow", .delay_ms = 500}};
+        f[i] = (fetcher){.p = p, .key = keys[i % 4], .policy = brief, .script = {.value = "slow", .delay_ms = 700}};
         fetcher_start(&f[i]);
     }
     for (size_t i = 0; i < 5; i++) {

@@ -2,7 +2,7 @@
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
 PARTS=(checks c asan fuzz python node cross)
-EXTRA=(tsan) # only when named
+EXTRA=(tsan faults) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
 # A hang must not cost the whole run: no suite may take longer than this.
@@ -31,10 +31,11 @@ END
 }
 
 c_tests() { # c_tests PRESET LABEL
-    "${LIMIT[@]}" ctest --test-dir "build/$1" -L "$2" --output-on-failure --no-tests=error \
+    "${LIMIT[@]}" ctest --test-dir "build/$1" -L "$2" ${3:+-LE "$3"} --output-on-failure --no-tests=error \
         --output-junit "$RESULTS/$1.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000
 }
-suite_c() { c_build dev && c_tests dev '.'; }
+suite_c() { c_build dev && c_tests dev '.' '^faults$'; }
+suite_faults() { c_build dev && c_tests dev '^faults$'; }
 suite_asan() { c_build asan && c_tests asan '^c$'; }
 suite_tsan() { c_build tsan && c_tests tsan '^c$'; }
 suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz
@@ -52,7 +53,7 @@ suite_cross() {
 count() { # passed failed skipped of a suite, from what it left behind
     case $1 in
     checks) .ci/count checks "$LOGS/test-checks.log" ;;
-    c) .ci/count ctest "$RESULTS/dev.xml" ;;
+    c | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
     node) .ci/count node "$LOGS/test-node.log" ;;
     *) .ci/count pytest "$RESULTS/$1.xml" ;;

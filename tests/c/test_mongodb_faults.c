@@ -11,7 +11,7 @@
 
 #include "find_data.h"
 
-enum { SLACK_MS = 250 }; /* past a deadline: this machine's own delays, under a sanitizer too */
+enum { SLACK_MS = 500 }; /* past a deadline: this machine's own delays, under a sanitizer too */
 
 /* ---- the members ---- */
 
@@ -237,8 +237,10 @@ typedef struct crowd {
     _Atomic long reads, writes, failed_reads, failed_writes, wrong, slowest, newest;
 } crowd;
 
-static void note(crowd *c, int64_t start) {
+static void note(crowd *c, int64_t start, const char *what, const pond_error *err) {
     long took = (long)(mp_clock_ms() - start), slowest = atomic_load(&c->slowest);
+    if (took > c->timeout_ms + SLACK_MS / 2)
+        fprintf(stderr, "%s took %ld ms: %s\n", what, took, pond_error_message(err));
     while (took > slowest && !atomic_compare_exchange_weak(&c->slowest, &slowest, took)) {}
 }
 
@@ -257,7 +259,7 @@ static void *read_on(void *arg) {
         long before = atomic_load(&c->newest), n = -1, twice = -1;
         int64_t start = mp_clock_ms();
         int rc = c->store->vt->get(c->store, "films", "1", 1, &value, &err);
-        note(c, start);
+        note(c, start, "read", err);
         if (rc != POND_OK) {
             atomic_fetch_add(&c->failed_reads, 1);
             atomic_fetch_add(&c->wrong, !expected_error(rc, err));
@@ -282,7 +284,7 @@ static void *write_on(void *arg) {
         int len = snprintf(doc, sizeof doc, "{\"n\":%ld,\"twice\":%ld}", n, 2 * n);
         int64_t start = mp_clock_ms();
         int rc = c->store->vt->put(c->store, "films", "1", 1, doc, (size_t)len, &err);
-        note(c, start);
+        note(c, start, "write", err);
         if (rc == POND_OK) {
             atomic_store(&c->newest, n);
             atomic_fetch_add(&c->writes, 1);

@@ -5,6 +5,8 @@
  * documents look like in store/mongodb_json.h.
  *   - Reads are from the primary with read concern majority, writes have write concern majority. Strings are always
  *     compared byte by byte, also in collections that were made with a collation.
+ *   - Before the first read from a new primary, and again should one come while a read is under way, a linearizable read
+ *     waits until it shows all that was acknowledged before it was elected.
  *   - Nothing is asked of a server at open. Every call ends within store_timeout, whatever the servers do (a name server
  *     excepted): waits for a connection, for an election, and for answers are all cut to it, and the server is told how
  *     long it may work. Reads are tried again within that time after elections and lost connections; a write only if

@@ -727,6 +727,15 @@ static void let_go(void) {
 
 /* ---- errors ---- */
 
+/* What is on the queues must be driven. */
+static void await_misses(uint64_t least) {
+    for (int64_t until = clock_ms() + 5000; pond_stat(p, NULL, "misses") < least;) {
+        assert_true(clock_ms() < until);
+        desk_drive(&d, 5);
+    }
+    desk_drive(&d, 20);
+}
+
 static void errors_reach_all_and_are_not_kept(void **state) {
     (void)state;
     pond_error *err = NULL;
@@ -735,10 +744,12 @@ static void errors_reach_all_and_are_not_kept(void **state) {
     hold();
     s->fail_find = POND_ESTORE;
     for (uint64_t i = 0; i < 3; i++) find_start(films, i, "n=1", i, NULL, NULL);
-    desk_drive(&d, 30);
-    assert_true(gate_wait(&began, 5000));
+    for (int64_t until = clock_ms() + 5000; s->finds == 0;) {
+        assert_true(clock_ms() < until);
+        desk_drive(&d, 5);
+    }
     for (uint64_t i = 0; i < 3; i++) find_start(films, i, "n=1", i + 10, NULL, NULL); /* late */
-    desk_drive(&d, 30);
+    await_misses(6);
     let_go();
     for (uint64_t i = 0; i < 3; i++) {
         desk_error(&d, i, i, POND_ESTORE);
@@ -846,15 +857,6 @@ static void block_join(blocked *b, int code) {
 
 static void await(atomic_int *count, int least) {
     for (int64_t until = clock_ms() + 5000; *count < least; rest_ms(1)) assert_true(clock_ms() < until);
-}
-
-/* What is on the queues must be driven. */
-static void await_misses(uint64_t least) {
-    for (int64_t until = clock_ms() + 5000; pond_stat(p, NULL, "misses") < least;) {
-        assert_true(clock_ms() < until);
-        desk_drive(&d, 5);
-    }
-    desk_drive(&d, 20);
 }
 
 static void start_some(pond_request *requests[2]) {

@@ -46,38 +46,56 @@ static void a_crowd_loads_once(void **state) {
     }
 }
 
+/* Did this machine stand still for so long that a lease of 300 ms ends, whoever renews it? Then its fill is rightly refused,
+ * and the test says nothing. Only the loader's own sleep shows it: a call also takes longer if it had to load anew. */
+static bool stood_still(const fetcher *f) { return f->script.overslept_ms > 100; }
+
 /* The only caller is inside its loader, so nobody drives: the background thread must renew the lease. */
 static void a_lease_is_renewed_while_its_holder_loads(void **state) {
     (void)state;
     pond_policy *brief = policy_made(p, "lease", "300ms", NULL);
-    fetcher f = {.p = p, .key = key, .policy = brief, .script = {.value = "slow", .delay_ms = 900}};
-    assert_int_equal(fetch(&f), POND_OK);
-    if (stat("fills") != 1) /* why not: refused, or not answered? */
-        fail_msg("fills %d, refused %d, cache_errors %d, unfilled %d, took %lld ms", (int)stat("fills"),
-                 (int)stat("refused_fills"), (int)stat("cache_errors"), (int)stat("unfilled_loads"),
-                 (long long)f.took_ms);
-    assert_string_equal(lookup_text(p, key, NULL), "slow");
-    pond_policy_free(brief);
+    for (int attempt = 0; attempt < 5; attempt++) {
+        fetcher f = {.p = p, .key = fresh("k"), .policy = brief, .script = {.value = "slow", .delay_ms = 900}};
+        uint64_t fills = stat("fills");
+        assert_int_equal(fetch(&f), POND_OK);
+        if (stat("fills") == fills + 1) {
+            assert_string_equal(lookup_text(p, f.key, NULL), "slow");
+            pond_policy_free(brief);
+            return;
+        }
+        if (!stood_still(&f))
+            fail_msg("not filled: refused %d, cache_errors %d, unfilled %d, took %lld ms", (int)stat("refused_fills"),
+                     (int)stat("cache_errors"), (int)stat("unfilled_loads"), (long long)f.took_ms);
+    }
+    fail_msg("this machine stands still too often");
 }
 
 /* Four loaders at once, of four keys, and a fifth caller who waits. */
 static void leases_are_renewed_while_others_wait(void **state) {
     (void)state;
     pond_policy *brief = policy_made(p, "lease", "300ms", NULL);
-    char keys[4][64];
-    fetcher f[5];
-    for (size_t i = 0; i < 5; i++) {
-        if (i < 4) snprintf(keys[i], sizeof keys[i], "%s", fresh("k"));
-        f[i] = (fetcher){.p = p, .key = keys[i % 4], .policy = brief, .script = {.value = "slow", .delay_ms = 700}};
-        fetcher_start(&f[i]);
+    for (int attempt = 0; attempt < 5; attempt++) {
+        char keys[4][64];
+        fetcher f[5];
+        bool still = false;
+        uint64_t fills = stat("fills"), loads = stat("loads");
+        for (size_t i = 0; i < 5; i++) {
+            if (i < 4) snprintf(keys[i], sizeof keys[i], "%s", fresh("k"));
+            f[i] = (fetcher){.p = p, .key = keys[i % 4], .policy = brief, .script = {.value = "slow", .delay_ms = 700}};
+            fetcher_start(&f[i]);
+        }
+        for (size_t i = 0; i < 5; i++) {
+            fetcher_join(&f[i]);
+            assert_string_equal(f[i].text, "slow");
+            still = still || stood_still(&f[i]);
+        }
+        if (stat("fills") == fills + 4 && stat("loads") == loads + 4) {
+            pond_policy_free(brief);
+            return;
+        }
+        if (!still) fail_msg("%d loads, %d fills", (int)(stat("loads") - loads), (int)(stat("fills") - fills));
     }
-    for (size_t i = 0; i < 5; i++) {
-        fetcher_join(&f[i]);
-        assert_string_equal(f[i].text, "slow");
-    }
-    assert_int_equal(stat("loads"), 4);
-    assert_int_equal(stat("fills"), 4);
-    pond_policy_free(brief);
+    fail_msg("this machine stands still too often");
 }
 
 /* ---- loaders that fetch ---- */

@@ -3,62 +3,10 @@
  *
  * This program replaces malloc and its kin. So do sanitizers: in their builds it is skipped. */
 #include "support/redis.h"
+#include "support/scarce_malloc.h"
 #include "support/support.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define REPLACED 0
-#else
-#define REPLACED 1
-#endif
-
 #if REPLACED
-#include <errno.h>
-#include <malloc.h>
-
-/* glibc's own, under the names that it keeps for this. */
-extern void *__libc_malloc(size_t);
-extern void *__libc_calloc(size_t, size_t);
-extern void *__libc_realloc(void *, size_t);
-extern void *__libc_memalign(size_t, size_t);
-extern void __libc_free(void *);
-
-static atomic_bool armed;
-static atomic_long left, blocks; /* allocations until one fails; what is allocated now */
-static atomic_bool all_that_follow;
-
-static bool fails(void) {
-    if (!atomic_load(&armed)) return false;
-    long n = atomic_fetch_sub(&left, 1);
-    if (n > 0 || (n < 0 && !atomic_load(&all_that_follow))) return false;
-    errno = ENOMEM;
-    return true;
-}
-
-static void *made(void *p) {
-    if (p) atomic_fetch_add(&blocks, 1);
-    return p;
-}
-
-void *malloc(size_t size) { return fails() ? NULL : made(__libc_malloc(size)); }
-void *calloc(size_t n, size_t size) { return fails() ? NULL : made(__libc_calloc(n, size)); }
-void *aligned_alloc(size_t align, size_t size) { return fails() ? NULL : made(__libc_memalign(align, size)); }
-void *memalign(size_t align, size_t size) { return aligned_alloc(align, size); }
-int posix_memalign(void **out, size_t align, size_t size) {
-    void *p = aligned_alloc(align, size);
-    if (p) *out = p;
-    return p ? 0 : ENOMEM;
-}
-void *realloc(void *p, size_t size) {
-    if (fails()) return NULL;
-    void *q = __libc_realloc(p, size);
-    if (!p) made(q);
-    return q;
-}
-void free(void *p) {
-    if (p) atomic_fetch_sub(&blocks, 1);
-    __libc_free(p);
-}
-
 /* What a call may answer when memory is short: that, or what it makes of a cache that could not do its part. */
 static void allowed(int code) {
     if (code != POND_OK && code != POND_ENOMEM && code != POND_ECACHE && code != POND_EOVERLOAD &&

@@ -72,12 +72,7 @@ int pond_collection_get_start(pond_collection *c, pond_queue *queue, const char 
     int code = check(c, &id, &len, 1, err);
     if (code != POND_OK) return code;
     mp_collection_key(c, &key, name, id, len);
-    if (now && (*now = mp_peek(c->pond, c->document, &key))) return POND_OK;
-    code = mp_queue_enter(c->pond, queue, err);
-    if (code != POND_OK) return code;
-    mp_read *r = mp_read_start(queue->lane, c->document, &key, false, user, NULL, &c->documents, NULL);
-    if (request) *request = r ? &r->call : NULL;
-    return mp_queue_leave(queue, r ? &r->call : NULL, err);
+    return mp_queue_read(c->pond, queue, c->document, &key, false, &c->documents, user, now, request, err);
 }
 
 int pond_collection_get_many(pond_collection *c, const char *const *ids, const size_t *lens, size_t n, pond_value **out,
@@ -178,12 +173,7 @@ int pond_collection_find_start(pond_collection *c, pond_queue *queue, pond_query
     int code = new_find(&find, c, form, query, len, err);
     if (code != POND_OK) return code;
     mp_find_key(find, &key, name);
-    bool answered = now && (*now = mp_peek(c->pond, mp_find_policy(find), &key));
-    if (!answered && (code = mp_queue_enter(c->pond, queue, err)) == POND_OK) {
-        mp_read *r = mp_read_start(queue->lane, mp_find_policy(find), &key, false, user, NULL, &find->source, NULL);
-        if (request) *request = r ? &r->call : NULL;
-        code = mp_queue_leave(queue, r ? &r->call : NULL, err);
-    }
+    code = mp_queue_read(c->pond, queue, mp_find_policy(find), &key, false, &find->source, user, now, request, err);
     mp_source_unref(&find->source);
     return code;
 }

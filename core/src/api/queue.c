@@ -138,19 +138,23 @@ int mp_queue_leave(pond_queue *queue, mp_call *call, pond_error **err) {
     return call ? POND_OK : mp_no_memory(err);
 }
 
+int mp_queue_read(pond *p, pond_queue *queue, const pond_policy *policy, const mp_key *key, bool lookup,
+                  mp_source *source, uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
+    if (now && (*now = mp_peek(p, policy, key))) return POND_OK;
+    int code = mp_queue_enter(p, queue, err);
+    if (code != POND_OK) return code;
+    mp_read *r = mp_read_start(queue->lane, policy, key, lookup, user, NULL, source, NULL);
+    if (request) *request = r ? &r->call : NULL;
+    return mp_queue_leave(queue, r ? &r->call : NULL, err);
+}
+
 static int read_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, bool lookup,
                       uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
     char name[MP_NAME_MAX + 1];
     mp_key k;
     if (now) *now = NULL;
     int code = mp_call_check(p, key, len, policy, name, &k, err);
-    if (code != POND_OK) return code;
-    if (now && (*now = mp_peek(p, policy, &k))) return POND_OK;
-    code = mp_queue_enter(p, queue, err);
-    if (code != POND_OK) return code;
-    mp_read *r = mp_read_start(queue->lane, policy, &k, lookup, user, NULL, NULL, NULL);
-    if (request) *request = r ? &r->call : NULL;
-    return mp_queue_leave(queue, r ? &r->call : NULL, err);
+    return code == POND_OK ? mp_queue_read(p, queue, policy, &k, lookup, NULL, user, now, request, err) : code;
 }
 
 int pond_fetch_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,

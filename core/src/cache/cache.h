@@ -60,9 +60,9 @@ struct mp_op {
 
     mp_reply reply;
     int64_t ms;
-    pond_error *error;  /* out: FAILED (the owner's) */
-    bool resent;        /* the link's own, as is: */
-    void *link_private; /* the link's own */
+    pond_error *error;   /* out: FAILED (the owner's) */
+    bool resent, parked; /* the link's own, as is: */
+    void *link_private;  /* the link's own */
 };
 
 typedef struct mp_cache_vt {

@@ -31,7 +31,6 @@ typedef struct mp_request {
     mp_cmd cmd;
     mp_line *line;
     mp_op *op;
-    mp_op_kind kind;
     bool evaluated; /* sent with the script's text, after a NOSCRIPT */
     uint8_t again;  /* how often the operation was asked before */
     uint8_t fence[MP_FENCE_LEN];
@@ -46,7 +45,7 @@ struct mp_line {
     mp_node_entry *node;
     mp_loop *loop;
     mp_conn *conn;
-    bool fence_known, fence_asked;
+    bool fence_asked;
     uint8_t fence[MP_FENCE_LEN];
     int64_t fence_sent; /* when the last check was sent */
     mp_node waiting;    /* operations until the handshake is done */
@@ -68,8 +67,6 @@ bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *
 void mp_line_close(mp_line *line);
 void mp_line_submit(mp_line *line, mp_op *op);
 void mp_line_forget(mp_line *line, mp_op *op);
-mp_request *mp_line_request(mp_line *line, mp_op *op, mp_op_kind kind);
-bool mp_line_send(mp_line *line, mp_request *request, int64_t timeout_ms);
 
 /* redis_command.c: operations to RESP, replies to answers. */
 void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);

@@ -12,7 +12,8 @@
 
 /* ---- requests ---- */
 
-mp_request *mp_line_request(mp_line *line, mp_op *op, mp_op_kind kind) {
+/* Without an operation: the line's own. */
+static mp_request *request(mp_line *line, mp_op *op) {
     mp_request *r = line->free;
     if (r) {
         line->free = r->next_free;
@@ -22,7 +23,6 @@ mp_request *mp_line_request(mp_line *line, mp_op *op, mp_op_kind kind) {
     }
     r->line = line;
     r->op = op;
-    r->kind = kind;
     r->evaluated = false;
     r->again = 0;
     r->forgotten = NULL;
@@ -43,7 +43,8 @@ static void recycle(mp_request *r) {
     line->free_count++;
 }
 
-bool mp_line_send(mp_line *line, mp_request *r, int64_t timeout_ms) {
+/* Sends what stands in `scratch`; false: it was not, and the request is gone. */
+static bool send_scratch(mp_line *line, mp_request *r, int64_t timeout_ms) {
     if (!line->scratch.failed && mp_conn_send(line->conn, &r->cmd, line->scratch.data, line->scratch.len, timeout_ms))
         return true;
     recycle(r);
@@ -100,7 +101,6 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         text_at(r, 1, 1, MP_RUN_ID_MAX) && text_at(r, 2, 1, MP_RUN_ID_MAX)) {
         memcpy(line->fence, r->element[0]->str, MP_FENCE_LEN);
         mp_fence_learn(&line->node->fence, line->fence, r->element[1]->str, r->element[2]->str, sent);
-        line->fence_known = true;
         if (mp_conn_state_of(line->conn) == MP_CONN_HANDSHAKE) {
             mp_conn_ready(line->conn);
             problem(line, "");
@@ -117,7 +117,7 @@ static void late_fence(mp_cmd *cmd) { (void)cmd; }
 
 /* With the script's text, always: a NOSCRIPT would leave what was sent behind it to the old fence's judgement. */
 static bool ask_fence(mp_line *line) {
-    mp_request *q = mp_line_request(line, NULL, MP_GET);
+    mp_request *q = request(line, NULL);
     if (!q) return false;
     mp_fence_args args;
     int64_t now = mp_loop_now(line->loop);
@@ -132,7 +132,7 @@ static bool ask_fence(mp_line *line) {
     mp_command_arg(out, args.left, args.left_len);
     q->cmd.done = fence_answered;
     q->cmd.late = late_fence;
-    if (!mp_line_send(line, q, line->redis->command_timeout)) return false;
+    if (!send_scratch(line, q, line->redis->command_timeout)) return false;
     line->fence_asked = true;
     line->fence_sent = now;
     return true;
@@ -149,13 +149,13 @@ static void late(mp_cmd *cmd);
 static void fire_release(mp_line *line, const mp_key *key, const uint8_t *token) {
     mp_op op = {.kind = MP_RELEASE, .key = *key};
     memcpy(op.token, token, MP_TOKEN_LEN);
-    mp_request *release = mp_line_request(line, NULL, MP_RELEASE);
+    mp_request *release = request(line, NULL);
     if (!release) return;
     mp_buf_reset(&line->scratch);
     mp_command_encode(&line->scratch, &op, line->fence, true);
     release->cmd.done = answered;
     release->cmd.late = late;
-    mp_line_send(line, release, line->redis->command_timeout);
+    send_scratch(line, release, line->redis->command_timeout);
 }
 
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
@@ -237,7 +237,7 @@ static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again) {
     if (fill_is_void(line, op)) return;
     if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
         ask_fence(line);
-    mp_request *q = mp_line_request(line, op, op->kind);
+    mp_request *q = request(line, op);
     if (!q) {
         mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
         return;
@@ -252,7 +252,7 @@ static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again) {
     mp_buf_reset(&line->scratch);
     mp_command_encode(&line->scratch, op, line->fence, with_text);
     op->link_private = q;
-    if (mp_line_send(line, q, op->timeout_ms)) return;
+    if (send_scratch(line, q, op->timeout_ms)) return;
     pond_error *why = mp_conn_up(line->conn);
     mp_op_end(op, MP_FAILED,
               why ? pond_error_ref(why)
@@ -267,10 +267,14 @@ typedef struct parked {
     int64_t deadline;
 } parked;
 
-static void unpark(parked *w) {
+static mp_op *unpark(mp_line *line, parked *w) {
+    mp_op *op = w->op;
     mp_list_remove(&w->node);
-    w->op->link_private = NULL;
+    mp_loop_inflight(line->loop, -1);
+    op->link_private = NULL;
+    op->parked = false;
     free(w);
+    return op;
 }
 
 static void park(mp_line *line, mp_op *op) {
@@ -282,16 +286,11 @@ static void park(mp_line *line, mp_op *op) {
     w->op = op;
     w->deadline = mp_loop_now(line->loop) + op->timeout_ms;
     op->link_private = w;
+    op->parked = true;
     op->reply = MP_PENDING;
     mp_list_push(&line->waiting, &w->node);
     mp_loop_inflight(line->loop, 1);
     if (!line->timer.place || w->deadline < line->timer.at) mp_loop_timer_set(line->loop, &line->timer, w->deadline);
-}
-
-static bool is_parked(mp_line *line, const mp_op *op) {
-    for (mp_node *n = line->waiting.next; n != &line->waiting; n = n->next)
-        if (MP_OF(n, parked, node)->op == op) return true;
-    return false;
 }
 
 static void park_timeout(mp_timer *timer) {
@@ -304,9 +303,7 @@ static void park_timeout(mp_timer *timer) {
             if (w->deadline < next) next = w->deadline;
             continue;
         }
-        mp_op *op = w->op;
-        unpark(w);
-        mp_loop_inflight(line->loop, -1);
+        mp_op *op = unpark(line, w);
         mp_op_end(op, MP_FAILED,
                   mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
                                line->node->address.shown, (long long)op->timeout_ms));
@@ -323,11 +320,7 @@ static void end_waiting(mp_line *line, pond_error *why) {
     mp_list_init(&all);
     mp_list_move(&all, &line->waiting);
     while ((n = mp_list_shift(&all))) {
-        parked *w = MP_OF(n, parked, node);
-        mp_op *op = w->op;
-        unpark(w);
-        mp_loop_inflight(line->loop, -1);
-        mp_op_end(op, MP_FAILED, pond_error_ref(why));
+        mp_op_end(unpark(line, MP_OF(n, parked, node)), MP_FAILED, pond_error_ref(why));
     }
 }
 
@@ -335,11 +328,7 @@ static void drain_waiting(mp_line *line) {
     mp_node *n;
     mp_loop_timer_stop(line->loop, &line->timer);
     while ((n = mp_list_shift(&line->waiting))) {
-        parked *w = MP_OF(n, parked, node);
-        mp_op *op = w->op;
-        unpark(w);
-        mp_loop_inflight(line->loop, -1);
-        send_op(line, op, false, 0);
+        send_op(line, unpark(line, MP_OF(n, parked, node)), false, 0);
     }
 }
 
@@ -356,21 +345,20 @@ static void submit(mp_line *line, mp_op *op) {
 }
 
 void mp_line_submit(mp_line *line, mp_op *op) {
-    op->resent = false;
+    op->resent = op->parked = false;
     submit(line, op);
 }
 
 void mp_line_forget(mp_line *line, mp_op *op) {
     if (!op->link_private) return;
-    if (is_parked(line, op)) {
-        unpark(op->link_private);
-        mp_loop_inflight(line->loop, -1);
+    if (op->parked) {
+        unpark(line, op->link_private);
         return;
     }
     mp_request *q = op->link_private;
     op->link_private = NULL;
     q->op = NULL;
-    if (q->kind != MP_LEASE) return;
+    if (op->kind != MP_LEASE) return;
     q->forgotten = malloc(op->key.len + 1);
     if (!q->forgotten) return;
     memcpy(q->forgotten, op->key.name, op->key.len);
@@ -391,11 +379,11 @@ static void handshake_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
 }
 
 static bool handshake_send(mp_line *line) {
-    mp_request *q = mp_line_request(line, NULL, MP_GET);
+    mp_request *q = request(line, NULL);
     if (!q) return false;
     q->cmd.done = handshake_answered;
     q->cmd.late = late_fence;
-    return mp_line_send(line, q, line->redis->command_timeout);
+    return send_scratch(line, q, line->redis->command_timeout);
 }
 
 /* AUTH, SELECT and the fence check go out in one write; the fence's answer ends the handshake. */
@@ -404,7 +392,7 @@ static void connected(void *owner) {
     const mp_address *a = &line->node->address;
     mp_buf *out = &line->scratch;
     bool sent = true;
-    line->fence_known = line->fence_asked = false;
+    line->fence_asked = false;
     /* The server is there: what waits for it gets its whole time for the answer, in case the host was late to look. */
     for (mp_node *n = line->waiting.next; n != &line->waiting; n = n->next) {
         parked *w = MP_OF(n, parked, node);

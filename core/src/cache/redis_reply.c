@@ -1,13 +1,7 @@
 #include "cache/redis_reply.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-bool mp_reply_is_text(const redisReply *r) {
-    return r && (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS || r->type == REDIS_REPLY_ERROR ||
-                 r->type == REDIS_REPLY_VERB || r->type == REDIS_REPLY_BIGNUM || r->type == REDIS_REPLY_DOUBLE);
-}
 
 void mp_reply_free(redisReply *r) {
     if (!r) return;

@@ -3,7 +3,6 @@
 #ifndef MP_CACHE_REDIS_REPLY_H
 #define MP_CACHE_REDIS_REPLY_H
 
-#include <stdbool.h>
 #include <hiredis/hiredis.h>
 #include "model/value.h"
 
@@ -17,7 +16,6 @@ typedef struct mp_text {
 extern redisReplyObjectFunctions mp_reply_functions;
 
 void mp_reply_free(redisReply *reply);
-bool mp_reply_is_text(const redisReply *reply);
 /* Turns a text reply into a value over `len` bytes of it from `at`. The reply belongs to the value from then on. */
 pond_value *mp_reply_value(redisReply *reply, pond_codec codec, const char *at, size_t len);
 

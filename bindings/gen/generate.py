@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Writes what the Python and Node packages must know of the core's tables, so that no list is kept twice.
+"""Writes what the manual and the Python and Node packages must know of the core's tables, so that no list is kept twice.
 
-    python bindings/gen/generate.py            writes python/millpond/_generated.py, node/lib/generated.cjs and
-                                               node/types/generated.d.ts
+    python bindings/gen/generate.py            writes core/CONFIGURATION.md, python/millpond/_generated.py,
+                                               node/lib/generated.cjs and node/types/generated.d.ts
     python bindings/gen/generate.py --check    writes nothing; exits 1 and says what differs if a file is out of date
 
-Read: POND_ERROR_MAP in core/include/millpond/error.h, and core/src/model/options.def. The files written are committed.
-A new error code needs a row in ERROR_CLASSES here: its class is part of both languages' public face.
+Read: POND_ERROR_MAP and the reasons of a query's error in core/include/millpond/error.h, core/src/model/options.def,
+core/src/observe/counters.def, and the kinds of what crosses into JavaScript in bindings/napi/addon.h. The files written are
+committed. A new error code needs a row in ERROR_CLASSES here: its class is part of both languages' public face.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ERRORS = "core/include/millpond/error.h"
 OPTIONS = "core/src/model/options.def"
+COUNTERS = "core/src/observe/counters.def"
+VALUE = "core/include/millpond/value.h"
+ADDON = "bindings/napi/addon.h"
 
 # code: (class in Python and Node, what else it is in Python)
 ERROR_CLASSES = {
@@ -66,16 +70,43 @@ def read_errors() -> list[dict]:
     return rows
 
 
+def read_reasons() -> list[str]:
+    """Which rule a query may break: the list in the comment of pond_error_reason."""
+    found = re.search(r"Which rule a query broke[^:]*: ([a-z_\s*]+)\.", (ROOT / ERRORS).read_text(encoding="utf-8"))
+    if not found:
+        raise SystemExit(f"{ERRORS}: the comment of pond_error_reason does not list the reasons")
+    return found[1].replace("*", " ").split()
+
+
+def read_enum(path: str, name: str, known: dict[str, int]) -> dict[str, int]:
+    body = re.search(name + r" \{(.*?)\}", (ROOT / path).read_text(encoding="utf-8"), re.S)
+    rows = re.findall(r"^\s*(\w+) = (\w+)", body[1] if body else "", re.M)
+    if not rows:
+        raise SystemExit(f"{path}: there is no {name}")
+    return {member: known[value] if value in known else int(value) for member, value in rows}
+
+
+def read_kinds() -> dict[str, int]:
+    kinds = read_enum(ADDON, "enum mpn_kind", read_enum(VALUE, "enum pond_codec", {}))
+    return {member.removeprefix("MPN_"): number for member, number in kinds.items()}
+
+
+def read_def(path: str, macro: str, words: int, texts: int) -> list[tuple[str, ...]]:
+    """The rows of a .def file: `words` names and then `texts` strings."""
+    text = re.sub(r"/\*.*?\*/", "", (ROOT / path).read_text(encoding="utf-8"), flags=re.S)
+    rows = re.findall(macro + r"\(\s*" + r",\s*".join([r"(\w+)"] * words + [C_STRING] * texts) + r"\s*\)", text)
+    if not rows or len(rows) != text.count(macro + "("):
+        raise SystemExit(f"{path}: {text.count(macro + '(')} rows, {len(rows)} understood")
+    return [row[:words] + tuple(c_text(literal) for literal in row[words:]) for row in rows]
+
+
 def read_options() -> list[dict]:
-    text = (ROOT / OPTIONS).read_text(encoding="utf-8")
-    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    row = re.compile(r"OPT\(\s*(\w+),\s*(\w+),\s*(\w+),\s*" + ",\\s*".join([C_STRING] * 3) + r"\s*\)")
-    rows = [{"name": name, "type": kind.lower(), "scope": scope.lower(), "default": c_text(default), "range": c_text(span),
-             "text": c_text(meaning)}
-            for name, kind, scope, default, span, meaning in row.findall(text)]
-    if not rows or len(rows) != text.count("OPT("):
-        raise SystemExit(f"{OPTIONS}: {text.count('OPT(')} rows, {len(rows)} understood")
-    return rows
+    return [{"name": name, "type": kind.lower(), "scope": scope.lower(), "default": default, "range": span, "text": meaning}
+            for name, kind, scope, default, span, meaning in read_def(OPTIONS, "OPT", 3, 3)]
+
+
+def read_counters() -> list[dict]:
+    return [{"name": name, "text": meaning} for name, meaning in read_def(COUNTERS, "COUNTER", 1, 1)]
 
 
 def camel(name: str) -> str:
@@ -110,9 +141,10 @@ def python_options(options: list[dict], name: str, text: str, base: str = "Typed
     return lines
 
 
-def python_file(errors: list[dict], options: list[dict]) -> str:
+def python_file(errors: list[dict], options: list[dict], counters: list[dict]) -> str:
     lines = [
-        f'"""Written by bindings/gen/generate.py from {ERRORS} and {OPTIONS}: do not edit."""',
+        f'"""Written by bindings/gen/generate.py from {ERRORS}, {OPTIONS} and',
+        f'{COUNTERS}: do not edit."""',
         "",
         "from __future__ import annotations",
         "",
@@ -124,6 +156,10 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
         "Duration = Union[int, str, datetime.timedelta]",
         "# names of fields: a list (an empty one: none), or a text with commas",
         "Names = Union[str, Iterable[str]]",
+        "# which rule a query broke",
+        "QueryReason = Literal[",
+        *(f'    "{reason}",' for reason in read_reasons()),
+        "]",
         "",
         "",
         "class Error(Exception):",
@@ -148,7 +184,7 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
         lines += ["", f"class {row['class']}({bases}):", f'    """{row["text"][0].upper() + row["text"][1:]}."""', "",
                   f'    code = "POND_E{row["code"]}"', f"    number = {row['number']}", f"    retriable = {row['retriable']}"]
         if row["code"] == "QUERY":
-            lines += ['    reason: str = ""  # which rule it broke: "bad_field", "bad_operator"...']
+            lines += ['    reason: QueryReason | Literal[""] = ""  # which rule it broke']
         lines += [""]
     lines += ["", "# in the order of their numbers: the class of -1 stands first",
               "ERRORS: tuple[type[Error], ...] = ("]
@@ -163,7 +199,12 @@ def python_file(errors: list[dict], options: list[dict]) -> str:
     lines += ["", ""]
     collection = [option for option in options if option["scope"] == "collection"]
     lines += python_options(collection, "CollectionOptions", "What a collection may set.", "PolicyOptions")
-    lines += [""]
+    lines += ["", "", "CounterName = Literal["]
+    lines += [f'    "{counter["name"]}",' for counter in counters]
+    lines += ["]", "", "", "class Counters(TypedDict):", '    """A row of stats(): counted since open."""', ""]
+    for counter in counters:
+        lines += [f"    # {counter['text']}", f"    {counter['name']}: int"]
+    lines += ["    # hits and negative hits by all reads", "    hit_rate: float", ""]
     return "\n".join(lines)
 
 
@@ -172,7 +213,9 @@ def node_file(errors: list[dict], options: list[dict]) -> str:
                    "text": row["text"]} for row in errors]
     option_rows = [{"name": camel(row["name"]), "core": row["name"], "type": row["type"], "scope": row["scope"],
                     "default": row["default"], "range": row["range"], "text": row["text"]} for row in options]
-    lines = [f"// Written by bindings/gen/generate.py from {ERRORS} and {OPTIONS}: do not edit.", "'use strict'", "",
+    lines = [f"// Written by bindings/gen/generate.py from {ERRORS}, {OPTIONS} and", f"// {ADDON}: do not edit.", "'use strict'", "",
+             "// what an event or an answer of the addon is",
+             f"exports.KIND = {{ {', '.join(f'{kind}: {number}' for kind, number in read_kinds().items())} }}", "",
              "exports.errors = ["]
     lines += [f"  {json.dumps(row, ensure_ascii=False)}," for row in error_rows]
     lines += ["]", "", "exports.options = ["]
@@ -201,18 +244,21 @@ def node_options(options: list[dict]) -> list[str]:
     return lines
 
 
-def node_types_file(errors: list[dict], options: list[dict]) -> str:
-    lines = [f"// Written by bindings/gen/generate.py from {ERRORS} and {OPTIONS}: do not edit.", "",
+def node_types_file(errors: list[dict], options: list[dict], counters: list[dict]) -> str:
+    lines = [f"// Written by bindings/gen/generate.py from {ERRORS}, {OPTIONS} and", f"// {COUNTERS}: do not edit.", "",
              "/** Milliseconds, or a text such as \"250ms\", \"30s\", \"5m\", \"1h\", \"1d\". */",
              "export type Duration = number | string", "", "export type ErrorCode ="]
     lines += [f"  | 'POND_E{row['code']}'" for row in errors]
+    lines += ["", "/** Which rule a query broke: `error.reason` of an InvalidQuery. */", "export type QueryReason ="]
+    lines += [f"  | '{reason}'" for reason in read_reasons()]
     lines += ["", "/** The base of every error of Millpond's own. */", "export declare class PondError extends Error {",
               "  constructor(message: string, options?: { retriable?: boolean, cause?: unknown })",
               "  readonly code: ErrorCode", "  readonly number: number",
               "  /** The same call may succeed later without a change. */", "  readonly retriable: boolean", "}"]
     for row in errors:
+        reason = ", readonly reason: QueryReason" if row["code"] == "QUERY" else ""
         lines += ["", f"/** {row['text'][0].upper() + row['text'][1:]}. */",
-                  f"export declare class {row['class']} extends PondError {{ readonly code: 'POND_E{row['code']}' }}"]
+                  f"export declare class {row['class']} extends PondError {{ readonly code: 'POND_E{row['code']}'{reason} }}"]
     lines += ["", "/** What a call, a namespace or open() may set. */", "export interface PolicyOptions {"]
     lines += node_options([option for option in options if option["scope"] in ("both", "policy")])
     lines += ["}", "", "/** What open() alone may set, beside PolicyOptions. The cache is its first argument. */",
@@ -221,17 +267,82 @@ def node_types_file(errors: list[dict], options: list[dict]) -> str:
     lines += ["}", "", "/** What a collection may set, beside PolicyOptions. */",
               "export interface CollectionOptions extends PolicyOptions {"]
     lines += node_options([option for option in options if option["scope"] == "collection"])
-    lines += ["}", ""]
+    lines += ["}", "", "/** A row of stats(): counted since open. */", "export interface Counters {"]
+    for counter in counters:
+        lines += [f"  /** {counter['text'][0].upper() + counter['text'][1:]}. */", f"  {counter['name']}: number"]
+    lines += ["  /** Hits and negative hits by all reads. */", "  hit_rate: number", "}", ""]
     return "\n".join(lines)
+
+
+MANUAL = """\
+# Configuration
+
+Written by `bindings/gen/generate.py` from the core's tables (`{options}`, `{counters}` and
+`POND_ERROR_MAP` in `{errors}`): do not edit. What it all means is told in [the guide](GUIDE.md).
+
+- [Options](#options): [of the pond](#given-when-the-pond-is-opened), [of calls too](#given-when-the-pond-is-opened-and-per-namespace-collection-or-call),
+  [of collections](#given-when-a-collection-is-made)
+- [Counters](#counters)
+- [Errors](#errors)
+"""
+
+OPTIONS_INTRO = """
+## Options
+
+Durations are written `250ms`, `30s`, `5m`, `1h`, `1d` or in milliseconds; sizes `512KiB`, `64MiB`, `1GiB` or in bytes. In Node the names
+are in camel case (`negativeTtl`); Python takes a `timedelta` for a duration, and both take lists for names and booleans for `on|off`.
+"""
+
+SCOPES = (("pond", "Given when the pond is opened"),
+          ("both", "Given when the pond is opened, and per namespace, collection or call"),
+          ("policy", "Given per namespace, collection or call"),
+          ("collection", "Given when a collection is made"))
+
+COUNTERS_INTRO = """
+## Counters
+
+Of `stats()`, in total and per namespace.
+"""
+
+ERRORS_INTRO = """
+## Errors
+
+*Retriable*: the same call may succeed later, unchanged. The classes are under `millpond.Error` in Python and `PondError` in Node.
+"""
+
+
+def table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *([cell.replace("|", "&#124;") for cell in row] for row in rows)]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def manual_file(errors: list[dict], options: list[dict], counters: list[dict]) -> str:
+    lines = [MANUAL.format(options=OPTIONS, counters=COUNTERS, errors=ERRORS), OPTIONS_INTRO.strip("\n"), ""]
+    for scope, head in SCOPES:
+        rows = [[code(row["name"]), row["type"], code(row["default"]), row["range"], row["text"]]
+                for row in options if row["scope"] == scope]
+        if rows:
+            lines += [f"### {head}", "", *table(["option", "type", "default", "takes", "what it does"], rows), ""]
+    lines += [COUNTERS_INTRO.strip("\n"), "", *table(["counter", "what it counts"], [[code(row["name"]), row["text"]] for row in counters]), ""]
+    lines += [ERRORS_INTRO.strip("\n"), ""]
+    lines += table(["code", "number", "class in Python and Node", "retriable", "meaning"],
+                   [[code("POND_E" + row["code"]), str(row["number"]), code(row["class"]), "yes" if row["retriable"] else "no", row["text"]]
+                    for row in errors])
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
-    errors, options = read_errors(), read_options()
+    errors, options, counters = read_errors(), read_options(), read_counters()
     stale = 0
-    for path, text in (("python/millpond/_generated.py", python_file(errors, options)),
+    for path, text in (("core/CONFIGURATION.md", manual_file(errors, options, counters)),
+                       ("python/millpond/_generated.py", python_file(errors, options, counters)),
                        ("node/lib/generated.cjs", node_file(errors, options)),
-                       ("node/types/generated.d.ts", node_types_file(errors, options))):
+                       ("node/types/generated.d.ts", node_types_file(errors, options, counters))):
         file = ROOT / path
         old = file.read_text(encoding="utf-8") if file.exists() else ""
         if old == text:

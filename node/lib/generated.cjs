@@ -1,5 +1,9 @@
-// Written by bindings/gen/generate.py from core/include/millpond/error.h and core/src/model/options.def: do not edit.
+// Written by bindings/gen/generate.py from core/include/millpond/error.h, core/src/model/options.def and
+// bindings/napi/addon.h: do not edit.
 'use strict'
+
+// what an event or an answer of the addon is
+exports.KIND = { JSON: 1, BYTES: 2, TEXT: 3, EJSON: 4, ABSENT: 5, MISS: 6, OK: 7, ERROR: 8, LOAD: 9, LIST: 10 }
 
 exports.errors = [
   {"code": "OPTION", "number": -1, "className": "OptionError", "retriable": false, "text": "an option is unknown, or its value is out of range"},

@@ -4,9 +4,7 @@
 
 const { types } = require('node:util')
 const { classes: { InvalidValue } } = require('./errors.cjs')
-
-// enum mpn_kind in bindings/napi/addon.h
-const KIND = { JSON: 1, BYTES: 2, TEXT: 3, EJSON: 4, ABSENT: 5, MISS: 6, OK: 7, ERROR: 8, LOAD: 9, LIST: 10 }
+const { KIND } = require('./generated.cjs')
 
 /** A null that is data: a loader that gives it has found something, and what it found is null. It is a null in JSON too. */
 const NULL = Object.freeze(Object.create(null, {

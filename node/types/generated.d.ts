@@ -1,4 +1,5 @@
-// Written by bindings/gen/generate.py from core/include/millpond/error.h and core/src/model/options.def: do not edit.
+// Written by bindings/gen/generate.py from core/include/millpond/error.h, core/src/model/options.def and
+// core/src/observe/counters.def: do not edit.
 
 /** Milliseconds, or a text such as "250ms", "30s", "5m", "1h", "1d". */
 export type Duration = number | string
@@ -22,6 +23,19 @@ export type ErrorCode =
   | 'POND_EMISUSE'
   | 'POND_EABSENT'
   | 'POND_EQUERY'
+
+/** Which rule a query broke: `error.reason` of an InvalidQuery. */
+export type QueryReason =
+  | 'bad_field'
+  | 'bad_operator'
+  | 'bad_type'
+  | 'bad_value'
+  | 'bad_number'
+  | 'bad_page'
+  | 'bad_encoding'
+  | 'duplicate'
+  | 'too_long'
+  | 'sort_arrays'
 
 /** The base of every error of Millpond's own. */
 export declare class PondError extends Error {
@@ -84,7 +98,7 @@ export declare class MisuseError extends PondError { readonly code: 'POND_EMISUS
 export declare class Absent extends PondError { readonly code: 'POND_EABSENT' }
 
 /** A query asks for something that is not allowed or not understood. */
-export declare class InvalidQuery extends PondError { readonly code: 'POND_EQUERY' }
+export declare class InvalidQuery extends PondError { readonly code: 'POND_EQUERY', readonly reason: QueryReason }
 
 /** What a call, a namespace or open() may set. */
 export interface PolicyOptions {
@@ -154,4 +168,36 @@ export interface CollectionOptions extends PolicyOptions {
   searchTtl?: Duration | null | undefined
   /** Whether pages without a document are cached. Default: off. */
   cacheEmpty?: boolean | 'on' | 'off' | null | undefined
+}
+
+/** A row of stats(): counted since open. */
+export interface Counters {
+  /** Reads answered with a cached value. */
+  hits: number
+  /** Reads answered with a cached absence. */
+  negative_hits: number
+  /** Reads that the cache could not answer. */
+  misses: number
+  /** Misses answered by another caller's load. */
+  waits: number
+  /** Loads started. */
+  loads: number
+  /** Loads that failed or passed their deadline. */
+  load_errors: number
+  /** Loaded values and absences that were cached. */
+  fills: number
+  /** Fills refused because the key was invalidated, written or loaded anew meanwhile. */
+  refused_fills: number
+  /** Loads without a lease: the cache was down, or somebody was writing. */
+  unfilled_loads: number
+  /** Keys invalidated. */
+  invalidations: number
+  /** Reads that ended at their deadline. */
+  timeouts: number
+  /** Commands that the cache did not answer, or refused. */
+  cache_errors: number
+  /** Cached values that could not be decoded, counted as misses. */
+  damaged: number
+  /** Hits and negative hits by all reads. */
+  hit_rate: number
 }

@@ -1,4 +1,4 @@
-import type { CollectionOptions, Duration, PolicyOptions, PondOptions } from './generated.js'
+import type { CollectionOptions, Counters, Duration, PolicyOptions, PondOptions } from './generated.js'
 
 export * from './generated.js'
 
@@ -41,23 +41,6 @@ export type Entry<T> =
   | { state: 'absent', value: null }
   | { state: 'miss', value: undefined }
 
-export interface Counters {
-  hits: number
-  negative_hits: number
-  misses: number
-  waits: number
-  loads: number
-  load_errors: number
-  fills: number
-  refused_fills: number
-  unfilled_loads: number
-  invalidations: number
-  timeouts: number
-  cache_errors: number
-  damaged: number
-  hit_rate: number | null
-}
-
 export interface Stats {
   total: Counters
   namespaces: { [namespace: string]: Counters }
@@ -96,17 +79,6 @@ export interface Store<D extends object = Record<string, unknown>> {
   put(id: string, document: D): Promise<void>
   /** Says whether there was one. */
   delete(id: string): Promise<boolean>
-}
-
-/** Which rule a query broke: `error.reason` of an InvalidQuery. */
-export type QueryReason =
-  | 'bad_field' | 'bad_operator' | 'bad_type' | 'bad_value' | 'bad_number' | 'bad_page' | 'bad_encoding' | 'duplicate' | 'too_long'
-  | 'sort_arrays'
-
-declare module './generated.js' {
-  interface InvalidQuery {
-    readonly reason: QueryReason
-  }
 }
 
 /** A query string (with or without `?`), URLSearchParams, or an object: what a framework made of a query string (`req.query`), or

@@ -1,4 +1,5 @@
-"""Written by bindings/gen/generate.py from core/include/millpond/error.h and core/src/model/options.def: do not edit."""
+"""Written by bindings/gen/generate.py from core/include/millpond/error.h, core/src/model/options.def and
+core/src/observe/counters.def: do not edit."""
 
 from __future__ import annotations
 
@@ -10,6 +11,19 @@ from typing import Any, Iterable, Literal, TypedDict, Union
 Duration = Union[int, str, datetime.timedelta]
 # names of fields: a list (an empty one: none), or a text with commas
 Names = Union[str, Iterable[str]]
+# which rule a query broke
+QueryReason = Literal[
+    "bad_field",
+    "bad_operator",
+    "bad_type",
+    "bad_value",
+    "bad_number",
+    "bad_page",
+    "bad_encoding",
+    "duplicate",
+    "too_long",
+    "sort_arrays",
+]
 
 
 class Error(Exception):
@@ -171,7 +185,7 @@ class InvalidQuery(Error, ValueError):
     code = "POND_EQUERY"
     number = -18
     retriable = False
-    reason: str = ""  # which rule it broke: "bad_field", "bad_operator"...
+    reason: QueryReason | Literal[""] = ""  # which rule it broke
 
 
 # in the order of their numbers: the class of -1 stands first
@@ -284,3 +298,53 @@ class CollectionOptions(PolicyOptions, total=False):
     search_ttl: Duration | None
     # whether pages without a document are cached (default off)
     cache_empty: bool | str | None
+
+
+CounterName = Literal[
+    "hits",
+    "negative_hits",
+    "misses",
+    "waits",
+    "loads",
+    "load_errors",
+    "fills",
+    "refused_fills",
+    "unfilled_loads",
+    "invalidations",
+    "timeouts",
+    "cache_errors",
+    "damaged",
+]
+
+
+class Counters(TypedDict):
+    """A row of stats(): counted since open."""
+
+    # reads answered with a cached value
+    hits: int
+    # reads answered with a cached absence
+    negative_hits: int
+    # reads that the cache could not answer
+    misses: int
+    # misses answered by another caller's load
+    waits: int
+    # loads started
+    loads: int
+    # loads that failed or passed their deadline
+    load_errors: int
+    # loaded values and absences that were cached
+    fills: int
+    # fills refused because the key was invalidated, written or loaded anew meanwhile
+    refused_fills: int
+    # loads without a lease: the cache was down, or somebody was writing
+    unfilled_loads: int
+    # keys invalidated
+    invalidations: int
+    # reads that ended at their deadline
+    timeouts: int
+    # commands that the cache did not answer, or refused
+    cache_errors: int
+    # cached values that could not be decoded, counted as misses
+    damaged: int
+    # hits and negative hits by all reads
+    hit_rate: float

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
-    from ._generated import CollectionOptions, Duration, PondOptions
-    from ._types import CallOptions
+    from ._generated import CollectionOptions, CounterName, Duration, PondOptions
+    from ._types import CallOptions, Stats
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -105,11 +105,11 @@ class Pond(_core.SyncHandle):
         """A collection of the store, past the cache."""
         return Store(self, collection)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Stats:
         """Counters since open, with one dict per namespace."""
         return _core.stats(self)
 
-    def stat(self, name: str, namespace: str | None = None) -> int:
+    def stat(self, name: CounterName, namespace: str | None = None) -> int:
         """One counter ("hits", "misses", "negative_hits", "loads"...), of a namespace or of all together."""
         return _core.stat(self, namespace, name)
 

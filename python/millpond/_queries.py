@@ -8,14 +8,17 @@ import decimal
 import json
 import uuid
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._errors import InvalidQuery
+
+if TYPE_CHECKING:
+    from ._generated import QueryReason
 
 _UTC = datetime.timezone.utc
 
 
-def refuse(reason: str, text: str) -> NoReturn:
+def refuse(reason: QueryReason, text: str) -> NoReturn:
     error = InvalidQuery(text)
     error.reason = reason
     raise error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, Literal, Mapping, Union
+from typing import Any, Callable, Iterable, Literal, Mapping, TypedDict, Union
 
-from ._generated import PolicyOptions
+from ._generated import Counters, PolicyOptions
 
 
 # what find() takes: a query string; an object, nested or flat; parameters as frameworks have them; pairs
@@ -21,3 +21,16 @@ class CallOptions(FetchOptions, total=False):
     decode: Callable[[Any], Any] | None
     model: Any
     absent: Literal["none", "raise"] | None
+
+
+class CacheStats(TypedDict, total=False):
+    """About the cache itself: what is known of a kind is under its name."""
+
+    memory: dict[str, Any]
+    redis: dict[str, Any]
+
+
+class Stats(CacheStats):
+    total: Counters
+    namespaces: dict[str, Counters]
+    calls: int  # under way

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
-    from ._generated import CollectionOptions, Duration, PondOptions
-    from ._types import CallOptions
+    from ._generated import CollectionOptions, CounterName, Duration, PondOptions
+    from ._types import CallOptions, Stats
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -86,11 +86,11 @@ class Pond(_core.LoopHandle):
         """A collection of the store, past the cache."""
         return Store(self, collection)
 
-    async def stats(self) -> dict[str, Any]:
+    async def stats(self) -> Stats:
         """Counters since open, with one dict per namespace."""
         return _core.stats(self)
 
-    async def stat(self, name: str, namespace: str | None = None) -> int:
+    async def stat(self, name: CounterName, namespace: str | None = None) -> int:
         """One counter ("hits", "misses", "negative_hits", "loads"...), of a namespace or of all together."""
         return _core.stat(self, namespace, name)
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from typing import get_args
 
 import millpond
 import millpond.aio
@@ -47,6 +48,7 @@ reveal_type(pond.lookup("k").state)
 reveal_type(pond.namespace("other", ttl="1m"))
 reveal_type(pond.store("films").get("1"))
 reveal_type(pond.explain("k"))
+reveal_type(pond.stats()["namespaces"]["default"]["hits"])
 films = pond.collection("films", filterable=["genre"], sortable="*", searchable=("title",), indexes=[], max_limit=50, find_ttl="1m", cache_empty=True, ttl="1h",
                         when_cache_down="error")
 reveal_type(films.get("1"))
@@ -95,6 +97,7 @@ async def main() -> None:
     async with millpond.aio.open("memory:") as other:
         reveal_type(other)
     await apond.stats()
+    await apond.stat("hits", "default")
 
 error: millpond.Error = millpond.TimeoutError("x", retriable=False)
 entry: millpond.Entry[int] = millpond.Entry("value", 1)
@@ -109,11 +112,12 @@ millpond.open("memory:", when_cache_down="panic")  # E: no choice
 millpond.open("memory:", find_ttl="1m")  # E: of collections
 pond.collection("films", filterable=[1])  # E: no names
 films.find(5)  # E: no query
+pond.stat("strikes")  # E: no counter
 '''
 
 REVEALED = [
     "list[str]", "dict[str, int] | None", "dict[str, int]", "User | None", "User", "int | None", "User | None",
-    "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]",
+    "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]", "int",
     "dict[str, Any] | None", "dict[str, Any]", "list[dict[str, Any] | None]", "millpond._collection.Page", "int", "list[dict[str, Any]]", "dict[str, Any]",
     "float", "str", "int",
     "list[str]", "list[str]", "list[str]", "User | None", "int", "int | None", "list[dict[str, Any] | None]",
@@ -147,17 +151,23 @@ def test_generated_files_are_those_of_the_tables():
 
 
 def test_a_stale_generated_file_is_found(tmp_path):
-    for part in ("core/include/millpond/error.h", "core/src/model/options.def", "bindings/gen/generate.py", "python/millpond/_generated.py"):
+    for part in ("core/include/millpond/error.h", "core/include/millpond/value.h", "core/src/model/options.def", "core/src/observe/counters.def",
+                 "bindings/napi/addon.h", "bindings/gen/generate.py", "python/millpond/_generated.py"):
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_text((TREE / part).read_text())
     program = [sys.executable, str(tmp_path / "bindings/gen/generate.py")]
     assert subprocess.run([*program, "--check"], capture_output=True).returncode == 1, "the Node file is missing"
     assert subprocess.run(program, capture_output=True).returncode == 0
     assert subprocess.run([*program, "--check"], capture_output=True).returncode == 0
-    options = tmp_path / "core/src/model/options.def"
-    options.write_text(options.read_text().replace('"5m"', '"6m"'))
-    done = subprocess.run([*program, "--check"], capture_output=True, text=True)
-    assert done.returncode == 1 and "6m" in done.stdout
+    for table, old, new in (("core/src/model/options.def", '"5m"', '"6m"'), ("core/src/observe/counters.def", "(hits,", "(strikes,"),
+                            ("core/include/millpond/error.h", "bad_field", "odd_field"), ("bindings/napi/addon.h", "MPN_OK = 7", "MPN_OK = 77")):
+        text = (tmp_path / table).read_text()
+        assert old in text
+        (tmp_path / table).write_text(text.replace(old, new))
+        done = subprocess.run([*program, "--check"], capture_output=True, text=True)
+        assert done.returncode == 1 and re.search(rf"^\+.*{new.strip('(,').split()[-1].strip(chr(34))}", done.stdout, re.M), table
+        (tmp_path / table).write_text(text)
+    assert subprocess.run([*program, "--check"], capture_output=True).returncode == 0
 
 
 def test_the_tables_of_the_core():
@@ -173,6 +183,8 @@ def test_the_tables_of_the_core():
     collection = {_core.option_name(row) for row in rows if _core.option_scope(row) == "collection"}
     assert policy | collection == set(_generated.CollectionOptions.__annotations__) and collection
     assert {_core.option_name(row) for row in rows} - collection - {"cache", "store", "namespace"} == set(_generated.PondOptions.__annotations__)
+    with millpond.open("memory:tables") as pond:
+        assert list(pond.stats()["total"]) == list(_generated.Counters.__annotations__) == [*get_args(_generated.CounterName), "hit_rate"]
 
 
 def test_the_stub_is_complete():

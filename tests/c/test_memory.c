@@ -101,12 +101,12 @@ static void invalidate_drops_value_absence_and_lease(void **state) {
     key k;
     const mp_key *a = key_set(&k, "a");
     assert_int_equal(store(cache, a, 10, 1000, 1), MP_STORED);
-    assert_int_equal(run(cache, MP_INVALIDATE, a, 9, 0, NULL, 2).reply, MP_DONE);
+    assert_int_equal(run(cache, MP_END, a, 9, 0, NULL, 2).reply, MP_DONE);
     assert_int_equal(get(cache, a, 2), MP_MISSED);
     assert_int_equal(store_absence(cache, a, 1000, 2), MP_STORED);
-    assert_int_equal(run(cache, MP_INVALIDATE, a, 9, 0, NULL, 3).reply, MP_DONE);
+    assert_int_equal(run(cache, MP_END, a, 9, 0, NULL, 3).reply, MP_DONE);
     assert_int_equal(lease(cache, a, 1, 500, 3), MP_LEASED);
-    assert_int_equal(run(cache, MP_INVALIDATE, a, 9, 0, NULL, 4).reply, MP_DONE);
+    assert_int_equal(run(cache, MP_END, a, 9, 0, NULL, 4).reply, MP_DONE);
     assert_int_equal(fill(cache, a, 1, mp_value_absent(), 1000, 5), MP_REFUSED);
     assert_int_equal(lease(cache, a, 2, 500, 5), MP_LEASED); /* at once, not after the first one's time */
     assert_int_equal(described(cache, "entries"), 0);
@@ -178,21 +178,21 @@ static void inspect_tells_state_and_times(void **state) {
     const mp_key *a = key_set(&k, "a");
     assert_inspected(cache, a, 10,
                      "{\"state\": \"miss\", \"codec\": null, \"bytes\": null, \"ttl_ms\": null, \"lease_ms\": null, "
-                     "\"intents_ms\": null, \"tags\": []}");
+                     "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     lease(cache, a, 1, 500, 10);
     assert_inspected(cache, a, 110,
                      "{\"state\": \"miss\", \"codec\": null, \"bytes\": null, \"ttl_ms\": null, \"lease_ms\": 400, "
-                     "\"intents_ms\": null, \"tags\": []}");
+                     "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     pond_value *value = mp_value_new(POND_VALUE, POND_EJSON, "{}", 2);
     fill(cache, a, 1, value, 300, 110);
     pond_value_free(value);
     assert_inspected(cache, a, 111,
                      "{\"state\": \"value\", \"codec\": \"ejson\", \"bytes\": 2, \"ttl_ms\": 299, \"lease_ms\": null, "
-                     "\"intents_ms\": null, \"tags\": []}");
+                     "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     store_absence(cache, a, 300, 410);
     assert_inspected(cache, a, 411,
                      "{\"state\": \"absent\", \"codec\": \"none\", \"bytes\": 0, \"ttl_ms\": 299, \"lease_ms\": null, "
-                     "\"intents_ms\": null, \"tags\": []}");
+                     "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
 }
 
 static void describe_is_a_member_of_an_object(void **state) {
@@ -204,16 +204,17 @@ static void describe_is_a_member_of_an_object(void **state) {
     mp_buf json;
     mp_buf_init(&json);
     cache->vt->describe(cache, &json);
-    long long entries, bytes, negative, max, evictions, leases;
+    long long entries, bytes, negative, max, evictions, leases, intents;
     int end = 0;
     int n = sscanf(json.data,
                    "\"memory\": {\"entries\": %lld, \"bytes\": %lld, \"negative_bytes\": %lld, \"max_bytes\": %lld, "
-                   "\"evictions\": %lld, \"leases\": %lld}%n",
-                   &entries, &bytes, &negative, &max, &evictions, &leases, &end);
-    assert_int_equal(n, 6);
+                   "\"evictions\": %lld, \"leases\": %lld, \"intents\": %lld}%n",
+                   &entries, &bytes, &negative, &max, &evictions, &leases, &intents, &end);
+    assert_int_equal(n, 7);
     assert_int_equal(end, json.len);
     assert_int_equal(entries, 2);
     assert_int_equal(leases, 1);
+    assert_int_equal(intents, 0);
     assert_int_equal(evictions, 0);
     assert_int_equal(max, 16 * MIB);
     assert_true(bytes > negative && negative > 0);
@@ -244,7 +245,8 @@ static void every_answer_is_the_models(void **state) {
         now += next_random(&seed) % 8 == 0;
         bool live = m->state != POND_MISS && m->expires > now;
         bool leased = m->token && m->lease_expires > now, mine = leased && m->token == token;
-        mp_op_kind kind = (mp_op_kind)(next_random(&seed) % 6);
+        static const mp_op_kind kinds[] = {MP_GET, MP_LEASE, MP_FILL, MP_RENEW, MP_RELEASE, MP_END};
+        mp_op_kind kind = kinds[next_random(&seed) % 6];
         mp_reply expected = MP_DONE;
         pond_value *value = NULL;
         if (kind == MP_FILL) {
@@ -254,7 +256,7 @@ static void every_answer_is_the_models(void **state) {
             if (mine) *m = (model){.state = absent ? POND_ABSENT : POND_VALUE, .content = step, .expires = now + ms};
             stored += mine;
         }
-        mp_op op = run(cache, kind, &k.key, token, ms, value, now);
+        mp_op op = run(cache, kind, &k.key, token, kind == MP_RELEASE ? 0 : ms, value, now);
         if (kind == MP_FILL) pond_value_free(value);
         if (kind == MP_GET) expected = live ? MP_HIT : MP_MISSED;
         if (kind == MP_LEASE) expected = live ? MP_HIT : leased && !mine ? MP_BUSY : MP_LEASED;
@@ -272,7 +274,7 @@ static void every_answer_is_the_models(void **state) {
             m->lease_expires = now + ms;
         }
         if (kind == MP_RELEASE && mine) m->token = 0;
-        if (kind == MP_INVALIDATE) *m = (model){.state = POND_MISS};
+        if (kind == MP_END) *m = (model){.state = POND_MISS};
     }
     assert_true(stored > 1000);
     assert_int_equal(described(cache, "evictions"), 0);
@@ -508,7 +510,7 @@ static void an_invalidation_ends_loads_of_before(void **state) {
     for (unsigned round = 0; round < 20000 || atomic_load(&v.fills) < 1000; round++) {
         /* `least` may be read between the write and its invalidation: one write may be missing, not two. */
         atomic_fetch_add(&v.truth, 1);
-        run(v.cache, MP_INVALIDATE, &v.k.key, 0, 0, NULL, 1);
+        run(v.cache, MP_END, &v.k.key, 0, 0, NULL, 1);
         pond_value *value = v.cache->vt->peek(v.cache, &v.k.key, 1);
         if (!value) continue;
         unsigned seen;

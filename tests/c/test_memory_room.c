@@ -125,7 +125,7 @@ static void a_refreshed_hot_key_survives_a_scan(void **state) {
     for (i = 1000; i < 1000 + 2 * room; i++) ask(cache, i, 1); /* now they are in the main queue */
     for (i = 0; i < 100; i++) {
         assert_int_equal(peeked(cache, key_number(&k, "k", i), 1), POND_VALUE);
-        run(cache, MP_INVALIDATE, &k.key, 9, 0, NULL, 1);
+        run(cache, MP_END, &k.key, 9, 0, NULL, 1);
         assert_false(ask(cache, i, 1)); /* loaded again, and not asked for since */
     }
     for (i = 1000000; i < 1000000 + room; i++) ask(cache, i, 1);

@@ -189,7 +189,7 @@ static void key_make_joins_namespace_and_key(void **state) {
     assert_int_equal(out[MP_NAME_MAX], 0);
 
     char name[MP_KEYNAME_MAX];
-    assert_int_equal(mp_keyname(name, MP_PART_VALUE, &key), MP_KEYNAME_MAX - 1); /* the longest fits exactly */
+    assert_int_equal(mp_keyname_tag_intent(name, &key), MP_KEYNAME_MAX - 1); /* the longest fits exactly */
     assert_int_equal(strlen(name), MP_KEYNAME_MAX - 1);
 }
 
@@ -204,6 +204,10 @@ static void keynames_are_those_of_the_protocol(void **state) {
     assert_string_equal(name, "mp:l:{default:a}b}");
     mp_keyname(name, MP_PART_INTENT, &key);
     assert_string_equal(name, "mp:w:{default:a}b}");
+    mp_keyname(name, MP_PART_TAG, &key);
+    assert_string_equal(name, "mp:g:{default:a}b}");
+    assert_int_equal(mp_keyname_tag_intent(name, &key), 19);
+    assert_string_equal(name, "mp:gw:{default:a}b}");
 }
 
 /* --- durations, sizes, counts --- */

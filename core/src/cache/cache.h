@@ -1,4 +1,5 @@
-/* The interface of a cache: seven operations on one key each, asynchronous, and the leases that make fills safe.
+/* The interface of a cache: operations on one key each, asynchronous, with the leases that make fills safe and the intents that
+ * make writes so. Tags are keys, too: each has a generation, and what is stored names the generations that it was loaded under.
  * A cache belongs to a pond (a memory: cache to the process); a link is the part of it that one loop drives. */
 #ifndef MP_CACHE_CACHE_H
 #define MP_CACHE_CACHE_H
@@ -8,10 +9,12 @@
 #include "base/buf.h"
 #include "engine/loop.h"
 #include "model/config.h"
+#include "model/envelope.h"
 #include "model/key.h"
 #include "model/value.h"
 
 #define MP_TOKEN_LEN 16
+#define MP_TAGS_MAX 16 /* of one value */
 #define MP_FENCE_LEN 8
 
 typedef struct mp_cache mp_cache;
@@ -19,13 +22,18 @@ typedef struct mp_link mp_link;
 typedef struct mp_op mp_op;
 
 typedef enum mp_op_kind {
-    MP_GET,        /* -> HIT value | MISS (value = NULL; `damaged` if something undecodable stands there) */
-    MP_LEASE,      /* get, or be granted the lease: -> HIT value | LEASED fence | BUSY ms | INDOUBT ms */
-    MP_FILL,       /* token, fence, value, ttl_ms -> STORED | REFUSED */
-    MP_RENEW,      /* token, lease_ms -> STORED | REFUSED */
-    MP_RELEASE,    /* token -> DONE */
-    MP_INVALIDATE, /* token (fresh) -> DONE */
-    MP_INSPECT     /* -> HIT value = JSON object */
+    MP_GET, /* -> HIT value | MISS (value = NULL; `damaged` if something undecodable stands there) */
+    MP_LEASE, /* get, or be granted the lease: -> HIT value | LEASED fence | BUSY ms | INDOUBT ms. `refresh`: also where there
+                    is a value, which then comes with LEASED and BUSY */
+    MP_FILL,    /* token, fence, value, ttl_ms -> STORED | REFUSED */
+    MP_RENEW,   /* token, lease_ms -> STORED | REFUSED */
+    MP_RELEASE, /* token, lease_ms (a back-off from refreshing; 0: none) -> DONE */
+    MP_BEGIN,   /* somebody writes: token, lease_ms (how long that stands), `again`, cut_ms -> DONE fence */
+    MP_END, /* and has written: token, cut_ms, perhaps fence, value, ttl_ms -> STORED (the value) | DONE. Without a value
+                    and with a fresh token it is an invalidation */
+    MP_TAG_GET,  /* -> HIT, the tag's generation | MISS */
+    MP_TAG_MAKE, /* the same, made if it is missing: token (random), ttl_ms, cut_ms -> HIT | INDOUBT (somebody writes) */
+    MP_INSPECT   /* -> HIT value = JSON object */
 } mp_op_kind;
 
 typedef enum mp_reply {
@@ -38,24 +46,34 @@ typedef enum mp_reply {
     MP_STORED,
     MP_REFUSED,
     MP_DONE,
-    MP_FAILED /* `error` says why: POND_ECACHE, POND_ETIMEOUT, POND_ECLOSED, POND_EPROTOCOL, POND_ENOMEM */
+    MP_FAILED /* `error` says why: POND_ECACHE, POND_ETIMEOUT, POND_ECLOSED, POND_EPROTOCOL, POND_ENOMEM, POND_EOVERLOAD */
 } mp_reply;
 
 /* One operation. The owner sets the upper part, keeps it and what it points to alive until `done` was called, and takes
- * over `value` and `error` then. */
+ * over `value` and `error` then. All but LEASE may be repeated with the same token, whether or not they were done before. */
 struct mp_op {
     mp_op_kind kind;
-    mp_key key;
+    mp_key key; /* of TAG_GET and TAG_MAKE a tag */
     uint8_t token[MP_TOKEN_LEN];
-    uint8_t fence[MP_FENCE_LEN]; /* in: FILL; out: LEASE */
+    uint8_t fence[MP_FENCE_LEN]; /* in: FILL, END; out: LEASE, BEGIN */
     int64_t lease_ms, ttl_ms;
-    uint32_t load_ms;   /* FILL: how long the load took, for the envelope */
+    int64_t cut_ms;     /* BEGIN and END of a tag, TAG_MAKE: 0, or how long pages may lag (bounded consistency) */
+    uint32_t load_ms;   /* FILL, END: how long the load took, for the envelope */
     int64_t timeout_ms; /* of the command */
-    uint8_t
-        rejected[64]; /* out: GET, in: LEASE: the first bytes of a value that cannot be served and counts as absent */
+    /* What a value carries, MP_TAG_SIZE bytes a tag in the order of its tags. GET, LEASE: room for as many as the reader knows of (a
+     * value with another number of them cannot be served: it is a miss), out: those of the value. FILL, END: in.
+     * TAG_GET, TAG_MAKE: room for one, out. */
+    uint8_t *generations;
+    uint8_t ntags;
+    bool tag;     /* BEGIN, END: the key is a tag */
+    bool again;   /* BEGIN: not for the first time with this token */
+    bool refresh; /* LEASE */
+    /* In: LEASE: the first bytes of a value that cannot be served and counts as absent. Out: GET, LEASE: those of what cannot be
+     * decoded, and of every value with tags, for it may have to be rejected. */
     uint8_t rejected_len;
+    uint8_t rejected[64];
     bool damaged;            /* out: GET: because it cannot be decoded */
-    pond_value *value;       /* in: FILL (borrowed); out: HIT (the owner's) */
+    pond_value *value;       /* in: FILL, END (borrowed); out: HIT, and LEASED and BUSY of a refresh (the owner's) */
     void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
 
     mp_reply reply;
@@ -70,6 +88,8 @@ typedef struct mp_cache_vt {
     /* The value or absence of `key` if the answer needs no wait; a new reference, else NULL. NULL where every answer waits.
      * @threads any */
     pond_value *(*peek)(mp_cache *cache, const mp_key *key, int64_t now_ms);
+    /* The same of a value with these tags, if their generations are still its own. NULL where peek is. */
+    pond_value *(*peek_tagged)(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags, int64_t now_ms);
     /* NULL without memory. @threads the loop's */
     mp_link *(*link_open)(mp_cache *cache, mp_loop *loop);
     /* Ends what is pending with FAILED, POND_ECLOSED. @threads the loop's */

@@ -9,6 +9,7 @@
 #define WHOLE 0u   /* struct whole, then the key, then the payload and its NUL */
 #define APART 8u   /* struct apart, then the key */
 #define ABSENT 16u /* mp_mitem, then the key */
+#define TAGGED 24u /* struct tagged, then the key, then the generations; the value apart, or the absence */
 
 #define WHOLE_MAX 1024 /* bytes of payload: beyond, what a reader does with the value costs more than finding it */
 
@@ -22,22 +23,35 @@ struct apart {
     pond_value *value;
 };
 
-static unsigned kind_of(const pond_value *value) {
+struct tagged {
+    mp_mitem item;
+    pond_value *value;
+    uint8_t ntags;
+};
+
+static unsigned kind_of(const pond_value *value, uint8_t ntags) {
+    if (ntags) return TAGGED;
     if (value->state == POND_ABSENT) return ABSENT;
     return value->len <= WHOLE_MAX ? WHOLE : APART;
 }
 
 static size_t head_of(unsigned kind) {
-    return kind == WHOLE ? sizeof(struct whole) : kind == APART ? sizeof(struct apart) : sizeof(mp_mitem);
+    switch (kind) {
+    case WHOLE: return sizeof(struct whole);
+    case APART: return sizeof(struct apart);
+    case TAGGED: return sizeof(struct tagged);
+    default: return sizeof(mp_mitem);
+    }
 }
 
 static struct whole *whole_of(mp_mitem *entry) { return MP_OF(entry, struct whole, item); }
 static struct apart *apart_of(mp_mitem *entry) { return MP_OF(entry, struct apart, item); }
+static struct tagged *tagged_of(const mp_mitem *entry) { return MP_OF(entry, struct tagged, item); }
 
 static void free_whole(pond_value *self) { free(MP_OF(self, struct whole, value)); }
 
-static size_t block_of(unsigned kind, size_t key_len, const pond_value *value) {
-    return head_of(kind) + key_len + (kind == WHOLE ? (size_t)value->len + 1 : 0);
+static size_t block_of(unsigned kind, size_t key_len, const pond_value *value, uint8_t ntags) {
+    return head_of(kind) + key_len + (kind == WHOLE ? (size_t)value->len + 1 : 0) + (size_t)ntags * MP_TAG_SIZE;
 }
 
 /* A value of two blocks is not told from one of one, so two are counted. */
@@ -45,13 +59,15 @@ static int64_t apart_bytes(const pond_value *value) {
     return mp_mblock_bytes(sizeof *value) + mp_mblock_bytes((size_t)value->len + 1);
 }
 
-static int64_t bytes_of(unsigned kind, size_t key_len, const pond_value *value) {
-    return mp_mblock_bytes(block_of(kind, key_len, value)) + (kind == APART ? apart_bytes(value) : 0);
+static int64_t bytes_of(unsigned kind, size_t key_len, const pond_value *value, uint8_t ntags) {
+    bool apart = kind == APART || (kind == TAGGED && value->state != POND_ABSENT);
+    return mp_mblock_bytes(block_of(kind, key_len, value, ntags)) + (apart ? apart_bytes(value) : 0);
 }
 
-mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, int64_t expires) {
-    unsigned kind = kind_of(value);
-    mp_mitem *entry = malloc(block_of(kind, key->len, value));
+mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, const uint8_t *generations, uint8_t ntags,
+                        int64_t expires) {
+    unsigned kind = kind_of(value, ntags);
+    mp_mitem *entry = malloc(block_of(kind, key->len, value, ntags));
     if (!entry) return NULL;
     mp_list_init(&entry->link);
     entry->expires = expires;
@@ -63,6 +79,10 @@ mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, int64_t expires) {
     memcpy(bytes, key->name, key->len);
     if (kind == APART) {
         apart_of(entry)->value = pond_value_ref(value);
+    } else if (kind == TAGGED) {
+        tagged_of(entry)->value = pond_value_ref(value);
+        tagged_of(entry)->ntags = ntags;
+        memcpy(bytes + key->len, generations, (size_t)ntags * MP_TAG_SIZE);
     } else if (kind == WHOLE) {
         char *payload = bytes + key->len;
         pond_value *own = &whole_of(entry)->value;
@@ -78,25 +98,44 @@ mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, int64_t expires) {
     return entry;
 }
 
+static unsigned kind(const mp_mitem *entry) { return entry->marks & MP_MENTRY_KIND; }
+
 pond_value *mp_mentry_value(mp_mitem *entry) {
-    switch (entry->marks & MP_MENTRY_KIND) {
+    switch (kind(entry)) {
     case WHOLE: return &whole_of(entry)->value;
     case APART: return apart_of(entry)->value;
-    default: return mp_value_absent();
+    case ABSENT: return mp_value_absent();
+    default: return NULL;
     }
 }
 
-int64_t mp_mentry_bytes(const mp_mitem *entry) {
-    return bytes_of(entry->marks & MP_MENTRY_KIND, entry->key_len, mp_mentry_value((mp_mitem *)entry));
+uint8_t mp_mentry_tags(const mp_mitem *entry, const uint8_t **generations) {
+    if (kind(entry) != TAGGED) return 0;
+    *generations = (const uint8_t *)mp_mitem_key(entry) + entry->key_len;
+    return tagged_of(entry)->ntags;
 }
 
-int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value) {
-    return bytes_of(kind_of(value), key->len, value);
+pond_value *mp_mentry_tagged(mp_mitem *entry, uint8_t ntags, const uint8_t **generations) {
+    if (mp_mentry_tags(entry, generations) != ntags) return NULL;
+    return ntags ? tagged_of(entry)->value : mp_mentry_value(entry);
+}
+
+int64_t mp_mentry_bytes(const mp_mitem *entry) {
+    const uint8_t *generations;
+    uint8_t ntags = mp_mentry_tags(entry, &generations);
+    return bytes_of(kind(entry), entry->key_len, mp_mentry_tagged((mp_mitem *)entry, ntags, &generations), ntags);
+}
+
+int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value, uint8_t ntags) {
+    return bytes_of(kind_of(value, ntags), key->len, value, ntags);
 }
 
 void mp_mentry_free(mp_mitem *entry) {
-    unsigned kind = entry->marks & MP_MENTRY_KIND;
-    pond_value *value = mp_mentry_value(entry);
-    pond_value_free(value);
-    if (kind != WHOLE) free(entry);
+    switch (kind(entry)) {
+    case WHOLE: pond_value_free(&whole_of(entry)->value); return; /* the block lives as long as the value */
+    case APART: pond_value_free(apart_of(entry)->value); break;
+    case TAGGED: pond_value_free(tagged_of(entry)->value); break;
+    default: break;
+    }
+    free(entry);
 }

@@ -3,17 +3,23 @@
 #define MP_CACHE_MEMORY_ENTRY_H
 
 #include "cache/memory_table.h"
+#include "model/envelope.h"
 #include "model/key.h"
 #include "model/value.h"
 
-/* An entry of this key for `value` (borrowed); NULL = no memory. */
-mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, int64_t expires);
-/* Borrowed from the entry. */
+/* An entry of this key for `value` (borrowed), with the generations of its tags; NULL = no memory. */
+mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, const uint8_t *generations, uint8_t ntags,
+                        int64_t expires);
+/* Borrowed from the entry. NULL if the value has tags: who does not know them cannot be given it. */
 pond_value *mp_mentry_value(mp_mitem *entry);
+/* The value if it has so many tags, with its generations (borrowed); else NULL. */
+pond_value *mp_mentry_tagged(mp_mitem *entry, uint8_t ntags, const uint8_t **generations);
+/* The generations of its tags, and how many they are. */
+uint8_t mp_mentry_tags(const mp_mitem *entry, const uint8_t **generations);
 /* What it takes of the memory that malloc has: key, value, and what goes with them. */
 int64_t mp_mentry_bytes(const mp_mitem *entry);
 /* The same before it is made. */
-int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value);
+int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value, uint8_t ntags);
 /* The cache's reference goes; who still holds the value keeps it. The entry is in no table and no list. */
 void mp_mentry_free(mp_mitem *entry);
 

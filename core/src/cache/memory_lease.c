@@ -41,7 +41,11 @@ static lease *find(const mp_mleases *leases, const mp_key *key) {
     return item ? lease_of(item) : NULL;
 }
 
-static bool is_of(const lease *l, const uint8_t *token) { return memcmp(l->token, token, MP_TOKEN_LEN) == 0; }
+#define RESTS 1u /* the mark of a back-off: nobody's lease */
+
+static bool is_of(const lease *l, const uint8_t *token) {
+    return l->item.marks != RESTS && memcmp(l->token, token, MP_TOKEN_LEN) == 0;
+}
 
 /* NULL if the token has none that stands. */
 static lease *mine(const mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t now_ms) {
@@ -84,12 +88,14 @@ static bool grant_new(mp_mleases *leases, const mp_key *key, const uint8_t *toke
     return true;
 }
 
-int64_t mp_mleases_grant(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t lease_ms,
+int64_t mp_mleases_grant(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t lease_ms, bool serves,
                          int64_t now_ms) {
     lease *l = find(leases, key);
     int64_t expires = later(now_ms, lease_ms);
-    if (l && l->item.expires > now_ms && !is_of(l, token)) return l->item.expires - now_ms;
+    if (l && l->item.expires > now_ms && !is_of(l, token) && (l->item.marks != RESTS || serves))
+        return l->item.expires - now_ms;
     if (l) {
+        l->item.marks = 0;
         memcpy(l->token, token, MP_TOKEN_LEN);
         extend(leases, l, expires);
         return 0;
@@ -108,6 +114,13 @@ bool mp_mleases_end(mp_mleases *leases, const mp_key *key, const uint8_t *token,
     lease *l = mine(leases, key, token, now_ms);
     if (l) drop(leases, l);
     return l != NULL;
+}
+
+void mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t rest_ms, int64_t now_ms) {
+    lease *l = mine(leases, key, token, now_ms);
+    if (!l) return;
+    l->item.marks = RESTS;
+    extend(leases, l, later(now_ms, rest_ms));
 }
 
 void mp_mleases_revoke(mp_mleases *leases, const mp_key *key) {

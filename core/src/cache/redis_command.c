@@ -51,23 +51,40 @@ static void part(mp_buf *out, mp_part which, const mp_key *key) {
     mp_command_arg(out, name, len);
 }
 
-/* value, intents, lease: the order of get, fill, end and inspect. */
+/* value, intents, lease: the order of get, fill, begin, end and inspect. */
 static void three_keys(mp_buf *out, const mp_key *key) {
     part(out, MP_PART_VALUE, key);
     part(out, MP_PART_INTENT, key);
     part(out, MP_PART_LEASE, key);
 }
 
+/* A tag has a generation where a key has its value, and no lease. */
+static void tag_keys(mp_buf *out, const mp_key *tag) {
+    char name[MP_KEYNAME_MAX];
+    part(out, MP_PART_TAG, tag);
+    size_t len = mp_keyname_tag_intent(name, tag);
+    mp_command_arg(out, name, len);
+}
+
+static void write_script(mp_buf *out, mp_script_id script, bool with_text, const mp_op *op) {
+    mp_command_script(out, script, with_text, op->tag ? 2 : 3, 4);
+    if (op->tag) tag_keys(out, &op->key);
+    else three_keys(out, &op->key);
+    mp_command_arg(out, op->token, MP_TOKEN_LEN);
+}
+
 static void envelope(mp_buf *out, const mp_op *op) {
     bool negative = op->value->state == POND_ABSENT;
     mp_envelope e = {.flags = negative ? MP_ENVELOPE_NEGATIVE : 0,
                      .codec = op->value->codec,
+                     .ntags = op->ntags,
                      .created_ms = (uint64_t)mp_clock_wall_ms(),
                      .load_ms = op->load_ms,
                      .payload_len = op->value->len,
+                     .tags = (const char *)op->generations,
                      .payload = op->value->data};
     memcpy(e.fence, op->fence, MP_FENCE_LEN);
-    size_t size = mp_envelope_size(e.payload_len, 0);
+    size_t size = mp_envelope_size(e.payload_len, e.ntags);
     header(out, '$', size);
     if (mp_buf_reserve(out, size + 2)) {
         mp_envelope_write(out->data + out->len, &e);
@@ -88,7 +105,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_arg(out, op->token, MP_TOKEN_LEN);
         mp_command_number(out, op->lease_ms);
         mp_command_arg(out, fence, MP_FENCE_LEN);
-        mp_command_arg(out, op->rejected_len ? "2" : "0", 1);
+        mp_command_arg(out, op->refresh ? "1" : op->rejected_len ? "2" : "0", 1);
         mp_command_arg(out, op->rejected, op->rejected_len);
         break;
     case MP_FILL:
@@ -108,15 +125,33 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_script(out, MP_SCRIPT_release, with_text, 1, 2);
         part(out, MP_PART_LEASE, &op->key);
         mp_command_arg(out, op->token, MP_TOKEN_LEN);
-        mp_command_arg(out, "0", 1);
+        mp_command_number(out, op->lease_ms);
         break;
-    case MP_INVALIDATE: /* end.lua with a fresh token and no value */
-        mp_command_script(out, MP_SCRIPT_end, with_text, 3, 4);
-        three_keys(out, &op->key);
+    case MP_BEGIN:
+        write_script(out, MP_SCRIPT_begin, with_text, op);
+        mp_command_number(out, op->lease_ms);
+        mp_command_arg(out, op->again || op->resent ? "1" : "0", 1);
+        mp_command_number(out, op->cut_ms);
+        break;
+    case MP_END:
+        write_script(out, MP_SCRIPT_end, with_text, op);
+        /* Begun in another history of the server: nobody can say that this writer was alone. */
+        if (op->value && memcmp(op->fence, fence, MP_FENCE_LEN) == 0) envelope(out, op);
+        else mp_command_arg(out, "", 0);
+        mp_command_number(out, op->value ? op->ttl_ms : 0);
+        mp_command_number(out, op->cut_ms);
+        break;
+    case MP_TAG_GET:
+        mp_buf_text(out, "*2\r\n$3\r\nGET\r\n");
+        part(out, MP_PART_TAG, &op->key);
+        break;
+    case MP_TAG_MAKE:
+        mp_command_script(out, MP_SCRIPT_gen, with_text, 2, 4);
+        tag_keys(out, &op->key);
         mp_command_arg(out, op->token, MP_TOKEN_LEN);
-        mp_command_arg(out, "", 0);
-        mp_command_arg(out, "0", 1);
-        mp_command_arg(out, "0", 1);
+        mp_command_number(out, op->ttl_ms);
+        mp_command_arg(out, fence, MP_FENCE_LEN);
+        mp_command_number(out, op->cut_ms);
         break;
     case MP_INSPECT:
         mp_command_script(out, MP_SCRIPT_inspect, with_text, 3, 0);
@@ -173,14 +208,24 @@ static pond_value *open_envelope(mp_op *op, redisReply *r, const uint8_t *fence)
     op->rejected_len = 0;
     mp_envelope_state state = mp_envelope_read(r->str, r->len, &e);
     if (state == MP_ENVELOPE_OK && memcmp(e.fence, fence, MP_FENCE_LEN) != 0) return NULL; /* get.lua deletes it */
-    if (state != MP_ENVELOPE_OK ||
-        e.ntags > 0) { /* tags: written by a later version; unchecked they cannot be served */
+    if (state != MP_ENVELOPE_OK || e.ntags != op->ntags) { /* other tags: nobody here can say whether they stand */
         op->damaged = state != MP_ENVELOPE_OK;
         reject(op, r);
         return NULL;
     }
+    if (e.ntags) {
+        reject(op, r);
+        memcpy(op->generations, e.tags, (size_t)e.ntags * MP_TAG_SIZE);
+    }
     if (e.flags & MP_ENVELOPE_NEGATIVE) return mp_value_absent();
     return mp_reply_value(r, (pond_codec)e.codec, e.payload, e.payload_len);
+}
+
+/* The generation of a tag, if it was made in the history that this fence names. (Its 25th byte says that its time was cut.) */
+static mp_reply open_generation(mp_op *op, const redisReply *r, const uint8_t *fence) {
+    if (r->len < MP_TAG_SIZE || memcmp(r->str, fence, MP_FENCE_LEN) != 0) return MP_MISSED;
+    memcpy(op->generations, r->str, MP_TAG_SIZE);
+    return MP_HIT;
 }
 
 static int64_t integer(const redisReply *r, size_t i) {
@@ -194,29 +239,41 @@ static mp_reply odd(mp_op *op) {
     return MP_FAILED;
 }
 
+/* Takes the value out of the reply of get.lua. */
+static pond_value *take_value(mp_op *op, redisReply *r, const uint8_t *fence) {
+    redisReply *v = r->element[1];
+    if (!v || v->type != REDIS_REPLY_STRING) return NULL;
+    pond_value *value = open_envelope(op, v, fence);
+    if (value && value != mp_value_absent()) r->element[1] = NULL; /* the value's now */
+    return value;
+}
+
 static mp_verdict decode_lease(mp_op *op, redisReply *r, const uint8_t *fence, const uint8_t *asked_under) {
     if (r->type != REDIS_REPLY_ARRAY || r->elements != 3) {
         op->reply = odd(op);
         return MP_ANSWERED;
     }
     op->ms = integer(r, 2);
-    redisReply *v = r->element[1];
+    const redisReply *v = r->element[1];
     switch (integer(r, 0)) {
     case 1:
         if (!v || v->type != REDIS_REPLY_STRING) break;
-        op->value = open_envelope(op, v, fence);
+        op->value = take_value(op, r, fence);
         if (!op->value) {
             if (!op->rejected_len) reject(op, v); /* another fence came into force between script and check */
             return MP_AGAIN_REJECTING;
         }
-        if (op->value != mp_value_absent()) r->element[1] = NULL; /* the value's now */
         op->reply = MP_HIT;
         return MP_ANSWERED;
     case 2:
         memcpy(op->fence, asked_under, MP_FENCE_LEN);
+        op->value = op->refresh ? take_value(op, r, fence) : NULL;
         op->reply = MP_LEASED;
         return MP_ANSWERED;
-    case 3: op->reply = MP_BUSY; return MP_ANSWERED;
+    case 3:
+        op->value = op->refresh ? take_value(op, r, fence) : NULL;
+        op->reply = MP_BUSY;
+        return MP_ANSWERED;
     case 4: op->reply = MP_INDOUBT; return MP_ANSWERED;
     default: break;
     }
@@ -225,6 +282,10 @@ static mp_verdict decode_lease(mp_op *op, redisReply *r, const uint8_t *fence, c
 }
 
 static const char *const codecs[] = {"none", "json", "bytes", "text", "ejson"};
+
+static void add_hex(mp_buf *json, const void *data, size_t len) {
+    for (size_t i = 0; i < len; i++) mp_buf_printf(json, "%02x", ((const unsigned char *)data)[i]);
+}
 
 static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     if (r->type != REDIS_REPLY_ARRAY || r->elements != 6) return odd(op);
@@ -243,9 +304,7 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
                       mp_envelope_text(state), v->len);
     } else {
         bool other = memcmp(e.fence, fence, MP_FENCE_LEN) != 0, negative = e.flags & MP_ENVELOPE_NEGATIVE;
-        const char *why = other     ? "it was stored in a history of the server that was lost (fence)"
-                          : e.ntags ? "it has tags, which this version cannot check"
-                                    : NULL;
+        const char *why = other ? "it was stored in a history of the server that was lost (fence)" : NULL;
         mp_buf_printf(&json, "{\"state\":\"%s\",", why ? "miss" : negative ? "absent" : "value");
         if (why) mp_buf_printf(&json, "\"why\":\"%s\",", why);
         mp_buf_printf(&json, "\"codec\":\"%s\",\"bytes\":%u,\"created_ms\":%llu,\"load_ms\":%u", codecs[e.codec],
@@ -256,7 +315,7 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     else mp_buf_text(&json, ",\"ttl_ms\":null");
     if (l && l->type == REDIS_REPLY_STRING) {
         mp_buf_printf(&json, ",\"lease_ms\":%lld,\"lease\":\"", (long long)lease);
-        for (size_t i = 0; i < l->len && i < MP_TOKEN_LEN; i++) mp_buf_printf(&json, "%02x", (unsigned char)l->str[i]);
+        add_hex(&json, l->str, l->len < MP_TOKEN_LEN ? l->len : MP_TOKEN_LEN);
         mp_buf_text(&json, "\"");
     } else {
         mp_buf_text(&json, ",\"lease_ms\":null");
@@ -264,8 +323,14 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     mp_buf_printf(&json, ",\"writers\":%lld", (long long)(writers > 0 ? writers : 0));
     if (writers > 0) mp_buf_printf(&json, ",\"intents_ms\":%lld", (long long)intents);
     else mp_buf_text(&json, ",\"intents_ms\":null");
-    mp_buf_text(&json, ",\"tags\":[],\"fence\":\"");
-    for (size_t i = 0; i < MP_FENCE_LEN; i++) mp_buf_printf(&json, "%02x", fence[i]);
+    mp_buf_text(&json, ",\"tags\":[");
+    for (size_t i = 0; state == MP_ENVELOPE_OK && i < e.ntags; i++) {
+        mp_buf_text(&json, i ? ",\"" : "\"");
+        add_hex(&json, e.tags + i * MP_TAG_SIZE, MP_TAG_SIZE);
+        mp_buf_text(&json, "\"");
+    }
+    mp_buf_text(&json, "],\"fence\":\"");
+    add_hex(&json, fence, MP_FENCE_LEN);
     mp_buf_text(&json, "\"}");
     if (json.failed) {
         mp_buf_free(&json);
@@ -298,8 +363,21 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
         if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
         else op->reply = r->integer == 1 ? MP_STORED : MP_REFUSED;
         break;
-    case MP_RELEASE:
-    case MP_INVALIDATE: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op); break;
+    case MP_RELEASE: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op); break;
+    case MP_BEGIN:
+        memcpy(op->fence, fence, MP_FENCE_LEN); /* in force before the script ran: the check went ahead of it */
+        op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op);
+        break;
+    case MP_END:
+        if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
+        else op->reply = r->integer == 1 ? MP_STORED : MP_DONE;
+        break;
+    case MP_TAG_GET:
+    case MP_TAG_MAKE:
+        if (r->type == REDIS_REPLY_STRING) op->reply = open_generation(op, r, fence);
+        else if (r->type != REDIS_REPLY_NIL) op->reply = odd(op);
+        else op->reply = op->kind == MP_TAG_GET ? MP_MISSED : MP_INDOUBT;
+        break;
     case MP_INSPECT: op->reply = describe(op, r, fence); break;
     }
     mp_reply_free(r);

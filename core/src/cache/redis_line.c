@@ -199,15 +199,20 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         return;
     }
     mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under);
-    /* LEASED under a fence that is no longer in force: the same holder's call again sets it right. */
-    bool outdated =
-        verdict == MP_ANSWERED && op->reply == MP_LEASED && memcmp(asked_under, line->fence, MP_FENCE_LEN) != 0;
+    /* LEASED, or a generation, under a fence that is no longer in force: the same call again sets it right. */
+    bool leased = op->reply == MP_LEASED;
+    bool outdated = verdict == MP_ANSWERED && (leased || op->kind == MP_TAG_MAKE) &&
+                    memcmp(asked_under, line->fence, MP_FENCE_LEN) != 0;
     if (verdict != MP_AGAIN_REJECTING && !outdated) {
         op->done(op);
-    } else if (again <= AGAIN_MAX) {
+        return;
+    }
+    pond_value_free(op->value); /* of a refresh */
+    op->value = NULL;
+    if (again <= AGAIN_MAX) {
         send_op(line, op, false, again);
     } else {
-        if (outdated) fire_release(line, &op->key, op->token);
+        if (leased) fire_release(line, &op->key, op->token);
         mp_op_end(op, MP_FAILED,
                   mp_error_new(POND_EPROTOCOL, "cache %s: it gave %d answers that cannot be used, one after the other",
                                line->node->address.shown, AGAIN_MAX + 1));

@@ -10,7 +10,9 @@ typedef enum mp_script_id {
     MP_SCRIPT_fill,
     MP_SCRIPT_renew,
     MP_SCRIPT_release,
+    MP_SCRIPT_begin,
     MP_SCRIPT_end,
+    MP_SCRIPT_gen,
     MP_SCRIPT_inspect,
     MP_SCRIPTS
 } mp_script_id;

@@ -10,3 +10,10 @@ size_t mp_keyname(char *out, mp_part part, const mp_key *key) {
     out[7 + key->len] = 0;
     return 7 + (size_t)key->len;
 }
+
+size_t mp_keyname_tag_intent(char *out, const mp_key *tag) {
+    memcpy(out, "mp:gw:{", 7);
+    memcpy(out + 7, tag->name, tag->len);
+    memcpy(out + 7 + tag->len, "}", 2);
+    return 8 + (size_t)tag->len;
+}

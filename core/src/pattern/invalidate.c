@@ -72,7 +72,7 @@ mp_call *mp_invalidate_start(mp_lane *lane, const pond_policy *policy, const cha
     for (size_t i = 0; i < n; i++) {
         item *it = &inv->items[i];
         it->owner = inv;
-        it->op.kind = MP_INVALIDATE;
+        it->op.kind = MP_END;
         it->op.timeout_ms = policy->options.command_timeout;
         it->op.done = dropped;
         mp_random_bytes(it->op.token, MP_TOKEN_LEN);

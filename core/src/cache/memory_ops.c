@@ -1,0 +1,295 @@
+/* The operations of the memory: cache. Each sets the reply and what goes with it, as the script of the same name does in Redis
+ * (cache/lua). */
+#include <string.h>
+
+#include "base/error.h"
+#include "cache/memory_private.h"
+
+/* Entries; the shard's lock is held. */
+
+mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, int64_t now_ms, mp_node *out) {
+    for (int c = 0; c < MP_MCLASSES; c++) {
+        mp_mitem *entry = mp_mpool_find(&s->pools[c], key);
+        if (!entry) continue;
+        if (entry->expires > now_ms) return entry;
+        mp_mpool_take(&s->pools[c], entry, out);
+        return NULL; /* a key is in one pool only */
+    }
+    return NULL;
+}
+
+void mp_mdrop(mp_mshard *s, const mp_key *key, mp_node *out) {
+    for (int c = 0; c < MP_MCLASSES; c++) {
+        mp_mitem *entry = mp_mpool_find(&s->pools[c], key);
+        if (entry) mp_mpool_take(&s->pools[c], entry, out);
+    }
+}
+
+static pond_value *hit(mp_mshard *s, const mp_key *key, int64_t now_ms, mp_node *out) {
+    mp_mitem *entry = mp_mfind(s, key, now_ms, out);
+    if (!entry) return NULL;
+    mp_mentry_touch(entry);
+    return pond_value_ref(mp_mentry_value(entry)); /* NULL if it has tags */
+}
+
+pond_value *mp_memory_peek(mp_cache *cache, const mp_key *key, int64_t now_ms) {
+    mp_memory *m = mp_memory_of(cache);
+    mp_mshard *s = mp_mshard_of(m, key);
+    mp_node out;
+    mp_list_init(&out);
+    mp_mlock(s);
+    pond_value *value = hit(s, key, now_ms, &out);
+    if (mp_list_empty(&out)) {
+        pthread_mutex_unlock(&s->lock);
+    } else {
+        mp_munlock(m, s);
+        mp_mfree_entries(&out);
+    }
+    return value;
+}
+
+/* What stands for the first bytes of an envelope: which entry it is. (Another may come to lie in its place, of the same age: it
+ * then counts as absent too, which costs a load.) */
+static void name_entry(const mp_mitem *entry, mp_op *op) {
+    op->rejected_len = sizeof entry + sizeof entry->expires;
+    memcpy(op->rejected, &entry, sizeof entry);
+    memcpy(op->rejected + sizeof entry, &entry->expires, sizeof entry->expires);
+}
+
+static bool is_rejected(const mp_mitem *entry, const mp_op *op) {
+    return op->rejected_len == sizeof entry + sizeof entry->expires &&
+           memcmp(op->rejected, &entry, sizeof entry) == 0 &&
+           memcmp(op->rejected + sizeof entry, &entry->expires, sizeof entry->expires) == 0;
+}
+
+/* The value of an entry to a reader who knows of op->ntags tags, a new reference; NULL: it cannot be served. */
+static pond_value *serve(mp_mitem *entry, mp_op *op) {
+    const uint8_t *generations;
+    pond_value *value = mp_mentry_tagged(entry, op->ntags, &generations);
+    if (value && !op->ntags) return pond_value_ref(value);
+    name_entry(entry, op);
+    if (value) memcpy(op->generations, generations, (size_t)op->ntags * MP_TAG_SIZE);
+    return pond_value_ref(value);
+}
+
+/* The operations. */
+
+void mp_memory_fail(mp_op *op, const char *what) {
+    op->reply = MP_FAILED;
+    op->error = mp_error_new(POND_ENOMEM, "no memory for %s in the memory: cache", what);
+}
+
+static void op_get(mp_memory *m, mp_op *op, int64_t now_ms) {
+    mp_mshard *s = mp_mshard_of(m, &op->key);
+    mp_node out;
+    mp_list_init(&out);
+    op->rejected_len = 0;
+    mp_mlock(s);
+    mp_mitem *entry = mp_mfind(s, &op->key, now_ms, &out);
+    if (entry) mp_mentry_touch(entry);
+    if (entry) op->value = serve(entry, op);
+    mp_munlock(m, s);
+    mp_mfree_entries(&out);
+    op->reply = op->value ? MP_HIT : MP_MISSED;
+}
+
+/* get.lua, and what a client does with its answer: a value that cannot be served is asked for again as one that is rejected, which
+ * is done here in one. */
+static void lease(mp_mshard *s, mp_op *op, int64_t now_ms, mp_node *out) {
+    mp_mitem *entry = mp_mfind(s, &op->key, now_ms, out);
+    if (entry && !op->refresh && is_rejected(entry, op)) entry = NULL;
+    if (entry) {
+        mp_mentry_touch(entry);
+        op->value = serve(entry, op);
+        op->reply = MP_HIT;
+        if (op->value && !op->refresh) return;
+    }
+    if (mp_mintents_stand(&s->intents, &op->key, now_ms)) {
+        op->ms = mp_mintents_left(&s->intents, &op->key, now_ms);
+        op->reply = MP_INDOUBT;
+        return;
+    }
+    int64_t left = mp_mleases_grant(&s->leases, &op->key, op->token, op->lease_ms, entry && op->refresh, now_ms);
+    op->reply = left > 0 ? MP_BUSY : left < 0 ? MP_FAILED : MP_LEASED;
+    op->ms = left;
+}
+
+static void op_lease(mp_memory *m, mp_op *op, int64_t now_ms) {
+    mp_mshard *s = mp_mshard_of(m, &op->key);
+    mp_node out;
+    mp_list_init(&out);
+    memset(op->fence, 0, sizeof op->fence);
+    mp_mlock(s);
+    lease(s, op, now_ms, &out);
+    mp_munlock(m, s);
+    mp_mfree_entries(&out);
+    if (op->value && (op->reply == MP_INDOUBT || op->reply == MP_FAILED)) {
+        pond_value_free(op->value);
+        op->value = NULL;
+    }
+    if (op->reply == MP_FAILED) mp_memory_fail(op, "a lease");
+    if (op->reply == MP_LEASED) mp_mmake_room(m, MP_MVALUES, s, NULL, now_ms);
+}
+
+static bool can_be_kept(mp_memory *m, const mp_op *op) {
+    const pond_value *value = op->value;
+    if (!value || value->state == POND_MISS || op->ttl_ms <= 0) return false;
+    return mp_mentry_bytes_of(&op->key, value, op->ntags) <= m->largest;
+}
+
+/* An entry that may be stored. It is made before the lock is taken, for that copies. */
+typedef struct entry_to_be {
+    mp_mitem *entry; /* NULL: it does not fit, or there is no memory */
+    int class;
+    bool fits;
+} entry_to_be;
+
+static entry_to_be make_entry(mp_memory *m, const mp_op *op, int64_t now_ms) {
+    entry_to_be e = {.fits = can_be_kept(m, op)};
+    int64_t expires = op->ttl_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + op->ttl_ms;
+    if (e.fits) e.class = op->value->state == POND_ABSENT ? MP_MABSENCES : MP_MVALUES;
+    if (e.fits) e.entry = mp_mentry_new(&op->key, op->value, op->generations, op->ntags, expires);
+    return e;
+}
+
+/* Lock held. */
+static bool store(mp_mshard *s, const mp_op *op, entry_to_be e, int64_t now_ms, mp_node *out) {
+    mp_mdrop(s, &op->key, out); /* never two of a key */
+    bool added = e.entry && mp_mpool_add(&s->pools[e.class], e.entry);
+    mp_mpool_reap(&s->pools[e.class], now_ms, out);
+    return added;
+}
+
+static void op_fill(mp_memory *m, mp_op *op, int64_t now_ms) {
+    mp_mshard *s = mp_mshard_of(m, &op->key);
+    entry_to_be e = make_entry(m, op, now_ms);
+    bool mine, added = false;
+    mp_node out;
+    mp_list_init(&out);
+    mp_mlock(s);
+    mine = mp_mleases_end(&s->leases, &op->key, op->token, now_ms) && !mp_mintents_exist(&s->intents, &op->key, now_ms);
+    if (mine) added = store(s, op, e, now_ms, &out);
+    mp_munlock(m, s);
+    if (e.entry && !added) mp_mentry_free(e.entry);
+    mp_mfree_entries(&out);
+    if (added) {
+        op->reply = MP_STORED;
+        mp_mmake_room(m, e.class, s, e.entry, now_ms);
+    } else if (mine && e.fits) {
+        mp_memory_fail(op, "a value");
+    } else {
+        op->reply = MP_REFUSED;
+    }
+}
+
+static void op_renew(mp_memory *m, mp_op *op, int64_t now_ms) {
+    mp_mshard *s = mp_mshard_of(m, &op->key);
+    mp_mlock(s);
+    bool renewed = mp_mleases_renew(&s->leases, &op->key, op->token, op->lease_ms, now_ms);
+    mp_munlock(m, s);
+    op->reply = renewed ? MP_STORED : MP_REFUSED;
+}
+
+static void op_release(mp_memory *m, mp_op *op, int64_t now_ms) {
+    mp_mshard *s = mp_mshard_of(m, &op->key);
+    mp_mlock(s);
+    if (op->lease_ms > 0) mp_mleases_rest(&s->leases, &op->key, op->token, op->lease_ms, now_ms);
+    else mp_mleases_end(&s->leases, &op->key, op->token, now_ms);
+    mp_munlock(m, s);
+    op->reply = MP_DONE;
+}
+
+/* Writes. */
+
+/* What is cached under the key, or of the tag. Lock held. */
+static void invalidate(mp_mshard *s, const mp_op *op, const mp_key *key, int64_t now_ms, mp_node *out) {
+    if (op->tag) {
+        mp_mtag_cut(s, key, op->cut_ms, now_ms, out);
+        return;
+    }
+    mp_mdrop(s, key, out);
+    mp_mleases_revoke(&s->leases, key);
+}
+
+static void op_begin(mp_memory *m, mp_op *op, int64_t now_ms) {
+    mp_mtag_key tag;
+    const mp_key *key = op->tag ? mp_mtag_key_make(&tag, &op->key) : &op->key;
+    mp_mshard *s = mp_mshard_of(m, key);
+    mp_node out;
+    mp_list_init(&out);
+    memset(op->fence, 0, sizeof op->fence);
+    mp_mlock(s);
+    invalidate(s, op, key, now_ms, &out);
+    mp_mbegin begun = mp_mintents_begin(&s->intents, key, op->token, op->again, op->lease_ms, now_ms);
+    mp_munlock(m, s);
+    mp_mfree_entries(&out);
+    if (begun == MP_MBEGIN_CROWDED) {
+        op->reply = MP_FAILED;
+        op->error =
+            mp_error_new(POND_EOVERLOAD, "too many writes are under way for the memory: cache: raise memory_max");
+    } else if (begun == MP_MBEGIN_NO_MEMORY) {
+        mp_memory_fail(op, "a write");
+    } else {
+        op->reply = MP_DONE;
+        mp_mmake_room(m, MP_MVALUES, s, NULL, now_ms);
+    }
+}
+
+static void op_end(mp_memory *m, mp_op *op, int64_t now_ms) {
+    mp_mtag_key tag;
+    const mp_key *key = op->tag ? mp_mtag_key_make(&tag, &op->key) : &op->key;
+    mp_mshard *s = mp_mshard_of(m, key);
+    entry_to_be e = make_entry(m, op, now_ms);
+    bool added = false;
+    mp_node out;
+    mp_list_init(&out);
+    mp_mlock(s);
+    bool alone = mp_mintents_end(&s->intents, key, op->token, now_ms);
+    invalidate(s, op, key, now_ms, &out);
+    if (alone && e.entry) added = store(s, op, e, now_ms, &out);
+    mp_munlock(m, s);
+    if (e.entry && !added) mp_mentry_free(e.entry);
+    mp_mfree_entries(&out);
+    op->reply = added ? MP_STORED : MP_DONE;
+    if (added) mp_mmake_room(m, e.class, s, e.entry, now_ms);
+}
+
+static void op_tag_get(mp_memory *m, mp_op *op, int64_t now_ms) {
+    op->reply = mp_mtag_get(m, &op->key, op->generations, now_ms) ? MP_HIT : MP_MISSED;
+}
+
+pond_value *mp_memory_peek_tagged(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags,
+                                  int64_t now_ms) {
+    uint8_t generations[MP_TAGS_MAX][MP_TAG_SIZE], now[MP_TAG_SIZE];
+    mp_op op = {.kind = MP_GET, .key = *key, .generations = generations[0], .ntags = ntags};
+    op_get(mp_memory_of(cache), &op, now_ms);
+    for (uint8_t i = 0; i < ntags && op.value; i++) {
+        if (mp_mtag_get(mp_memory_of(cache), &tags[i], now, now_ms) && memcmp(now, generations[i], MP_TAG_SIZE) == 0)
+            continue;
+        pond_value_free(op.value);
+        op.value = NULL;
+    }
+    return op.value;
+}
+
+void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms) {
+    mp_memory *m = mp_memory_of(cache);
+    op->reply = MP_PENDING;
+    op->ms = 0;
+    op->error = NULL;
+    op->damaged = false;
+    if (op->kind != MP_FILL && op->kind != MP_END) op->value = NULL;
+    switch (op->kind) {
+    case MP_GET: op_get(m, op, now_ms); break;
+    case MP_LEASE: op_lease(m, op, now_ms); break;
+    case MP_FILL: op_fill(m, op, now_ms); break;
+    case MP_RENEW: op_renew(m, op, now_ms); break;
+    case MP_RELEASE: op_release(m, op, now_ms); break;
+    case MP_BEGIN: op_begin(m, op, now_ms); break;
+    case MP_END: op_end(m, op, now_ms); break;
+    case MP_TAG_GET: op_tag_get(m, op, now_ms); break;
+    case MP_TAG_MAKE: mp_mtag_make(m, op, now_ms); break;
+    case MP_INSPECT: mp_memory_inspect(m, op, now_ms); break;
+    }
+    op->done(op);
+}

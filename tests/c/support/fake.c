@@ -146,16 +146,19 @@ static fake_kind kind_of(fake_conn *c) {
     return FAKE_OTHER;
 }
 
+bool fake_next(fake_conn *c) {
+    size_t len = c->have ? parse(c) : 0;
+    if (!len) return false;
+    memcpy(c->command, c->in, len);
+    for (int i = 0; i < c->argc; i++) c->argv[i] = c->command + (c->argv[i] - c->in);
+    memmove(c->in, c->in + len, c->have -= len);
+    c->kind = kind_of(c);
+    return true;
+}
+
 bool fake_read(fake_conn *c) {
     for (;;) {
-        size_t len = c->have ? parse(c) : 0;
-        if (len) {
-            memcpy(c->command, c->in, len);
-            for (int i = 0; i < c->argc; i++) c->argv[i] = c->command + (c->argv[i] - c->in);
-            memmove(c->in, c->in + len, c->have -= len);
-            c->kind = kind_of(c);
-            return true;
-        }
+        if (fake_next(c)) return true;
         if (c->have == FAKE_ROOM) return false;
         struct pollfd p = {.fd = c->fd, .events = POLLIN};
         int ready = poll(&p, 1, 20);

@@ -44,7 +44,9 @@ int fake_port(const fake *f);
 int fake_connections(const fake *f); /* so far */
 void fake_stop(fake *f);
 
-bool fake_read(fake_conn *c);         /* the next command; false: the other side has gone, or the test is over */
+bool fake_read(fake_conn *c); /* the next command; false: the other side has gone, or the test is over */
+/* The same of what has been received, without looking for more; false: no whole command is there. */
+bool fake_next(fake_conn *c);
 bool fake_rest(fake_conn *c, int ms); /* false: the test is over */
 void fake_send(fake_conn *c, const char *data, size_t len);
 void fake_say(fake_conn *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

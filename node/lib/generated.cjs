@@ -34,6 +34,8 @@ exports.options = [
   {"name": "memoryMax", "core": "memory_max", "type": "size", "scope": "pond", "default": "256MiB", "range": "1MiB..1TiB", "text": "bound of a memory: cache, its own overhead included"},
   {"name": "maxValue", "core": "max_value", "type": "size", "scope": "pond", "default": "16MiB", "range": "1KiB..256MiB", "text": "a larger value is refused"},
   {"name": "connectTimeout", "core": "connect_timeout", "type": "duration", "scope": "pond", "default": "1s", "range": "1ms..10m", "text": "time to connect to the cache"},
+  {"name": "breakerFailures", "core": "breaker_failures", "type": "count", "scope": "pond", "default": "3", "range": "0..1000000", "text": "deadlines in a row that the cache lets pass until nobody waits for it; 0: no limit"},
+  {"name": "breakerPause", "core": "breaker_pause", "type": "duration", "scope": "pond", "default": "1s", "range": "1ms..10m", "text": "longest pause before a cache that did not answer is asked again"},
   {"name": "storeTimeout", "core": "store_timeout", "type": "duration", "scope": "pond", "default": "5s", "range": "1ms..10m", "text": "longest wait for a lock of SQLite; longest call to MongoDB"},
   {"name": "storeThreads", "core": "store_threads", "type": "count", "scope": "pond", "default": "4", "range": "1..64", "text": "worker threads for the store's calls from event loops"},
   {"name": "fence", "core": "fence", "type": "switch", "scope": "pond", "default": "on", "range": "on|off", "text": "refuse entries of a server history that was lost (see GUIDE.md)"},

@@ -138,6 +138,10 @@ export interface PondOptions extends PolicyOptions {
   maxValue?: number | string | null | undefined
   /** Time to connect to the cache. Default: 1s. */
   connectTimeout?: Duration | null | undefined
+  /** Deadlines in a row that the cache lets pass until nobody waits for it; 0: no limit. Default: 3. */
+  breakerFailures?: number | string | null | undefined
+  /** Longest pause before a cache that did not answer is asked again. Default: 1s. */
+  breakerPause?: Duration | null | undefined
   /** Longest wait for a lock of SQLite; longest call to MongoDB. Default: 5s. */
   storeTimeout?: Duration | null | undefined
   /** Worker threads for the store's calls from event loops. Default: 4. */

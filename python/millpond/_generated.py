@@ -249,6 +249,10 @@ class PondOptions(TypedDict, total=False):
     max_value: int | str | None
     # time to connect to the cache (default 1s)
     connect_timeout: Duration | None
+    # deadlines in a row that the cache lets pass until nobody waits for it; 0: no limit (default 3)
+    breaker_failures: int | str | None
+    # longest pause before a cache that did not answer is asked again (default 1s)
+    breaker_pause: Duration | None
     # longest wait for a lock of SQLite; longest call to MongoDB (default 5s)
     store_timeout: Duration | None
     # worker threads for the store's calls from event loops (default 4)

@@ -44,6 +44,8 @@ static void describe(mp_cache *cache, mp_buf *json) {
     if (*redis->problem) mp_buf_json(json, redis->problem, strlen(redis->problem));
     else mp_buf_text(json, "null");
     pthread_mutex_unlock(&redis->lock);
+    mp_buf_text(json, ",\"breaker\":");
+    mp_breaker_describe(&redis->node[0].breaker, json);
     mp_buf_text(json, "}");
 }
 
@@ -52,6 +54,7 @@ static void close_cache(mp_cache *cache) {
     for (size_t i = 0; i < redis->nodes; i++) {
         mp_address_free(&redis->node[i].address);
         mp_fence_destroy(&redis->node[i].fence);
+        mp_breaker_destroy(&redis->node[i].breaker);
     }
     free(redis->node);
     pthread_mutex_destroy(&redis->lock);
@@ -86,6 +89,8 @@ int mp_redis_open(mp_cache **out, const mp_options *options, pond_error **err) {
     redis->nodes = 1;
     redis->node[0].address = address;
     mp_fence_init(&redis->node[0].fence);
+    mp_breaker_init(&redis->node[0].breaker, options->breaker_failures, options->breaker_pause,
+                    redis->connect_timeout + redis->command_timeout);
     pthread_mutex_init(&redis->lock, NULL);
     *out = &redis->cache;
     return POND_OK;

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "cache/cache.h"
+#include "cache/redis_breaker.h"
 #include "cache/redis_conn.h"
 #include "cache/redis_fence.h"
 #include "cache/redis_scripts.h"
@@ -11,6 +12,7 @@
 typedef struct mp_node_entry { /* a row of the node table */
     mp_address address;
     mp_fence fence;
+    mp_breaker breaker;
 } mp_node_entry;
 
 typedef struct mp_redis {
@@ -49,7 +51,7 @@ struct mp_line {
     uint8_t fence[MP_FENCE_LEN];
     int64_t fence_sent; /* when the last check was sent */
     mp_node waiting;    /* operations until the handshake is done */
-    mp_timer timer;     /* their earliest deadline */
+    mp_timer timer;     /* the earliest of their deadlines */
     mp_request *free;
     unsigned free_count;
     mp_buf scratch;

@@ -47,6 +47,7 @@ struct mp_conn {
     bool busy;   /* somebody walks over `sent` or reads from the context: it must not go down now */
     bool doomed; /* it shall go down as soon as that has ended */
     bool cut;    /* by the other side */
+    bool waited; /* connect_timeout passed */
     mp_task drop_later;
 };
 
@@ -63,14 +64,15 @@ static void set_why(mp_conn *c, pond_error *why) {
 }
 
 static void go_down(mp_conn *c) {
-    bool stood = c->state == MP_CONN_READY, cut = c->cut && stood;
+    bool stood = c->state == MP_CONN_READY, cut = c->cut && stood, waited = c->waited;
+    if (c->state == MP_CONN_CONNECTING) mp_loop_inflight(c->loop, -1);
     if (c->ctx) {
         mp_loop_watch(c->loop, &c->watch, false, false);
         redisFree(c->ctx);
     }
     c->ctx = NULL;
     c->state = MP_CONN_DOWN;
-    c->doomed = c->blocked = c->cut = false;
+    c->doomed = c->blocked = c->cut = c->waited = false;
     c->unflushed = 0;
     mp_loop_timer_stop(c->loop, &c->timer);
     mp_loop_unpost(c->loop, &c->flush);
@@ -81,7 +83,7 @@ static void go_down(mp_conn *c) {
     c->retry_at = mp_loop_now(c->loop);
     if (!stood) c->retry_at += pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
     pond_error *why = pond_error_ref(c->why);
-    if (c->events.lost) c->events.lost(c->events.owner, why);
+    if (c->events.lost) c->events.lost(c->events.owner, why, waited);
     mp_node sent; /* whoever is told may send again */
     mp_list_init(&sent);
     mp_list_move(&sent, &c->sent);
@@ -222,6 +224,7 @@ static void connect_done(mp_conn *c) {
         return;
     }
     if (!c->address->path) setsockopt(c->watch.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    mp_loop_inflight(c->loop, -1);
     c->state = MP_CONN_HANDSHAKE;
     c->last_read = mp_loop_now(c->loop);
     update_watch(c);
@@ -303,9 +306,15 @@ pond_error *mp_conn_up(mp_conn *c) {
     c->watch.fd = c->ctx->fd;
     c->watch.events = 0;
     c->state = MP_CONN_CONNECTING;
+    mp_loop_inflight(c->loop, 1); /* somebody must drive it, also if no call waits for it */
     update_watch(c);
     mp_loop_timer_set(c->loop, &c->timer, now + c->connect_timeout);
     return NULL;
+}
+
+void mp_conn_retry(mp_conn *c) {
+    c->retry_at = 0;
+    mp_conn_up(c);
 }
 
 void mp_conn_ready(mp_conn *c) {
@@ -315,14 +324,15 @@ void mp_conn_ready(mp_conn *c) {
 
 /* ---- commands ---- */
 
-bool mp_conn_send(mp_conn *c, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms) {
+bool mp_conn_send(mp_conn *c, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms, int64_t deadline) {
     if (!c->ctx || c->doomed || sdslen(c->ctx->obuf) > UNSENT_MAX) return false;
     if (redisAppendFormattedCommand(c->ctx, resp, len) != REDIS_OK) {
         doom(c, context_error(c)); /* it wants to be freed after an error, even if only memory was short */
         return false;
     }
     cmd->sent = mp_loop_now(c->loop);
-    cmd->deadline = cmd->sent + timeout_ms;
+    cmd->timeout = timeout_ms;
+    cmd->deadline = deadline;
     cmd->is_late = cmd->cut = false;
     mp_list_push(&c->sent, &cmd->node);
     mp_loop_inflight(c->loop, 1);
@@ -338,25 +348,29 @@ static void timed_out(mp_timer *timer) {
     mp_conn *c = MP_OF(timer, mp_conn, timer);
     int64_t now = mp_loop_now(c->loop), next = INT64_MAX;
     if (c->state == MP_CONN_CONNECTING) {
+        c->waited = true;
         mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no connection within connect_timeout (%lld ms)",
                                      c->address->shown, (long long)c->connect_timeout));
         return;
     }
-    /* A new connection may be better if not a byte came since (half-open, stopped, stuck), if it was the handshake that was
-     * not answered (nothing else will be asked, so nothing else would show it), or if an answer is missing twice as long. */
+    /* A new connection may be better if not a byte came in a command's whole time (half-open, stopped, stuck), if it was the
+     * handshake that was not answered (nothing else will be asked, so nothing else would show it), or if an answer is missing
+     * twice as long. A command that had less time, for some was spent on connecting, does not judge before. */
     bool stuck = false;
     c->busy = true;
     for (mp_node *n = c->sent.next; n != &c->sent; n = n->next) {
         mp_cmd *cmd = MP_OF(n, mp_cmd, node);
-        if (cmd->is_late) {
-            stuck = stuck || now - cmd->deadline >= cmd->deadline - cmd->sent;
-        } else if (cmd->deadline > now) {
-            if (cmd->deadline < next) next = cmd->deadline;
-        } else {
-            cmd->is_late = true;
-            stuck = stuck || c->last_read < cmd->sent || c->state == MP_CONN_HANDSHAKE;
-            cmd->late(cmd);
+        int64_t look = cmd->deadline, judge = cmd->sent + cmd->timeout;
+        if (look <= now) {
+            look = judge > now ? judge : judge + cmd->timeout;
+            stuck =
+                stuck || look <= now || (judge <= now && (c->last_read < cmd->sent || c->state == MP_CONN_HANDSHAKE));
+            if (!cmd->is_late) {
+                cmd->is_late = true;
+                cmd->late(cmd);
+            }
         }
+        if (look < next) next = look;
     }
     c->busy = false;
     if (stuck)

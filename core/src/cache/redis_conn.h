@@ -13,7 +13,7 @@ typedef struct mp_conn mp_conn;
 /* One command under way. The owner embeds it. */
 typedef struct mp_cmd {
     mp_node node;
-    int64_t sent, deadline;
+    int64_t sent, deadline, timeout;
     /* Once. `reply` is the callee's (mp_reply_free), or NULL, and then `error` says why (borrowed). */
     void (*done)(struct mp_cmd *cmd, redisReply *reply, pond_error *error);
     /* The deadline passed; `done` will still be called, when the reply or the connection's end comes. */
@@ -27,8 +27,8 @@ typedef struct mp_conn_events {
     void *owner;
     /* The connection stands: send the handshake with mp_conn_send and answer mp_conn_ready or mp_conn_drop later. */
     void (*connected)(void *owner);
-    /* It does not stand any more; its commands are ended next. */
-    void (*lost)(void *owner, pond_error *why);
+    /* It does not stand any more; its commands are ended next. `waited`: connect_timeout passed. */
+    void (*lost)(void *owner, pond_error *why, bool waited);
 } mp_conn_events;
 
 mp_conn *mp_conn_new(mp_loop *loop, const mp_address *address, int64_t connect_timeout, mp_conn_events events);
@@ -38,10 +38,12 @@ typedef enum mp_conn_state { MP_CONN_DOWN, MP_CONN_CONNECTING, MP_CONN_HANDSHAKE
 mp_conn_state mp_conn_state_of(const mp_conn *conn);
 /* Connects if it is down and the backoff has passed. Returns the error that stands in the way, borrowed, or NULL. */
 pond_error *mp_conn_up(mp_conn *conn);
+void mp_conn_retry(mp_conn *conn); /* the same, whatever the backoff says */
 void mp_conn_ready(mp_conn *conn); /* the handshake is done */
 /* Closes it; `why` is taken over. The next mp_conn_up waits for the backoff, unless the connection had stood. */
 void mp_conn_drop(mp_conn *conn, pond_error *why);
-/* Queues one command, already in RESP. False: no memory or too much waits; nothing was queued. */
-bool mp_conn_send(mp_conn *conn, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms);
+/* Queues one command, already in RESP. `late` comes at the deadline; the connection is given up if after timeout_ms nothing was
+ * heard on it. False: no memory or too much waits; nothing was queued. */
+bool mp_conn_send(mp_conn *conn, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms, int64_t deadline);
 
 #endif

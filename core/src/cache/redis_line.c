@@ -1,4 +1,8 @@
-/* A line: one loop's connection to one node, its handshake, the fence check, and the operations on it. */
+/* A line: one loop's connection to one node, its handshake, the fence check, and the operations on it.
+ *
+ * An operation has one deadline, from its submission on: connecting, the handshake, sending and asking anew all use up the same
+ * time. Only what has passed it when the socket brings it forward gets its whole time once more: timers run behind the
+ * sockets, so then the host was late to look. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,17 +48,77 @@ static void recycle(mp_request *r) {
 }
 
 /* Sends what stands in `scratch`; false: it was not, and the request is gone. */
-static bool send_scratch(mp_line *line, mp_request *r, int64_t timeout_ms) {
-    if (!line->scratch.failed && mp_conn_send(line->conn, &r->cmd, line->scratch.data, line->scratch.len, timeout_ms))
+static bool send_scratch(mp_line *line, mp_request *r, int64_t timeout_ms, int64_t deadline) {
+    if (!line->scratch.failed &&
+        mp_conn_send(line->conn, &r->cmd, line->scratch.data, line->scratch.len, timeout_ms, deadline))
         return true;
     recycle(r);
     return false;
+}
+
+/* The same for the line's own commands. */
+static bool send_own(mp_line *line, mp_request *r) {
+    int64_t timeout_ms = line->redis->command_timeout;
+    return send_scratch(line, r, timeout_ms, mp_loop_now(line->loop) + timeout_ms);
 }
 
 static void problem(mp_line *line, const char *text) {
     pthread_mutex_lock(&line->redis->lock);
     strncpy(line->redis->problem, text, sizeof line->redis->problem - 1);
     pthread_mutex_unlock(&line->redis->lock);
+}
+
+/* ---- the breaker ---- */
+
+static void deadline_passed(mp_line *line) {
+    pond_error *opened = mp_breaker_late(&line->node->breaker, mp_loop_now(line->loop), line->node->address.shown);
+    if (opened) problem(line, pond_error_message(opened));
+    pond_error_free(opened);
+}
+
+/* Whatever the server said, it was there in time. */
+static void heard(mp_line *line, const mp_cmd *cmd) {
+    if (!cmd->is_late && mp_breaker_answered(&line->node->breaker)) problem(line, "");
+}
+
+static void probe_failed(mp_line *line) { mp_breaker_lost(&line->node->breaker, mp_loop_now(line->loop)); }
+
+/* Who waits behind it has a deadline of their own. */
+static void late_own(mp_cmd *cmd) { probe_failed(MP_OF(cmd, mp_request, cmd)->line); }
+
+static void pinged(mp_cmd *cmd, redisReply *r, pond_error *error) {
+    mp_request *q = MP_OF(cmd, mp_request, cmd);
+    (void)error;
+    if (r) heard(q->line, cmd);
+    mp_reply_free(r);
+    recycle(q);
+}
+
+/* Where the line has a connection, by a command that anybody may run; else by the handshake of a new one. */
+static void probe(mp_line *line) {
+    if (mp_conn_state_of(line->conn) != MP_CONN_READY) {
+        mp_conn_retry(line->conn);
+        return;
+    }
+    mp_request *q = request(line, NULL);
+    if (!q) return;
+    q->cmd.done = pinged;
+    q->cmd.late = late_own;
+    mp_buf_reset(&line->scratch);
+    mp_buf_text(&line->scratch, "*1\r\n$4\r\nPING\r\n");
+    send_own(line, q);
+}
+
+/* The breaker is open: the operation ends at once, but for those of a write under way, which others rely on: they are tried all
+ * the same. */
+static bool turned_away(mp_line *line, mp_op *op) {
+    if (mp_breaker_closed(&line->node->breaker)) return false;
+    if (op->kind == MP_END || (op->kind == MP_BEGIN && op->again)) return false;
+    bool is_due;
+    pond_error *why = mp_breaker_refuse(&line->node->breaker, mp_loop_now(line->loop), &is_due);
+    if (is_due) probe(line);
+    mp_op_end(op, MP_FAILED, why);
+    return true;
 }
 
 /* ---- the fence ---- */
@@ -93,10 +157,11 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request *q = MP_OF(cmd, mp_request, cmd);
     mp_line *line = q->line;
     int64_t sent = cmd->sent;
+    (void)error;
+    if (r) heard(line, cmd);
     recycle(q);
     line->fence_asked = false;
     if (!r) return; /* the connection went, with everything on it */
-    (void)error;
     if (r->type == REDIS_REPLY_ARRAY && r->elements == 4 && text_at(r, 0, MP_FENCE_LEN, MP_FENCE_LEN) &&
         text_at(r, 1, 1, MP_RUN_ID_MAX) && text_at(r, 2, 1, MP_RUN_ID_MAX)) {
         memcpy(line->fence, r->element[0]->str, MP_FENCE_LEN);
@@ -112,8 +177,6 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     }
     mp_reply_free(r);
 }
-
-static void late_fence(mp_cmd *cmd) { (void)cmd; }
 
 /* With the script's text, always: a NOSCRIPT would leave what was sent behind it to the old fence's judgement. */
 static bool ask_fence(mp_line *line) {
@@ -131,8 +194,8 @@ static bool ask_fence(mp_line *line) {
     mp_command_arg(out, args.replid, strlen(args.replid));
     mp_command_arg(out, args.left, args.left_len);
     q->cmd.done = fence_answered;
-    q->cmd.late = late_fence;
-    if (!send_scratch(line, q, line->redis->command_timeout)) return false;
+    q->cmd.late = late_own;
+    if (!send_own(line, q)) return false;
     line->fence_asked = true;
     line->fence_sent = now;
     return true;
@@ -140,9 +203,8 @@ static bool ask_fence(mp_line *line) {
 
 /* ---- operations ---- */
 
-static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again);
-
-static void submit(mp_line *line, mp_op *op);
+static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again);
+static void submit(mp_line *line, mp_op *op, int64_t deadline);
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error);
 static void late(mp_cmd *cmd);
 
@@ -155,13 +217,20 @@ static void fire_release(mp_line *line, const mp_key *key, const uint8_t *token)
     mp_command_encode(&line->scratch, &op, line->fence, true);
     release->cmd.done = answered;
     release->cmd.late = late;
-    send_scratch(line, release, line->redis->command_timeout);
+    send_own(line, release);
+}
+
+/* The deadline of an operation that goes on. */
+static int64_t on_time(const mp_line *line, const mp_op *op, int64_t deadline) {
+    int64_t now = mp_loop_now(line->loop);
+    return deadline >= now ? deadline : now + op->timeout_ms;
 }
 
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request *q = MP_OF(cmd, mp_request, cmd);
     mp_line *line = q->line;
     mp_op *op = q->op;
+    if (r) heard(line, cmd);
     if (!op) { /* nobody waits; a lease that was granted all the same goes back */
         if (r && q->forgotten && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[0] &&
             r->element[0]->type == REDIS_REPLY_INTEGER && r->element[0]->integer == 2)
@@ -175,12 +244,13 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     bool evaluated = q->evaluated;
     unsigned again = q->again + 1u;
     bool cut = q->cmd.cut;
+    int64_t deadline = q->cmd.deadline;
     recycle(q);
     if (!r) {
         /* A server or a proxy that closes idle connections is there all the same; every operation may be repeated. */
         if (cut && !op->resent) {
             op->resent = true;
-            submit(line, op);
+            submit(line, op, deadline);
         } else {
             mp_op_end(op, MP_FAILED, pond_error_ref(error));
         }
@@ -195,7 +265,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
             line->fence_sent = 0;
         mp_reply_free(r);
         if (e) mp_op_end(op, MP_FAILED, e);
-        else send_op(line, op, true, again);
+        else send_op(line, op, deadline, true, again);
         return;
     }
     mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under);
@@ -210,7 +280,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     pond_value_free(op->value); /* of a refresh */
     op->value = NULL;
     if (again <= AGAIN_MAX) {
-        send_op(line, op, false, again);
+        send_op(line, op, deadline, false, again);
     } else {
         if (leased) fire_release(line, &op->key, op->token);
         mp_op_end(op, MP_FAILED,
@@ -224,6 +294,7 @@ static void late(mp_cmd *cmd) {
     mp_op *op = q->op;
     if (!op) return;
     mp_line *line = q->line;
+    deadline_passed(line);
     mp_line_forget(line, op);
     mp_op_end(op, MP_FAILED,
               mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout (%lld ms)",
@@ -238,7 +309,7 @@ static bool fill_is_void(mp_line *line, mp_op *op) {
     return true;
 }
 
-static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again) {
+static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
     if (fill_is_void(line, op)) return;
     if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
         ask_fence(line);
@@ -257,7 +328,7 @@ static void send_op(mp_line *line, mp_op *op, bool with_text, unsigned again) {
     mp_buf_reset(&line->scratch);
     mp_command_encode(&line->scratch, op, line->fence, with_text);
     op->link_private = q;
-    if (send_scratch(line, q, op->timeout_ms)) return;
+    if (send_scratch(line, q, op->timeout_ms, on_time(line, op, deadline))) return;
     pond_error *why = mp_conn_up(line->conn);
     mp_op_end(op, MP_FAILED,
               why ? pond_error_ref(why)
@@ -282,14 +353,14 @@ static mp_op *unpark(mp_line *line, parked *w) {
     return op;
 }
 
-static void park(mp_line *line, mp_op *op) {
+static void park(mp_line *line, mp_op *op, int64_t deadline) {
     parked *w = malloc(sizeof *w);
     if (!w) {
         mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
         return;
     }
     w->op = op;
-    w->deadline = mp_loop_now(line->loop) + op->timeout_ms;
+    w->deadline = on_time(line, op, deadline);
     op->link_private = w;
     op->parked = true;
     op->reply = MP_PENDING;
@@ -309,6 +380,7 @@ static void park_timeout(mp_timer *timer) {
             continue;
         }
         mp_op *op = unpark(line, w);
+        deadline_passed(line);
         mp_op_end(op, MP_FAILED,
                   mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
                                line->node->address.shown, (long long)op->timeout_ms));
@@ -318,13 +390,14 @@ static void park_timeout(mp_timer *timer) {
     if (next != INT64_MAX && (!timer->place || next < timer->at)) mp_loop_timer_set(line->loop, timer, next);
 }
 
-static void end_waiting(mp_line *line, pond_error *why) {
+static void end_waiting(mp_line *line, pond_error *why, bool waited) {
     mp_node *n;
     mp_loop_timer_stop(line->loop, &line->timer);
     mp_node all;
     mp_list_init(&all);
     mp_list_move(&all, &line->waiting);
     while ((n = mp_list_shift(&all))) {
+        if (waited) deadline_passed(line);
         mp_op_end(unpark(line, MP_OF(n, parked, node)), MP_FAILED, pond_error_ref(why));
     }
 }
@@ -333,25 +406,28 @@ static void drain_waiting(mp_line *line) {
     mp_node *n;
     mp_loop_timer_stop(line->loop, &line->timer);
     while ((n = mp_list_shift(&line->waiting))) {
-        send_op(line, unpark(line, MP_OF(n, parked, node)), false, 0);
+        parked *w = MP_OF(n, parked, node);
+        int64_t deadline = w->deadline;
+        send_op(line, unpark(line, w), deadline, false, 0);
     }
 }
 
-static void submit(mp_line *line, mp_op *op) {
+static void submit(mp_line *line, mp_op *op, int64_t deadline) {
     op->reply = MP_PENDING;
     op->error = NULL;
+    if (turned_away(line, op)) return;
     if (mp_conn_state_of(line->conn) == MP_CONN_READY) {
-        send_op(line, op, false, 0);
+        send_op(line, op, deadline, false, 0);
         return;
     }
     pond_error *why = mp_conn_up(line->conn);
     if (why) mp_op_end(op, MP_FAILED, pond_error_ref(why));
-    else park(line, op);
+    else park(line, op, deadline);
 }
 
 void mp_line_submit(mp_line *line, mp_op *op) {
     op->resent = op->parked = false;
-    submit(line, op);
+    submit(line, op, mp_loop_now(line->loop) + op->timeout_ms);
 }
 
 void mp_line_forget(mp_line *line, mp_op *op) {
@@ -387,8 +463,8 @@ static bool handshake_send(mp_line *line) {
     mp_request *q = request(line, NULL);
     if (!q) return false;
     q->cmd.done = handshake_answered;
-    q->cmd.late = late_fence;
-    return send_scratch(line, q, line->redis->command_timeout);
+    q->cmd.late = late_own;
+    return send_own(line, q);
 }
 
 /* AUTH, SELECT and the fence check go out in one write; the fence's answer ends the handshake. */
@@ -398,10 +474,9 @@ static void connected(void *owner) {
     mp_buf *out = &line->scratch;
     bool sent = true;
     line->fence_asked = false;
-    /* The server is there: what waits for it gets its whole time for the answer, in case the host was late to look. */
     for (mp_node *n = line->waiting.next; n != &line->waiting; n = n->next) {
         parked *w = MP_OF(n, parked, node);
-        w->deadline = mp_loop_now(line->loop) + w->op->timeout_ms;
+        w->deadline = on_time(line, w->op, w->deadline);
     }
     atomic_fetch_add(&line->redis->connections, 1);
     if (a->password) {
@@ -427,12 +502,14 @@ static void connected(void *owner) {
         drain_waiting(line);
     }
     if (!sent) mp_conn_drop(line->conn, mp_error_new(POND_ENOMEM, "no memory to connect to the cache"));
+    else if (!line->redis->fenced && !mp_breaker_closed(&line->node->breaker)) probe(line); /* nothing was asked yet */
 }
 
-static void lost(void *owner, pond_error *why) {
+static void lost(void *owner, pond_error *why, bool waited) {
     mp_line *line = owner;
     problem(line, pond_error_message(why));
-    end_waiting(line, why);
+    probe_failed(line);
+    end_waiting(line, why, waited);
 }
 
 bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *loop) {
@@ -449,7 +526,7 @@ void mp_line_close(mp_line *line) {
     pond_error *closed = mp_error_new(POND_ECLOSED, "the pond is closed");
     line->closing = true;
     mp_conn_free(line->conn);
-    end_waiting(line, closed);
+    end_waiting(line, closed, false);
     pond_error_free(closed);
     for (mp_request *r = line->free, *next; r; r = next) {
         next = r->next_free;

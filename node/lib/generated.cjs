@@ -46,6 +46,7 @@ exports.options = [
   {"name": "commandTimeout", "core": "command_timeout", "type": "duration", "scope": "both", "default": "500ms", "range": "1ms..10m", "text": "longest wait for the cache's answer to one command"},
   {"name": "lease", "core": "lease", "type": "duration", "scope": "both", "default": "3s", "range": "20ms..10m", "text": "a loader that died is replaced after this; a living one renews every third of it"},
   {"name": "waitTimeout", "core": "wait_timeout", "type": "duration", "scope": "both", "default": "5s", "range": "0ms..1h", "text": "longest wait for another's load"},
+  {"name": "callTimeout", "core": "call_timeout", "type": "duration", "scope": "both", "default": "0ms", "range": "0ms..1h", "text": "longest time of a whole read, its load included; 0: no more than the other deadlines add up to"},
   {"name": "loadTimeout", "core": "load_timeout", "type": "duration", "scope": "both", "default": "30s", "range": "1ms..1h", "text": "longest time that a load is waited for and its lease renewed"},
   {"name": "whenWaitEnds", "core": "when_wait_ends", "type": "choice", "scope": "both", "default": "error", "range": "error|load", "text": "when wait_timeout has passed: an error, or an own load that is not cached"},
   {"name": "whenCacheDown", "core": "when_cache_down", "type": "choice", "scope": "both", "default": "store", "range": "store|error", "text": "when the cache cannot be reached: load without it, or an error"},

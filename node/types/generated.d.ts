@@ -116,6 +116,8 @@ export interface PolicyOptions {
   lease?: Duration | null | undefined
   /** Longest wait for another's load. Default: 5s. */
   waitTimeout?: Duration | null | undefined
+  /** Longest time of a whole read, its load included; 0: no more than the other deadlines add up to. Default: 0ms. */
+  callTimeout?: Duration | null | undefined
   /** Longest time that a load is waited for and its lease renewed. Default: 30s. */
   loadTimeout?: Duration | null | undefined
   /** When wait_timeout has passed: an error, or an own load that is not cached. Default: error. */

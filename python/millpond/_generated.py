@@ -228,6 +228,8 @@ class PolicyOptions(TypedDict, total=False):
     lease: Duration | None
     # longest wait for another's load (default 5s)
     wait_timeout: Duration | None
+    # longest time of a whole read, its load included; 0: no more than the other deadlines add up to (default 0ms)
+    call_timeout: Duration | None
     # longest time that a load is waited for and its lease renewed (default 30s)
     load_timeout: Duration | None
     # when wait_timeout has passed: an error, or an own load that is not cached (default error)
@@ -271,6 +273,8 @@ class PondOptions(TypedDict, total=False):
     lease: Duration | None
     # longest wait for another's load (default 5s)
     wait_timeout: Duration | None
+    # longest time of a whole read, its load included; 0: no more than the other deadlines add up to (default 0ms)
+    call_timeout: Duration | None
     # longest time that a load is waited for and its lease renewed (default 30s)
     load_timeout: Duration | None
     # when wait_timeout has passed: an error, or an own load that is not cached (default error)

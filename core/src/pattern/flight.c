@@ -294,8 +294,7 @@ static void start_load(mp_flight *f) {
     f->loader = r;
     f->load = load;
     load->flight = f;
-    r->loader = true;
-    mp_loop_timer_stop(loop, &r->timer);
+    mp_read_loads(r);
     f->load_began = mp_loop_now(loop);
     count(f, MP_COUNT_loads);
     if (!f->leased) count(f, MP_COUNT_unfilled_loads);
@@ -574,6 +573,10 @@ bool mp_flight_leave(mp_read *r) {
         }
     }
     return true;
+}
+
+pond_value *mp_flight_loaded_value(const mp_read *r) { /* whoever loads is at the flight's home */
+    return r->loader && r->flight->value ? pond_value_ref(r->flight->value) : NULL;
 }
 
 bool mp_flight_asking(mp_read *r) {

@@ -22,6 +22,8 @@ void mp_flight_join(struct mp_read *read, bool cache_down);
 bool mp_flight_leave(struct mp_read *read);
 /* The read waits no longer for others: it gets a load of its own, whose value is not cached. */
 void mp_flight_alone(struct mp_read *read);
+/* What the load of this read has given, if only the fill's answer is missing; a new reference, else NULL. */
+pond_value *mp_flight_loaded_value(const struct mp_read *read);
 /* Is the flight of this read still asking the cache (nobody is known to load)? */
 bool mp_flight_asking(struct mp_read *read);
 /* The answer of a load. Takes over value or error. Lock of the flight's home held. */

@@ -47,6 +47,17 @@ static void destroy(mp_call *call) {
 
 static const mp_call_vt vt = {.unhook = unhook, .destroy = destroy};
 
+/* At `at`, or when the call's own time is over. */
+static void set_timer(mp_read *r, int64_t at) {
+    mp_loop_timer_set(r->call.lane->loop, &r->timer, at < r->deadline ? at : r->deadline);
+}
+
+void mp_read_loads(mp_read *r) {
+    r->loader = true;
+    if (r->deadline == INT64_MAX) mp_loop_timer_stop(r->call.lane->loop, &r->timer);
+    else set_timer(r, r->deadline);
+}
+
 static void end_value(mp_read *r, pond_value *value) {
     mp_loop_timer_stop(r->call.lane->loop, &r->timer);
     r->state = MP_READ_IDLE;
@@ -59,16 +70,36 @@ static void end_error(mp_read *r, pond_error *error) {
     mp_call_end(&r->call, POND_EVENT_ERROR, NULL, error);
 }
 
+static void call_too_slow(mp_read *r) {
+    pond_value *value = mp_flight_loaded_value(r); /* only the cache's word on it is missing */
+    if (!mp_flight_leave(r)) {
+        pond_value_free(value);
+    } else if (value) {
+        end_value(r, value);
+    } else {
+        count(r, MP_COUNT_timeouts);
+        end_error(r,
+                  mp_error_new(POND_ETIMEOUT,
+                               "the read of \"%.80s\" took longer than call_timeout (%lld ms): try again, or raise "
+                               "call_timeout",
+                               r->op.key.name + r->op.key.ns_len + 1, (long long)r->call.policy->options.call_timeout));
+    }
+}
+
 static void waited_too_long(mp_timer *timer) {
     mp_read *r = MP_OF(timer, mp_read, timer);
     mp_lane *lane = r->call.lane;
-    if (r->state != MP_READ_FLYING || r->loader) return;
+    if (r->state != MP_READ_FLYING) return;
+    if (mp_loop_now(lane->loop) >= r->deadline) {
+        call_too_slow(r);
+        return;
+    }
     const mp_options *o = &r->call.policy->options;
     /* The cache is slow, nobody's load is waited for: the command's own deadline ends that. Unless the flight's home is a
      * queue whose host is busy elsewhere: then nobody looks at that deadline. */
     int64_t waited = mp_loop_now(lane->loop) - r->started;
     if (waited < o->wait_timeout + 2 * o->command_timeout && mp_flight_asking(r)) {
-        mp_loop_timer_set(lane->loop, timer, mp_loop_now(lane->loop) + 10);
+        set_timer(r, mp_loop_now(lane->loop) + 10);
         return;
     }
     if (!mp_flight_leave(r)) return;
@@ -87,7 +118,7 @@ static void fly(mp_read *r, bool cache_down) {
     mp_lane *lane = r->call.lane;
     r->state = MP_READ_FLYING;
     r->started = mp_loop_now(lane->loop);
-    mp_loop_timer_set(lane->loop, &r->timer, r->started + r->call.policy->options.wait_timeout);
+    set_timer(r, r->started + r->call.policy->options.wait_timeout);
     mp_flight_join(r, cache_down);
 }
 
@@ -165,7 +196,9 @@ mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *k
     r->deliver.run = deliver;
     r->op.key = *key;
     r->op.key.name = r->name;
-    r->op.timeout_ms = r->call.policy->options.command_timeout;
+    const mp_options *o = &r->call.policy->options;
+    r->deadline = o->call_timeout ? mp_loop_now(lane->loop) + o->call_timeout : INT64_MAX;
+    r->op.timeout_ms = o->call_timeout && o->call_timeout < o->command_timeout ? o->call_timeout : o->command_timeout;
     /* Where hits need no wait the caller has already looked, and the lease operation looks again. */
     if (lane->pond->cache->vt->peek && !lookup) {
         count(r, MP_COUNT_misses);

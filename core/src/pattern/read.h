@@ -19,9 +19,10 @@ typedef struct mp_read {
     mp_read_state state;
     mp_flight *flight; /* and its node: guarded by the flight's shard; NULL: no longer in one */
     mp_node flight_node;
-    mp_timer timer; /* wait_timeout */
-    int64_t started;
-    mp_task deliver; /* call.value or call.error was left here by another lane's flight */
+    mp_timer timer;   /* wait_timeout, call_timeout */
+    int64_t started;  /* to wait */
+    int64_t deadline; /* of the whole; INT64_MAX: none */
+    mp_task deliver;  /* call.value or call.error was left here by another lane's flight */
     mp_op op;
     char name[];
 } mp_read;
@@ -34,6 +35,8 @@ mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *k
 pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key);
 /* Lock held: is it still to be seen whether the read ends, loads, or waits for another's load? */
 bool mp_read_undecided(mp_read *read);
+/* Lock held: the read is to load itself, so it waits for nobody any more. */
+void mp_read_loads(mp_read *read);
 /* Lock held: what a flight gives back. Takes over value and error. */
 void mp_read_answer(mp_read *read, pond_value *value, pond_error *error);
 

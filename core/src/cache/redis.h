@@ -50,6 +50,7 @@ struct mp_line {
     bool fence_asked;
     uint8_t fence[MP_FENCE_LEN];
     int64_t fence_sent; /* when the last check was sent */
+    int64_t replaced;   /* when a connection was given up for what the server said */
     mp_node waiting;    /* operations until the handshake is done */
     mp_timer timer;     /* the earliest of their deadlines */
     mp_request *free;
@@ -82,7 +83,15 @@ typedef enum mp_verdict {
 /* Takes over the reply. `fence` is the one in force, `asked_under` the one that the command carried. */
 mp_verdict mp_command_decode(mp_op *op, redisReply *reply, const uint8_t *fence, const uint8_t *asked_under);
 void mp_op_end(mp_op *op, mp_reply reply, pond_error *error); /* calls done */
-/* The server's error reply as an error of ours, by its name. */
+
+/* redis_error.c: error replies, by their names. */
+typedef enum mp_remedy {
+    MP_REMEDY_NONE,     /* the operation fails */
+    MP_REMEDY_TEXT,     /* once more, with the script's text */
+    MP_REMEDY_RECONNECT /* the server is not what it was: once more on a new connection, which begins with the fence */
+} mp_remedy;
+mp_remedy mp_remedy_of(const redisReply *reply);
+/* The same as an error of ours, with advice. */
 pond_error *mp_command_error(const redisReply *reply, const mp_address *address);
 
 #endif

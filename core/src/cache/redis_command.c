@@ -168,34 +168,6 @@ void mp_op_end(mp_op *op, mp_reply reply, pond_error *error) {
     op->done(op);
 }
 
-pond_error *mp_command_error(const redisReply *r, const mp_address *address) {
-    static const struct {
-        const char *name, *advice;
-    } known[] = {
-        {"NOAUTH", "the cache wants a password: set username and password"},
-        {"WRONGPASS", "the cache refused user or password: check username and password"},
-        {"NOPERM", "the cache's user lacks a permission: grant the command and the keys mp:*"},
-        {"OOM", "the cache is full: raise its maxmemory, or set a maxmemory-policy that evicts"},
-        {"LOADING", "the cache is still loading its data: try again"},
-        {"READONLY", "the cache is a replica: connect to its master"},
-        {"MASTERDOWN", "the cache is a replica without its master: connect to the master"},
-        {"MISCONF", "the cache cannot save to its disk and refuses writes: look at its log"},
-        {"BUSY", "the cache is busy with somebody's script: try again"},
-        {"MOVED", "the cache is a Redis Cluster, which this version does not speak: use one server"},
-    };
-    const char *advice = NULL;
-    for (size_t i = 0; i < sizeof known / sizeof known[0] && !advice; i++) {
-        size_t n = strlen(known[i].name);
-        if (r->len >= n && memcmp(r->str, known[i].name, n) == 0) advice = known[i].advice;
-    }
-    /* How Redis says NOPERM of what a script calls. */
-    if (!advice && strstr(r->str, "The user executing the script"))
-        advice = "the cache's user lacks a permission: grant the commands of the scripts, and the keys mp:*";
-    int len = r->len > 200 ? 200 : (int)r->len;
-    return mp_error_new(POND_ECACHE, "cache %s: %s%s%.*s%s", address->shown, advice ? advice : "", advice ? " (" : "",
-                        len, r->str, advice ? ")" : "");
-}
-
 static void reject(mp_op *op, const redisReply *r) {
     op->rejected_len = (uint8_t)(r->len < sizeof op->rejected ? r->len : sizeof op->rejected);
     memcpy(op->rejected, r->str, op->rejected_len);

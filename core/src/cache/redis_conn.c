@@ -121,6 +121,13 @@ void mp_conn_drop(mp_conn *c, pond_error *why) {
     drop_now(&c->drop_later);
 }
 
+void mp_conn_replace(mp_conn *c, mp_cmd *cmd, pond_error *why) {
+    mp_list_push(&c->sent, &cmd->node);
+    mp_loop_inflight(c->loop, 1);
+    c->cut = true;
+    mp_conn_drop(c, why);
+}
+
 static pond_error *context_error(const mp_conn *c) {
     return mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown,
                         *c->ctx->errstr ? c->ctx->errstr : "the connection was lost");

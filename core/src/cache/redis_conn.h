@@ -42,6 +42,9 @@ void mp_conn_retry(mp_conn *conn); /* the same, whatever the backoff says */
 void mp_conn_ready(mp_conn *conn); /* the handshake is done */
 /* Closes it; `why` is taken over. The next mp_conn_up waits for the backoff, unless the connection had stood. */
 void mp_conn_drop(mp_conn *conn, pond_error *why);
+/* The answer to `cmd` says that this is no connection to go on with: it is closed as if the server had cut it, before it answered
+ * `cmd`, which was the last to be answered. */
+void mp_conn_replace(mp_conn *conn, mp_cmd *cmd, pond_error *why);
 /* Queues one command, already in RESP. `late` comes at the deadline; the connection is given up if after timeout_ms nothing was
  * heard on it. False: no memory or too much waits; nothing was queued. */
 bool mp_conn_send(mp_conn *conn, mp_cmd *cmd, const char *resp, size_t len, int64_t timeout_ms, int64_t deadline);

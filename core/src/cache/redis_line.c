@@ -11,6 +11,8 @@
 #include "cache/redis_reply.h"
 
 #define FENCE_CHECK_MS 1000
+#define REPLACE_MS                                                                                                     \
+    1000 /* where there is no fence to refuse a server that is none: no more than one connection in this time */
 #define AGAIN_MAX 4   /* an operation is asked at most so often anew: only a broken server wants it more often */
 #define FREE_MAX 1024 /* requests kept for the next commands */
 
@@ -130,17 +132,18 @@ static pond_error *fence_problem(mp_line *line, const redisReply *r) {
     if (r->type == REDIS_REPLY_ERROR) {
         if (strstr(r->str, "NOPERM") || strstr(r->str, "no permissions") ||
             strstr(r->str, "The user executing the script"))
-            return mp_error_new(POND_ECACHE,
-                                "cache %s: the cache's user may not run INFO, or EVAL on mp:*: grant +info +eval "
-                                "+evalsha ~mp:*, or set fence=off",
-                                at);
+            return mp_error_new_retriable(
+                POND_ECACHE, 0,
+                "cache %s: the cache's user may not run INFO, or EVAL on mp:*: grant +info +eval "
+                "+evalsha ~mp:*, or set fence=off",
+                at);
         return mp_command_error(r, &line->node->address);
     }
     if (r->type == REDIS_REPLY_ARRAY && r->elements >= 2 && r->element[1] &&
         r->element[1]->type == REDIS_REPLY_STRING) {
         if (strcmp(r->element[1]->str, "noinfo") == 0)
-            return mp_error_new(POND_ECACHE, "cache %s: its INFO lacks run_id, role or master_replid: set fence=off",
-                                at);
+            return mp_error_new_retriable(POND_ECACHE, 0,
+                                          "cache %s: its INFO lacks run_id, role or master_replid: set fence=off", at);
         return mp_error_new(POND_ECACHE, "cache %s: the server is a %.20s: connect to its master", at,
                             r->element[1]->str);
     }
@@ -226,6 +229,13 @@ static int64_t on_time(const mp_line *line, const mp_op *op, int64_t deadline) {
     return deadline >= now ? deadline : now + op->timeout_ms;
 }
 
+static bool replaceable(mp_line *line) {
+    int64_t now = mp_loop_now(line->loop);
+    if (mp_conn_state_of(line->conn) != MP_CONN_READY || now - line->replaced < REPLACE_MS) return false;
+    line->replaced = now;
+    return true;
+}
+
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request *q = MP_OF(cmd, mp_request, cmd);
     mp_line *line = q->line;
@@ -237,6 +247,13 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
             fire_release(line, &q->forgotten_key, q->token);
         mp_reply_free(r);
         recycle(q);
+        return;
+    }
+    mp_remedy remedy = r && r->type == REDIS_REPLY_ERROR ? mp_remedy_of(r) : MP_REMEDY_NONE;
+    if (remedy == MP_REMEDY_RECONNECT && !op->resent && replaceable(line)) {
+        pond_error *why = mp_command_error(r, &line->node->address);
+        mp_reply_free(r);
+        mp_conn_replace(line->conn, cmd, why);
         return;
     }
     uint8_t asked_under[MP_FENCE_LEN];
@@ -257,12 +274,8 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         return;
     }
     if (r->type == REDIS_REPLY_ERROR) {
-        bool no_script = strncmp(r->str, "NOSCRIPT", 8) == 0;
-        pond_error *e = no_script && !evaluated ? NULL : mp_command_error(r, &line->node->address);
-        /* These say that the server has changed: its fence is asked for again before anything else. */
-        if (strncmp(r->str, "READONLY", 8) == 0 || strncmp(r->str, "LOADING", 7) == 0 ||
-            strncmp(r->str, "MASTERDOWN", 10) == 0)
-            line->fence_sent = 0;
+        bool once_more = remedy == MP_REMEDY_TEXT && !evaluated;
+        pond_error *e = once_more ? NULL : mp_command_error(r, &line->node->address);
         mp_reply_free(r);
         if (e) mp_op_end(op, MP_FAILED, e);
         else send_op(line, op, deadline, true, again);

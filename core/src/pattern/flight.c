@@ -303,16 +303,23 @@ static void start_load(mp_flight *f) {
     mp_call_offer(&r->call, load);
 }
 
-static void load_too_slow(mp_timer *timer) {
-    mp_flight *f = MP_OF(timer, mp_flight, deadline);
+/* There is no answer from the store. The one way out of a load that failed: who has an old value to fall back on would do it here.
+ * `shared`: the error is not older than who asked late. */
+static void load_failed(mp_flight *f, pond_error *error, bool shared) {
     count(f, MP_COUNT_load_errors);
     release(f);
-    finish(f, NULL,
-           mp_error_new(
-               POND_ETIMEOUT,
-               "the load of \"%.80s\" took longer than load_timeout (%lld ms): make it faster, or raise load_timeout",
-               f->name + f->key.ns_len + 1, (long long)f->policy->options.load_timeout),
-           false);
+    finish(f, NULL, error, shared);
+}
+
+static void load_too_slow(mp_timer *timer) {
+    mp_flight *f = MP_OF(timer, mp_flight, deadline);
+    load_failed(
+        f,
+        mp_error_new(
+            POND_ETIMEOUT,
+            "the load of \"%.80s\" took longer than load_timeout (%lld ms): make it faster, or raise load_timeout",
+            f->name + f->key.ns_len + 1, (long long)f->policy->options.load_timeout),
+        false);
 }
 
 static void filled(mp_op *op) {
@@ -362,9 +369,7 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
         return;
     }
     if (error) {
-        count(f, MP_COUNT_load_errors);
-        release(f);
-        finish(f, NULL, error, true); /* an error is never older than who asked */
+        load_failed(f, error, true); /* an error is never older than who asked */
         return;
     }
     bool negative = pond_value_state(value) == POND_ABSENT;
@@ -442,8 +447,7 @@ static void asked(mp_op *op) {
     pond_error *error = op->error;
     op->error = NULL;
     count(f, MP_COUNT_cache_errors);
-    bool closed = error && pond_error_code(error) == POND_ECLOSED;
-    if (closed || f->policy->options.when_cache_down == MP_CACHE_DOWN_ERROR) {
+    if (!mp_policy_goes_on(f->policy, error)) {
         finish(f, NULL,
                error ? error : mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here"), true);
     } else {

@@ -65,6 +65,10 @@ int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char
     return POND_OK;
 }
 
+bool mp_policy_goes_on(const pond_policy *policy, const pond_error *why) {
+    return policy->options.when_cache_down == MP_CACHE_DOWN_STORE && pond_error_code(why) != POND_ECLOSED;
+}
+
 int pond_policy_new(pond_policy **out, pond *p, const pond_policy *base, const char *const *options, size_t n,
                     pond_error **err) {
     if (!out || !p || (n && !options))

@@ -25,6 +25,9 @@ struct pond_policy {
 enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };    /* when_wait_ends */
 enum { MP_CACHE_DOWN_STORE = 0, MP_CACHE_DOWN_ERROR = 1 }; /* when_cache_down */
 
+/* The cache has failed a read that has a loader: does it go on without the cache, or end with that error? */
+bool mp_policy_goes_on(const pond_policy *policy, const pond_error *why);
+
 /* Used by api/ too. */
 int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned scopes, const char *const *options,
                    size_t n, pond_error **err);

@@ -142,8 +142,7 @@ static void asked(mp_op *op) {
     pond_error *error = op->error;
     op->error = NULL;
     count(r, MP_COUNT_cache_errors);
-    bool closed = error && pond_error_code(error) == POND_ECLOSED;
-    if (r->lookup || closed || r->call.policy->options.when_cache_down == MP_CACHE_DOWN_ERROR) {
+    if (r->lookup || !mp_policy_goes_on(r->call.policy, error)) {
         end_error(r, error);
     } else {
         pond_error_free(error);

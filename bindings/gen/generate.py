@@ -6,7 +6,7 @@
     python bindings/gen/generate.py --check    writes nothing; exits 1 and says what differs if a file is out of date
 
 Read: POND_ERROR_MAP and the reasons of a query's error in core/include/millpond/error.h, core/src/model/options.def,
-core/src/observe/counters.def, and the kinds of what crosses into JavaScript in bindings/napi/addon.h. The files written are
+core/src/observe/counters.def and gauges.def, and the kinds of what crosses into JavaScript in bindings/napi/addon.h. The files written are
 committed. A new error code needs a row in ERROR_CLASSES here: its class is part of both languages' public face.
 """
 
@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ERRORS = "core/include/millpond/error.h"
 OPTIONS = "core/src/model/options.def"
 COUNTERS = "core/src/observe/counters.def"
+GAUGES = "core/src/observe/gauges.def"
 VALUE = "core/include/millpond/value.h"
 ADDON = "bindings/napi/addon.h"
 
@@ -107,6 +108,10 @@ def read_options() -> list[dict]:
 
 def read_counters() -> list[dict]:
     return [{"name": name, "text": meaning} for name, meaning in read_def(COUNTERS, "COUNTER", 1, 1)]
+
+
+def read_gauges() -> list[dict]:
+    return [{"name": name, "kind": kind, "text": meaning} for name, kind, meaning in read_def(GAUGES, "GAUGE", 2, 1)]
 
 
 def camel(name: str) -> str:
@@ -256,7 +261,7 @@ def node_types_file(errors: list[dict], options: list[dict], counters: list[dict
               "  readonly code: ErrorCode", "  readonly number: number",
               "  /** The same call may succeed later without a change. */", "  readonly retriable: boolean", "}"]
     for row in errors:
-        reason = ", readonly reason: QueryReason" if row["code"] == "QUERY" else ""
+        reason = "; readonly reason: QueryReason" if row["code"] == "QUERY" else ""
         lines += ["", f"/** {row['text'][0].upper() + row['text'][1:]}. */",
                   f"export declare class {row['class']} extends PondError {{ readonly code: 'POND_E{row['code']}'{reason} }}"]
     lines += ["", "/** What a call, a namespace or open() may set. */", "export interface PolicyOptions {"]
@@ -282,7 +287,7 @@ Written by `bindings/gen/generate.py` from the core's tables (`{options}`, `{cou
 
 - [Options](#options): [of the pond](#given-when-the-pond-is-opened), [of calls too](#given-when-the-pond-is-opened-and-per-namespace-collection-or-call),
   [of collections](#given-when-a-collection-is-made)
-- [Counters](#counters)
+- [Counters](#counters), and what [metrics](#of-the-whole) has besides
 - [Errors](#errors)
 """
 
@@ -301,7 +306,14 @@ SCOPES = (("pond", "Given when the pond is opened"),
 COUNTERS_INTRO = """
 ## Counters
 
-Of `stats()`, in total and per namespace.
+Of `stats()`, in total and per namespace. `metrics()` has them as `millpond_NAME_total{namespace="shop"}`; a collection's have the labels
+`collection` and `part` (`documents`, `pages` or `totals`) besides.
+"""
+
+GAUGES_INTRO = """
+## Of the whole
+
+Beside the counters `metrics()` has these, of what the pond's cache is, and per namespace the histogram `millpond_load_seconds`.
 """
 
 ERRORS_INTRO = """
@@ -328,6 +340,8 @@ def manual_file(errors: list[dict], options: list[dict], counters: list[dict]) -
         if rows:
             lines += [f"### {head}", "", *table(["option", "type", "default", "takes", "what it does"], rows), ""]
     lines += [COUNTERS_INTRO.strip("\n"), "", *table(["counter", "what it counts"], [[code(row["name"]), row["text"]] for row in counters]), ""]
+    rows = [[code(f"millpond_{row['name']}{'_total' if row['kind'] == 'counter' else ''}"), row["kind"], row["text"]] for row in read_gauges()]
+    lines += [GAUGES_INTRO.strip("\n"), "", *table(["metric", "kind", "what it tells"], rows), ""]
     lines += [ERRORS_INTRO.strip("\n"), ""]
     lines += table(["code", "number", "class in Python and Node", "retriable", "meaning"],
                    [[code("POND_E" + row["code"]), str(row["number"]), code(row["class"]), "yes" if row["retriable"] else "no", row["text"]]

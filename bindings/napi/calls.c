@@ -70,17 +70,20 @@ static napi_value invalidate(napi_env napi, napi_callback_info info) {
     return mpn_started(p, rc, NULL, error);
 }
 
-/* stats() -> JSON text */
-static napi_value stats(napi_env napi, napi_callback_info info) {
+static napi_value text_of(napi_env napi, napi_callback_info info, int (*call)(pond *, pond_value **, pond_error **)) {
     mpn_pond *p = mpn_args(napi, info, 0, NULL);
     if (!p) return NULL;
     pond_value *value = NULL;
     pond_error *error = NULL;
-    if (pond_stats(p->core, &value, &error) != POND_OK) return mpn_throw(p->env, error);
+    if (call(p->core, &value, &error) != POND_OK) return mpn_throw(p->env, error);
     napi_value out = mpn_value_js(napi, value);
     pond_value_free(value);
     return out;
 }
+
+/* stats() -> JSON text; metrics() -> text */
+static napi_value stats(napi_env napi, napi_callback_info info) { return text_of(napi, info, pond_stats); }
+static napi_value metrics(napi_env napi, napi_callback_info info) { return text_of(napi, info, pond_metrics); }
 
 /* stat(counter, namespace or null) */
 static napi_value stat_(napi_env napi, napi_callback_info info) {
@@ -153,10 +156,9 @@ static napi_value close_(napi_env napi, napi_callback_info info) {
 #define METHOD(name, function)                                                                                         \
     { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
 const napi_property_descriptor mpn_call_methods[] = {
-    METHOD("fetch", fetch),           METHOD("lookup", lookup),
-    METHOD("invalidate", invalidate), METHOD("explain", explain),
-    METHOD("stats", stats),           METHOD("stat", stat_),
-    METHOD("policy", policy),         METHOD("freePolicy", free_policy),
+    METHOD("fetch", fetch),     METHOD("lookup", lookup), METHOD("invalidate", invalidate),
+    METHOD("explain", explain), METHOD("stats", stats),   METHOD("stat", stat_),
+    METHOD("metrics", metrics), METHOD("policy", policy), METHOD("freePolicy", free_policy),
     METHOD("close", close_),
 };
 const size_t mpn_call_method_count = sizeof mpn_call_methods / sizeof *mpn_call_methods;

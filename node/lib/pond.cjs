@@ -210,6 +210,14 @@ class Pond {
     }
   }
 
+  metrics () {
+    try {
+      return this.#view.core.native.metrics()
+    } catch (error) {
+      throw fromAddon(error)
+    }
+  }
+
   async close ({ timeout = '30s' } = {}) {
     const pond = this.#root ?? this
     const patience = milliseconds('timeout', timeout)

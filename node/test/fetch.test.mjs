@@ -281,6 +281,9 @@ for (const cache of ['memory', 'redis']) {
       assert.equal(pond.namespace('counted').stat('loads'), 1)
       assert.equal(pond.stats().namespaces[namespace].hits, 1)
       assert.throws(() => pond.stat(5), { name: 'OptionError' })
+      const metrics = pond.metrics()
+      assert.ok(metrics.includes(`\nmillpond_hits_total{namespace="${namespace}"} 1\n`), metrics)
+      assert.ok(metrics.includes(`cache="${cache}"`), metrics)
     })
 
     test('close refuses new work, waits for what is under way, ends the rest', async t => {

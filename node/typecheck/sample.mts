@@ -52,6 +52,12 @@ use(film?.title, there.rating, page.total, typed.pages, first?.released?.getTime
 use((await catalogue.find()).limit, (await catalogue.explain({})).canonical)
 await catalogue.invalidate(['0001'])
 
+const reads: number = pond.stats().total.hits + pond.stat('misses')
+const rate: number | undefined = pond.stats().namespaces.shop?.hit_rate
+// @ts-expect-error there is no such counter
+pond.stat('strikes')
+use(reads, rate, pond.metrics().split('\n'))
+
 const films = pond.store<{ title: string }>('films')
 await films.create()
 await films.put('0001', { title: 'The Land Girls' })

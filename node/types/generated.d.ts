@@ -98,7 +98,7 @@ export declare class MisuseError extends PondError { readonly code: 'POND_EMISUS
 export declare class Absent extends PondError { readonly code: 'POND_EABSENT' }
 
 /** A query asks for something that is not allowed or not understood. */
-export declare class InvalidQuery extends PondError { readonly code: 'POND_EQUERY', readonly reason: QueryReason }
+export declare class InvalidQuery extends PondError { readonly code: 'POND_EQUERY'; readonly reason: QueryReason }
 
 /** What a call, a namespace or open() may set. */
 export interface PolicyOptions {

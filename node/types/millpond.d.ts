@@ -164,6 +164,9 @@ export declare class Pond {
   /** One counter; of all namespaces together if none is named (of its own, in a namespace's view). */
   stat(counter: keyof Omit<Counters, 'hit_rate'>, namespace?: string): number
 
+  /** The counters and more for Prometheus: what its text format 0.0.4 has for them. */
+  metrics(): string
+
   /** Refuses new work, waits for what is under way, ends the rest with ClosedError; rejects with TimeoutError if there was
    * such a rest. Default: 30 s. Closing a namespace's view closes its pond. */
   close(options?: { timeout?: Duration }): Promise<void>

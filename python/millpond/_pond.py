@@ -113,6 +113,10 @@ class Pond(_core.SyncHandle):
         """One counter ("hits", "misses", "negative_hits", "loads"...), of a namespace or of all together."""
         return _core.stat(self, namespace, name)
 
+    def metrics(self) -> str:
+        """The counters and more for Prometheus: what its text format 0.0.4 has for them."""
+        return _core.metrics(self)
+
     def close(self, timeout: Duration = "30s") -> None:
         """Refuses new work, waits for what is under way, ends the rest with ClosedError. Again: nothing happens."""
         _core.close(self, milliseconds("timeout", timeout))

@@ -49,6 +49,7 @@ reveal_type(pond.namespace("other", ttl="1m"))
 reveal_type(pond.store("films").get("1"))
 reveal_type(pond.explain("k"))
 reveal_type(pond.stats()["namespaces"]["default"]["hits"])
+reveal_type(pond.metrics())
 films = pond.collection("films", filterable=["genre"], sortable="*", searchable=("title",), indexes=[], max_limit=50, find_ttl="1m", cache_empty=True, ttl="1h",
                         when_cache_down="error")
 reveal_type(films.get("1"))
@@ -117,7 +118,7 @@ pond.stat("strikes")  # E: no counter
 
 REVEALED = [
     "list[str]", "dict[str, int] | None", "dict[str, int]", "User | None", "User", "int | None", "User | None",
-    "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]", "int",
+    "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]", "int", "str",
     "dict[str, Any] | None", "dict[str, Any]", "list[dict[str, Any] | None]", "millpond._collection.Page", "int", "list[dict[str, Any]]", "dict[str, Any]",
     "float", "str", "int",
     "list[str]", "list[str]", "list[str]", "User | None", "int", "int | None", "list[dict[str, Any] | None]",
@@ -152,7 +153,7 @@ def test_generated_files_are_those_of_the_tables():
 
 def test_a_stale_generated_file_is_found(tmp_path):
     for part in ("core/include/millpond/error.h", "core/include/millpond/value.h", "core/src/model/options.def", "core/src/observe/counters.def",
-                 "bindings/napi/addon.h", "bindings/gen/generate.py", "python/millpond/_generated.py"):
+                 "core/src/observe/gauges.def", "bindings/napi/addon.h", "bindings/gen/generate.py", "python/millpond/_generated.py"):
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_text((TREE / part).read_text())
     program = [sys.executable, str(tmp_path / "bindings/gen/generate.py")]
@@ -160,6 +161,7 @@ def test_a_stale_generated_file_is_found(tmp_path):
     assert subprocess.run(program, capture_output=True).returncode == 0
     assert subprocess.run([*program, "--check"], capture_output=True).returncode == 0
     for table, old, new in (("core/src/model/options.def", '"5m"', '"6m"'), ("core/src/observe/counters.def", "(hits,", "(strikes,"),
+                            ("core/src/observe/gauges.def", "(calls,", "(shouts,"),
                             ("core/include/millpond/error.h", "bad_field", "odd_field"), ("bindings/napi/addon.h", "MPN_OK = 7", "MPN_OK = 77")):
         text = (tmp_path / table).read_text()
         assert old in text
@@ -212,7 +214,7 @@ def test_names():
     assert sorted(millpond.__all__, key=str.lower) == sorted(set(millpond.__all__), key=str.lower)
     for name in millpond.__all__:
         assert getattr(millpond, name) is not None
-    for method in ("fetch", "lookup", "invalidate", "explain", "stats", "stat", "namespace", "cached", "store", "close"):
+    for method in ("fetch", "lookup", "invalidate", "explain", "stats", "stat", "metrics", "namespace", "cached", "store", "close"):
         assert inspect.getdoc(getattr(millpond.Pond, method)), method
         assert hasattr(millpond.aio.Pond, method), method
 

@@ -52,6 +52,9 @@ static void blocking_calls(pond *p, const char *key) {
     value = NULL;
     allowed(pond_stats(p, &value, NULL));
     pond_value_free(value);
+    value = NULL;
+    allowed(pond_metrics(p, &value, NULL));
+    pond_value_free(value);
     const char *options[] = {"ttl", "1m", "namespace", "elsewhere"};
     pond_policy *policy = NULL;
     if (pond_policy_new(&policy, p, NULL, options, 2, &err) == POND_OK) {

@@ -37,8 +37,17 @@ def get(port: int, path: str) -> tuple[int, dict]:
         return error.code, {}
 
 
+def manual(begins: str) -> str:
+    """The lines of code in the manual that begin so, up to the next empty one."""
+    code = (harness.ROOT / "core/GUIDE.md").read_text(encoding="utf-8").partition("    " + begins)[1:]
+    return "\n".join(line.removeprefix("    ") for line in "".join(code).partition("\n\n")[0].splitlines()) + "\n"
+
+
 def fastapi_app(folder: pathlib.Path, port: int) -> list[str]:
-    return [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "--log-level", "warning", "fastapi_app:app"]
+    """With the manual's way to serve metrics."""
+    app = (EXAMPLES / "fastapi_app.py").read_text(encoding="utf-8")
+    (folder / "fastapi_app.py").write_text(app + "\nfrom fastapi import Response\n" + manual('@app.get("/metrics")'), encoding="utf-8")
+    return [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "--port", str(port), "--log-level", "warning", "fastapi_app:app"]
 
 
 def express_app(folder: pathlib.Path, port: int) -> list[str]:
@@ -49,7 +58,8 @@ def express_app(folder: pathlib.Path, port: int) -> list[str]:
     modules.mkdir()
     (modules / "express").symlink_to(express)
     (modules / "millpond").symlink_to(os.environ.get("MILLPOND_NODE", harness.ROOT / "node"))
-    shutil.copy(EXAMPLES / "express_app.mjs", folder)
+    app = (EXAMPLES / "express_app.mjs").read_text(encoding="utf-8")
+    (folder / "express_app.mjs").write_text(app.replace("app.listen", manual("app.get('/metrics'") + "app.listen"), encoding="utf-8")
     return ["node", "express_app.mjs"]
 
 
@@ -109,6 +119,10 @@ def test_app(command, cache, database, redis, tmp_path):
             database.do("close pond=other")
             assert get(port, "/films/0001")[1]["title"] == "changed"
             assert get(port, "/films/none") == (200, {"id": "none", "title": "new"})
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            metrics = answer.read().decode()
+        assert f'\nmillpond_loads_total{{namespace="default"}} {5 if cache == "redis" else 3}\n' in metrics, metrics
     finally:
         server.terminate()
         try:

@@ -92,6 +92,8 @@ def line_of(step: dict) -> str:
         return words("invalidate", *(("key", spelled(key)) for key in step["invalidate"]), *with_words)
     if "stat" in step:
         return words("stat", ("counter", step["stat"]), ("namespace", "@NS@"))
+    if "metrics" in step:
+        return words("metrics", ("namespace", "@NS@"))
     if "sleep" in step:
         return words("sleep", ("ms", str(step["sleep"])))
     if "open" in step:

@@ -76,6 +76,11 @@ POND_API int pond_stats(pond *p, pond_value **out, pond_error **err);
  * there is none of that name. @threads any */
 POND_API uint64_t pond_stat(pond *p, const char *ns, const char *counter);
 
+/* The same and more for Prometheus, as text in its exposition format 0.0.4: millpond_hits_total{namespace="shop"} and so on,
+ * gauges of the cache, and a histogram of load times. A collection's rows have the labels collection and part besides. Of more than
+ * 1,000 rows the newest are summed up under namespace="?others". @threads any */
+POND_API int pond_metrics(pond *p, pond_value **out, pond_error **err);
+
 /* Loads. The answer of a loader, once; every function below but pond_load_key ends the load and its handle.
  * They return POND_OK, or what is wrong with the answer: the load is then ended with that error for all who wait, so a
  * caller need not do anything more. @threads any */

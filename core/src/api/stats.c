@@ -3,8 +3,19 @@
 
 #include "api/check.h"
 #include "base/error.h"
+#include "observe/metrics.h"
 
 const char *pond_version(void) { return POND_VERSION_TEXT; }
+
+/* Takes over the buffer. */
+static int give(mp_buf *text, pond_codec codec, pond_value **out, pond_error **err) {
+    if (text->failed) {
+        mp_buf_free(text);
+        return mp_no_memory(err);
+    }
+    *out = mp_value_adopt(codec, text->data, text->len);
+    return *out ? POND_OK : mp_no_memory(err);
+}
 
 int pond_stats(pond *p, pond_value **out, pond_error **err) {
     if (!p || !out) return mp_fail(err, POND_EMISUSE, "pond_stats: pond or out is NULL");
@@ -15,12 +26,19 @@ int pond_stats(pond *p, pond_value **out, pond_error **err) {
     mp_buf_printf(&json, ",\"calls\":%zu,", atomic_load(&p->calls));
     p->cache->vt->describe(p->cache, &json);
     mp_buf_text(&json, "}");
-    if (json.failed) {
-        mp_buf_free(&json);
-        return mp_no_memory(err);
-    }
-    *out = mp_value_adopt(POND_JSON, json.data, json.len);
-    return *out ? POND_OK : mp_no_memory(err);
+    return give(&json, POND_JSON, out, err);
+}
+
+int pond_metrics(pond *p, pond_value **out, pond_error **err) {
+    if (!p || !out) return mp_fail(err, POND_EMISUSE, "pond_metrics: pond or out is NULL");
+    int64_t gauges[MP_GAUGES];
+    mp_buf text;
+    mp_buf_init(&text);
+    mp_gauges_init(gauges);
+    gauges[MP_GAUGE_calls] = (int64_t)atomic_load(&p->calls);
+    p->cache->vt->measure(p->cache, gauges);
+    mp_metrics_text(p->stats, gauges, POND_VERSION_TEXT, p->cache->vt->scheme, &text);
+    return give(&text, POND_TEXT, out, err);
 }
 
 uint64_t pond_stat(pond *p, const char *ns, const char *counter) {

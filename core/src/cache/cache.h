@@ -12,6 +12,7 @@
 #include "model/envelope.h"
 #include "model/key.h"
 #include "model/value.h"
+#include "observe/metrics.h"
 
 #define MP_TOKEN_LEN 16
 #define MP_TAGS_MAX 16 /* of one value */
@@ -102,6 +103,8 @@ typedef struct mp_cache_vt {
     /* Appends `"name": {...}` members about the cache as a whole to a JSON object (connections, bytes...).
      * @threads any */
     void (*describe)(mp_cache *cache, mp_buf *json);
+    /* The gauges that it knows; the others stay as they are. @threads any */
+    void (*measure)(mp_cache *cache, int64_t gauges[MP_GAUGES]);
     /* No link is open any more. @threads any */
     void (*close)(mp_cache *cache);
 } mp_cache_vt;

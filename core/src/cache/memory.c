@@ -110,27 +110,47 @@ static void forget(mp_link *link, mp_op *op) {} /* nothing is ever pending */
 
 /* The whole. */
 
-static void describe(mp_cache *cache, mp_buf *json) {
-    mp_memory *m = mp_memory_of(cache);
-    uint64_t entries = 0, evictions = 0, leases = 0, intents = 0;
+typedef struct sums {
+    uint64_t entries, evictions, leases, intents;
+    int64_t bytes, negative_bytes;
+} sums;
+
+static sums sum_up(mp_memory *m) {
+    sums all = {0};
     for (uint32_t i = 0; i < m->shards; i++) {
         mp_mshard *s = &m->shard[i];
         mp_mlock(s);
         for (int c = 0; c < MP_MCLASSES; c++) {
-            entries += s->pools[c].table.count;
-            evictions += s->pools[c].evictions;
+            all.entries += s->pools[c].table.count;
+            all.evictions += s->pools[c].evictions;
         }
-        leases += s->leases.table.count;
-        intents += s->intents.table.count;
+        all.leases += s->leases.table.count;
+        all.intents += s->intents.table.count;
         mp_munlock(m, s);
     }
-    int64_t negative = load(&m->totals[MP_MABSENCES].bytes);
-    int64_t bytes = m->fixed + load(&m->aside) + load(&m->totals[MP_MVALUES].bytes) + negative;
+    all.negative_bytes = load(&m->totals[MP_MABSENCES].bytes);
+    all.bytes = m->fixed + load(&m->aside) + load(&m->totals[MP_MVALUES].bytes) + all.negative_bytes;
+    return all;
+}
+
+static void describe(mp_cache *cache, mp_buf *json) {
+    mp_memory *m = mp_memory_of(cache);
+    sums all = sum_up(m);
     mp_buf_printf(json,
                   "\"memory\": {\"entries\": %llu, \"bytes\": %lld, \"negative_bytes\": %lld, \"max_bytes\": %lld, "
                   "\"evictions\": %llu, \"leases\": %llu, \"intents\": %llu}",
-                  (unsigned long long)entries, (long long)bytes, (long long)negative, (long long)m->max,
-                  (unsigned long long)evictions, (unsigned long long)leases, (unsigned long long)intents);
+                  (unsigned long long)all.entries, (long long)all.bytes, (long long)all.negative_bytes,
+                  (long long)m->max, (unsigned long long)all.evictions, (unsigned long long)all.leases,
+                  (unsigned long long)all.intents);
+}
+
+static void measure(mp_cache *cache, int64_t gauges[MP_GAUGES]) {
+    mp_memory *m = mp_memory_of(cache);
+    sums all = sum_up(m);
+    gauges[MP_GAUGE_memory_entries] = (int64_t)all.entries;
+    gauges[MP_GAUGE_memory_bytes] = all.bytes;
+    gauges[MP_GAUGE_memory_max_bytes] = m->max;
+    gauges[MP_GAUGE_memory_evictions] = (int64_t)all.evictions;
 }
 
 static const mp_cache_vt vt = {
@@ -142,6 +162,7 @@ static const mp_cache_vt vt = {
     .submit = submit,
     .forget = forget,
     .describe = describe,
+    .measure = measure,
     .close = mp_memory_close,
 };
 

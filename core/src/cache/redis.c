@@ -39,7 +39,8 @@ static void describe(mp_cache *cache, mp_buf *json) {
     mp_redis *redis = (mp_redis *)cache;
     mp_buf_text(json, "\"redis\":{\"address\":");
     mp_buf_json(json, redis->node[0].address.shown, strlen(redis->node[0].address.shown));
-    mp_buf_printf(json, ",\"connections_made\":%u,\"problem\":", atomic_load(&redis->connections));
+    mp_buf_printf(json, ",\"connections\":%u,\"connections_made\":%u,\"problem\":", atomic_load(&redis->connections),
+                  atomic_load(&redis->connects));
     pthread_mutex_lock(&redis->lock);
     if (*redis->problem) mp_buf_json(json, redis->problem, strlen(redis->problem));
     else mp_buf_text(json, "null");
@@ -47,6 +48,13 @@ static void describe(mp_cache *cache, mp_buf *json) {
     mp_buf_text(json, ",\"breaker\":");
     mp_breaker_describe(&redis->node[0].breaker, json);
     mp_buf_text(json, "}");
+}
+
+static void measure(mp_cache *cache, int64_t gauges[MP_GAUGES]) {
+    mp_redis *redis = (mp_redis *)cache;
+    gauges[MP_GAUGE_redis_connections] = atomic_load(&redis->connections);
+    gauges[MP_GAUGE_redis_connects] = atomic_load(&redis->connects);
+    mp_breaker_measure(&redis->node[0].breaker, gauges);
 }
 
 static void close_cache(mp_cache *cache) {
@@ -68,6 +76,7 @@ static const mp_cache_vt vt = {
     .submit = submit,
     .forget = forget,
     .describe = describe,
+    .measure = measure,
     .close = close_cache,
 };
 

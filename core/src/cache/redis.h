@@ -20,8 +20,8 @@ typedef struct mp_redis {
     bool fenced;    /* option fence */
     int64_t connect_timeout, command_timeout;
     size_t nodes;
-    mp_node_entry *node; /* nodes of them */
-    _Atomic uint32_t connections;
+    mp_node_entry *node;                    /* nodes of them */
+    _Atomic uint32_t connections, connects; /* that stand, and that were made */
     pthread_mutex_t lock;
     char problem[256]; /* the last one, for describe; empty: none */
 } mp_redis;
@@ -56,6 +56,7 @@ struct mp_line {
     mp_request *free;
     unsigned free_count;
     mp_buf scratch;
+    bool stands; /* the connection, and is counted */
     bool closing;
 };
 

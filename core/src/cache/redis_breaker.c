@@ -97,3 +97,11 @@ void mp_breaker_describe(mp_breaker *b, mp_buf *json) {
                   (unsigned long long)b->skipped);
     pthread_mutex_unlock(&b->lock);
 }
+
+void mp_breaker_measure(mp_breaker *b, int64_t gauges[MP_GAUGES]) {
+    pthread_mutex_lock(&b->lock);
+    gauges[MP_GAUGE_redis_breaker_open] = !mp_breaker_closed(b);
+    gauges[MP_GAUGE_redis_breaker_openings] = (int64_t)b->opened;
+    gauges[MP_GAUGE_redis_breaker_skips] = (int64_t)b->skipped;
+    pthread_mutex_unlock(&b->lock);
+}

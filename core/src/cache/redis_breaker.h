@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/buf.h"
+#include "observe/metrics.h"
 #include <millpond/error.h>
 
 typedef struct mp_breaker {
@@ -48,5 +49,6 @@ pond_error *mp_breaker_refuse(mp_breaker *breaker, int64_t now_ms, bool *probe);
 
 /* Appends a JSON object: state (closed, open, half-open), how often it opened, how many operations did not wait. @threads any */
 void mp_breaker_describe(mp_breaker *breaker, mp_buf *json);
+void mp_breaker_measure(mp_breaker *breaker, int64_t gauges[MP_GAUGES]);
 
 #endif

@@ -491,7 +491,9 @@ static void connected(void *owner) {
         parked *w = MP_OF(n, parked, node);
         w->deadline = on_time(line, w->op, w->deadline);
     }
+    line->stands = true;
     atomic_fetch_add(&line->redis->connections, 1);
+    atomic_fetch_add(&line->redis->connects, 1);
     if (a->password) {
         mp_buf_reset(out);
         mp_buf_text(out, a->username ? "*3\r\n" : "*2\r\n");
@@ -518,8 +520,14 @@ static void connected(void *owner) {
     else if (!line->redis->fenced && !mp_breaker_closed(&line->node->breaker)) probe(line); /* nothing was asked yet */
 }
 
+static void stands_no_more(mp_line *line) {
+    if (line->stands) atomic_fetch_sub(&line->redis->connections, 1);
+    line->stands = false;
+}
+
 static void lost(void *owner, pond_error *why, bool waited) {
     mp_line *line = owner;
+    stands_no_more(line);
     problem(line, pond_error_message(why));
     probe_failed(line);
     end_waiting(line, why, waited);
@@ -539,6 +547,7 @@ void mp_line_close(mp_line *line) {
     pond_error *closed = mp_error_new(POND_ECLOSED, "the pond is closed");
     line->closing = true;
     mp_conn_free(line->conn);
+    stands_no_more(line);
     end_waiting(line, closed, false);
     pond_error_free(closed);
     for (mp_request *r = line->free, *next; r; r = next) {

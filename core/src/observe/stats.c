@@ -50,19 +50,32 @@ mp_ns_stats *mp_stats_ns(mp_stats *stats, const char *ns) {
     return row;
 }
 
-static uint64_t count(const mp_ns_stats *row, size_t i) {
-    return atomic_load_explicit(&row->counts[i], memory_order_relaxed);
+const mp_ns_stats *mp_stats_rows(mp_stats *stats) {
+    pthread_mutex_lock(&stats->lock);
+    const mp_ns_stats *first = stats->first;
+    pthread_mutex_unlock(&stats->lock);
+    return first;
+}
+
+void mp_count_load(mp_ns_stats *ns, int64_t took_ms) {
+    static const int64_t bounds[] = {
+#define BOUND(ms, seconds) ms,
+#include "observe/load_bounds.def"
+#undef BOUND
+    };
+    size_t bucket = 0;
+    while (bucket < MP_LOAD_BOUNDS && took_ms > bounds[bucket]) bucket++;
+    atomic_fetch_add_explicit(&ns->load_times[bucket], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ns->load_ms, took_ms > 0 ? (uint64_t)took_ms : 0, memory_order_relaxed);
 }
 
 uint64_t mp_stats_get(mp_stats *stats, const char *ns, const char *counter) {
     size_t i = 0;
     while (i < MP_COUNTERS && strcmp(names[i], counter) != 0) i++;
     if (i == MP_COUNTERS) return 0;
-    pthread_mutex_lock(&stats->lock);
     uint64_t sum = 0;
-    for (mp_ns_stats *row = stats->first; row; row = row->next)
-        if (!ns || strcmp(row->ns, ns) == 0) sum += count(row, i);
-    pthread_mutex_unlock(&stats->lock);
+    for (const mp_ns_stats *row = mp_stats_rows(stats); row; row = row->next)
+        if (!ns || strcmp(row->ns, ns) == 0) sum += mp_stats_count(row, i);
     return sum;
 }
 
@@ -71,24 +84,24 @@ static void counters_json(mp_buf *json, const uint64_t *counts) {
     for (size_t i = 0; i < MP_COUNTERS; i++)
         mp_buf_printf(json, "%s\"%s\":%llu", i ? "," : "", names[i], (unsigned long long)counts[i]);
     uint64_t hits = counts[MP_COUNT_hits] + counts[MP_COUNT_negative_hits], all = hits + counts[MP_COUNT_misses];
-    mp_buf_printf(json, ",\"hit_rate\":%.4f}", all ? (double)hits / (double)all : 0.0);
+    unsigned rate = all ? (unsigned)((double)hits / (double)all * 10000 + 0.5) : 0; /* %f would follow the locale */
+    mp_buf_printf(json, ",\"hit_rate\":%u.%04u}", rate / 10000, rate % 10000);
 }
 
 void mp_stats_json(mp_stats *stats, mp_buf *json) {
-    pthread_mutex_lock(&stats->lock);
     uint64_t total[MP_COUNTERS] = {0}, counts[MP_COUNTERS];
-    for (mp_ns_stats *row = stats->first; row; row = row->next)
-        for (size_t i = 0; i < MP_COUNTERS; i++) total[i] += count(row, i);
+    const mp_ns_stats *first = mp_stats_rows(stats);
+    for (const mp_ns_stats *row = first; row; row = row->next)
+        for (size_t i = 0; i < MP_COUNTERS; i++) total[i] += mp_stats_count(row, i);
     mp_buf_text(json, "\"total\":");
     counters_json(json, total);
     mp_buf_text(json, ",\"namespaces\":{");
-    for (mp_ns_stats *row = stats->first; row; row = row->next) {
-        for (size_t i = 0; i < MP_COUNTERS; i++) counts[i] = count(row, i);
-        if (row != stats->first) mp_buf_text(json, ",");
+    for (const mp_ns_stats *row = first; row; row = row->next) {
+        for (size_t i = 0; i < MP_COUNTERS; i++) counts[i] = mp_stats_count(row, i);
+        if (row != first) mp_buf_text(json, ",");
         mp_buf_json(json, row->ns, strlen(row->ns));
         mp_buf_text(json, ":");
         counters_json(json, counts);
     }
     mp_buf_text(json, "}");
-    pthread_mutex_unlock(&stats->lock);
 }

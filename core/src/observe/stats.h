@@ -14,10 +14,19 @@ typedef enum mp_counter {
     MP_COUNTERS
 } mp_counter;
 
+enum {
+#define BOUND(ms, seconds) MP_LOAD_TO_##ms,
+#include "observe/load_bounds.def"
+#undef BOUND
+    MP_LOAD_BOUNDS
+};
+
 typedef struct mp_ns_stats {
     struct mp_ns_stats *next;
     _Atomic uint64_t counts[MP_COUNTERS];
-    char ns[80]; /* a namespace, or a collection's row of its own in it */
+    _Atomic uint64_t load_times[MP_LOAD_BOUNDS + 1]; /* in buckets; the last: longer than all bounds */
+    _Atomic uint64_t load_ms;                        /* together */
+    char ns[80];                                     /* a namespace, or a collection's row of its own in it */
 } mp_ns_stats;
 
 typedef struct mp_stats mp_stats;
@@ -26,6 +35,8 @@ mp_stats *mp_stats_new(void);
 void mp_stats_free(mp_stats *stats);
 /* The row of a namespace, made if missing; NULL without memory. @threads any */
 mp_ns_stats *mp_stats_ns(mp_stats *stats, const char *ns);
+/* All rows, the newest first; they stay. @threads any */
+const mp_ns_stats *mp_stats_rows(mp_stats *stats);
 /* ns NULL: the sum over all; 0 for a name that there is not. @threads any */
 uint64_t mp_stats_get(mp_stats *stats, const char *ns, const char *counter);
 /* `"total": {...}, "namespaces": {...}` appended to an open JSON object. @threads any */
@@ -34,5 +45,12 @@ void mp_stats_json(mp_stats *stats, mp_buf *json);
 static inline void mp_count(mp_ns_stats *ns, mp_counter counter) {
     atomic_fetch_add_explicit(&ns->counts[counter], 1, memory_order_relaxed);
 }
+
+static inline uint64_t mp_stats_count(const mp_ns_stats *row, size_t counter) {
+    return atomic_load_explicit(&row->counts[counter], memory_order_relaxed);
+}
+
+/* A load has ended after so long. @threads any */
+void mp_count_load(mp_ns_stats *ns, int64_t took_ms);
 
 #endif

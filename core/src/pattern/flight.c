@@ -303,10 +303,17 @@ static void start_load(mp_flight *f) {
     mp_call_offer(&r->call, load);
 }
 
+static int64_t load_ended(mp_flight *f) {
+    int64_t took = mp_loop_now(f->home->loop) - f->load_began;
+    mp_count_load(f->policy->space->stats, took);
+    return took;
+}
+
 /* There is no answer from the store. The one way out of a load that failed: who has an old value to fall back on would do it here.
  * `shared`: the error is not older than who asked late. */
 static void load_failed(mp_flight *f, pond_error *error, bool shared) {
     count(f, MP_COUNT_load_errors);
+    load_ended(f);
     release(f);
     finish(f, NULL, error, shared);
 }
@@ -372,6 +379,7 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
         load_failed(f, error, true); /* an error is never older than who asked */
         return;
     }
+    int64_t took = load_ended(f);
     bool negative = pond_value_state(value) == POND_ABSENT;
     int64_t ttl = negative ? o->negative_ttl : o->ttl;
     if (uncached || ttl <= 0 ||
@@ -393,7 +401,6 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
     pthread_mutex_lock(&s->lock);
     f->phase = FILLING;
     pthread_mutex_unlock(&s->lock);
-    int64_t took = mp_loop_now(loop) - f->load_began;
     f->value = value;
     f->asking = true;
     mp_op *op = &f->op;

@@ -392,6 +392,28 @@ static int run_store(pond *p, const command *line, text *out, pond_error **err) 
     return code;
 }
 
+/* The samples of one namespace, by their names. */
+static int run_metrics(pond *p, const command *line, text *out, pond_error **err) {
+    char labels[100];
+    pond_value *value = NULL;
+    size_t len;
+    int code = pond_metrics(p, &value, err);
+    if (code != POND_OK) return code;
+    snprintf(labels, sizeof labels, "{namespace=\"%s\"} ", command_text(line, "namespace", ""));
+    text_puts(out, "{\"ok\":true,\"info\":{");
+    const char *from = pond_value_data(value, &len), *comma = "";
+    for (const char *end; (end = strchr(from, '\n')); from = end + 1) {
+        const char *at = strstr(from, labels);
+        if (!at || at > end) continue;
+        const char *number = at + strlen(labels);
+        text_printf(out, "%s\"%.*s\":%.*s", comma, (int)(at - from), from, (int)(end - number), number);
+        comma = ",";
+    }
+    text_puts(out, "}}");
+    pond_value_free(value);
+    return POND_OK;
+}
+
 static bool is(const command *line, const char *verb) { return strcmp(line->verb, verb) == 0; }
 
 static int run_key(pond *p, const command *line, text *out, pond_error **err) {
@@ -434,6 +456,7 @@ static int run(tool *self, const command *line, text *out, pond_error **err) {
         int code = pond_stats(p, &value, err);
         return answer_with(code, value, "info", out);
     }
+    if (is(line, "metrics")) return run_metrics(p, line, out, err);
     if (is(line, "fetch") || is(line, "lookup") || is(line, "explain") || is(line, "invalidate"))
         return run_key(p, line, out, err);
     if (is(line, "create") || is(line, "put") || is(line, "get") || is(line, "get_many") || is(line, "delete"))

@@ -323,6 +323,11 @@ const commands = {
   async stats (command) {
     return { info: pondOf(command).stats() }
   },
+  async metrics (command) {
+    const labels = `{namespace="${command.text('namespace')}"}`
+    const samples = pondOf(command).metrics().split('\n').filter(line => line.includes(labels)).map(line => line.split(labels))
+    return { info: Object.fromEntries(samples.map(([name, number]) => [name, Number(number)])) }
+  },
   async sleep (command) {
     await sleep(command.number('ms'))
   },

@@ -197,6 +197,12 @@ class Tool:
     async def run_stats(self, command: Command):
         return {"info": await self.call(self.pond(command).stats())}
 
+    async def run_metrics(self, command: Command):
+        text = await self.call(self.pond(command).metrics())
+        labels = f'{{namespace="{command.text("namespace")}"}}'
+        samples = (line.partition(labels) for line in text.splitlines() if labels in line)
+        return {"info": {name: float(number) for name, _, number in samples}}
+
     async def run_sleep(self, command: Command):
         await asyncio.sleep(command.number("ms") / 1000)
 

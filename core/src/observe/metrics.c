@@ -1,0 +1,137 @@
+#include "observe/metrics.h"
+
+#include <string.h>
+
+#define OTHERS "?others"
+
+static const struct {
+    const char *name, *text;
+} counters[] = {
+#define COUNTER(name, text) {#name, text},
+#include "observe/counters.def"
+#undef COUNTER
+};
+
+typedef enum kind { gauge, counter } kind;
+static const struct {
+    const char *name, *text;
+    kind kind;
+} gauges[] = {
+#define GAUGE(name, kind, text) {#name, text, kind},
+#include "observe/gauges.def"
+#undef GAUGE
+};
+
+static const char *const bounds[] = {
+#define BOUND(ms, seconds) seconds,
+#include "observe/load_bounds.def"
+#undef BOUND
+};
+
+void mp_gauges_init(int64_t values[MP_GAUGES]) {
+    for (size_t i = 0; i < MP_GAUGES; i++) values[i] = MP_GAUGE_UNKNOWN;
+}
+
+static void family(mp_buf *out, const char *name, const char *suffix, const char *type, const char *text) {
+    mp_buf_printf(out, "# HELP millpond_%s%s %s\n# TYPE millpond_%s%s %s\n", name, suffix, text, name, suffix, type);
+}
+
+static void label(mp_buf *out, const char *name, const char *value, size_t len) {
+    mp_buf_printf(out, "%s=\"", name);
+    for (size_t i = 0; i < len; i++) {
+        if (value[i] == '\n') mp_buf_text(out, "\\n");
+        else if (value[i] == '"' || value[i] == '\\') mp_buf_printf(out, "\\%c", value[i]);
+        else mp_buf_add(out, &value[i], 1);
+    }
+    mp_buf_text(out, "\"");
+}
+
+/* A namespace N, or one of the rows of its collection C: N/C, N/C?, N/C?total. */
+static void row_labels(mp_buf *out, const char *row) {
+    const char *slash = strchr(row, '/'), *mark = slash ? strchr(slash, '?') : NULL;
+    label(out, "namespace", row, slash ? (size_t)(slash - row) : strlen(row));
+    if (!slash) return;
+    const char *part = !mark ? "documents" : mark[1] ? "totals" : "pages";
+    mp_buf_text(out, ",");
+    label(out, "collection", slash + 1, mark ? (size_t)(mark - slash - 1) : strlen(slash + 1));
+    mp_buf_printf(out, ",part=\"%s\"", part);
+}
+
+/* What is shown: the oldest rows, and the sum of the others, if there are any. */
+typedef struct view {
+    const mp_ns_stats *own; /* the newest of those with lines of their own */
+    mp_ns_stats others;
+    bool more;
+} view;
+
+static void add_row(mp_ns_stats *to, const mp_ns_stats *row) {
+    for (size_t i = 0; i < MP_COUNTERS; i++) to->counts[i] += mp_stats_count(row, i);
+    for (size_t i = 0; i <= MP_LOAD_BOUNDS; i++) to->load_times[i] += row->load_times[i];
+    to->load_ms += row->load_ms;
+}
+
+static void look(view *v, mp_stats *stats) {
+    size_t rows = 0;
+    const mp_ns_stats *first = mp_stats_rows(stats);
+    for (const mp_ns_stats *row = first; row; row = row->next) rows++;
+    memset(v, 0, sizeof *v);
+    strcpy(v->others.ns, OTHERS);
+    v->own = first;
+    for (; rows > MP_METRICS_ROWS; rows--, v->own = v->own->next) {
+        add_row(&v->others, v->own);
+        v->more = true;
+    }
+}
+
+static const mp_ns_stats *next_row(const view *v, const mp_ns_stats *row) {
+    if (!row) return v->more ? &v->others : v->own;
+    return row == &v->others ? v->own : row->next;
+}
+
+static void count_lines(const view *v, size_t i, mp_buf *out) {
+    family(out, counters[i].name, "_total", "counter", counters[i].text);
+    for (const mp_ns_stats *row = NULL; (row = next_row(v, row));) {
+        mp_buf_printf(out, "millpond_%s_total{", counters[i].name);
+        row_labels(out, row->ns);
+        mp_buf_printf(out, "} %llu\n", (unsigned long long)mp_stats_count(row, i));
+    }
+}
+
+static void load_line(const mp_ns_stats *row, const char *suffix, const char *le, mp_buf *out) {
+    mp_buf_printf(out, "millpond_load_seconds_%s{", suffix);
+    row_labels(out, row->ns);
+    if (le) mp_buf_printf(out, ",le=\"%s\"", le);
+    mp_buf_text(out, "} ");
+}
+
+static void load_lines(const view *v, mp_buf *out) {
+    family(out, "load_seconds", "", "histogram", "how long loads took, failed ones included");
+    for (const mp_ns_stats *row = NULL; (row = next_row(v, row));) {
+        unsigned long long sum = 0, ms = row->load_ms;
+        for (size_t i = 0; i <= MP_LOAD_BOUNDS; i++) {
+            sum += row->load_times[i];
+            load_line(row, "bucket", i < MP_LOAD_BOUNDS ? bounds[i] : "+Inf", out);
+            mp_buf_printf(out, "%llu\n", sum);
+        }
+        load_line(row, "sum", NULL, out);
+        mp_buf_printf(out, "%llu.%03llu\n", ms / 1000, ms % 1000);
+        load_line(row, "count", NULL, out);
+        mp_buf_printf(out, "%llu\n", sum);
+    }
+}
+
+void mp_metrics_text(mp_stats *stats, const int64_t values[MP_GAUGES], const char *version, const char *cache,
+                     mp_buf *out) {
+    view v;
+    look(&v, stats);
+    family(out, "info", "", "gauge", "the library's version and the kind of its cache");
+    mp_buf_printf(out, "millpond_info{version=\"%s\",cache=\"%s\"} 1\n", version, cache);
+    for (size_t i = 0; i < MP_GAUGES; i++) {
+        if (values[i] == MP_GAUGE_UNKNOWN) continue;
+        const char *suffix = gauges[i].kind == counter ? "_total" : "";
+        family(out, gauges[i].name, suffix, gauges[i].kind == counter ? "counter" : "gauge", gauges[i].text);
+        mp_buf_printf(out, "millpond_%s%s %lld\n", gauges[i].name, suffix, (long long)values[i]);
+    }
+    for (size_t i = 0; i < MP_COUNTERS; i++) count_lines(&v, i, out);
+    load_lines(&v, out);
+}

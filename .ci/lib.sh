@@ -10,10 +10,10 @@ mkdir -p "$BUILD/stamps" "$LOGS"
 export POND_DEPS_CACHE=$BUILD/deps
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
-APT_BASE=(gcc libc6-dev make pkg-config cmake ninja-build libsqlite3-dev libxxhash-dev ca-certificates python3 python3-dev
-    python3-venv)
+APT_BASE=(gcc libc6-dev make pkg-config cmake ninja-build libsqlite3-dev libssl-dev libxxhash-dev ca-certificates python3
+    python3-dev python3-venv)
 APT_TEST=(libcmocka-dev redis-server libmongoc-dev g++ binutils dpkg-dev file clang-format clang libclang-rt-14-dev
-    abigail-tools)
+    abigail-tools openssl)
 
 step() { printf '== %s (%ss)\n' "$*" "$SECONDS" >&2; }
 die() {

@@ -2,7 +2,7 @@
 # FALSE), or the pinned source from PyPI's "hiredis" sdist, compiled into the library with hidden symbols: then its
 # objects are those of pond_hiredis_obj. Debian bookworm's own is 0.14, which is too old.
 #
-# Its ssl.c is left out: TLS comes in a later version, and nothing here links OpenSSL until then.
+# Its ssl.c is left out: cache/redis_tls.h says why.
 include(FetchSdist)
 set(POND_HIREDIS_BUNDLED FALSE)
 add_library(pond_hiredis INTERFACE)

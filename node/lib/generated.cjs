@@ -27,10 +27,15 @@ exports.errors = [
 ]
 
 exports.options = [
-  {"name": "cache", "core": "cache", "type": "text", "scope": "pond", "default": "memory:", "range": "memory:[name] | redis://[user:password@]host[:port][/database] | unix:/path[?db=n]", "text": "where values are cached"},
+  {"name": "cache", "core": "cache", "type": "text", "scope": "pond", "default": "memory:", "range": "memory:[name] | redis://[user:password@]host[:port][/database] | rediss://... | unix:/path[?db=n]", "text": "where values are cached"},
   {"name": "store", "core": "store", "type": "text", "scope": "pond", "default": "", "range": "sqlite:path | mongodb://[user:password@]host[:port]/database[?option=value]", "text": "the system of record; empty: loaders only"},
   {"name": "username", "core": "username", "type": "text", "scope": "pond", "default": "", "range": "", "text": "the cache's user (ACL); wins over the address"},
   {"name": "password", "core": "password", "type": "text", "scope": "pond", "default": "", "range": "", "text": "the cache's password; wins over the address"},
+  {"name": "tlsCa", "core": "tls_ca", "type": "text", "scope": "pond", "default": "", "range": "a file in PEM, or a folder of such (openssl rehash)", "text": "rediss://: whom to trust to sign the server's certificate; not given: the machine's authorities"},
+  {"name": "tlsCert", "core": "tls_cert", "type": "text", "scope": "pond", "default": "", "range": "a file in PEM", "text": "rediss://: the client's certificate, with those between it and its authority"},
+  {"name": "tlsKey", "core": "tls_key", "type": "text", "scope": "pond", "default": "", "range": "a file in PEM", "text": "rediss://: the client's key, not encrypted; not given: it stands in tls_cert"},
+  {"name": "tlsServerName", "core": "tls_server_name", "type": "text", "scope": "pond", "default": "", "range": "a name, or an IP address", "text": "rediss://: whom the server's certificate must name; not given: the host of the address"},
+  {"name": "tlsVerify", "core": "tls_verify", "type": "switch", "scope": "pond", "default": "on", "range": "on|off", "text": "rediss://: check the server's certificate; off: whoever is on the way can read and change everything"},
   {"name": "memoryMax", "core": "memory_max", "type": "size", "scope": "pond", "default": "256MiB", "range": "1MiB..1TiB", "text": "bound of a memory: cache, its own overhead included"},
   {"name": "maxValue", "core": "max_value", "type": "size", "scope": "pond", "default": "16MiB", "range": "1KiB..256MiB", "text": "a larger value is refused"},
   {"name": "connectTimeout", "core": "connect_timeout", "type": "duration", "scope": "pond", "default": "1s", "range": "1ms..10m", "text": "time to connect to the cache"},

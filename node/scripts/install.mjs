@@ -27,7 +27,7 @@ function cmake (...args) {
   } catch (error) {
     if (error.code !== 'ENOENT') throw new Error(`cmake ${args[0]} failed`)
     throw new Error('no cmake. On Debian and Ubuntu: apt-get install cmake make gcc libc6-dev libsqlite3-dev ' +
-      'libxxhash-dev pkg-config python3-venv')
+      'libssl-dev libxxhash-dev pkg-config python3-venv')
   }
 }
 

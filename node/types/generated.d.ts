@@ -134,6 +134,16 @@ export interface PondOptions extends PolicyOptions {
   username?: string | null | undefined
   /** The cache's password; wins over the address. */
   password?: string | null | undefined
+  /** Rediss://: whom to trust to sign the server's certificate; not given: the machine's authorities. */
+  tlsCa?: string | null | undefined
+  /** Rediss://: the client's certificate, with those between it and its authority. */
+  tlsCert?: string | null | undefined
+  /** Rediss://: the client's key, not encrypted; not given: it stands in tls_cert. */
+  tlsKey?: string | null | undefined
+  /** Rediss://: whom the server's certificate must name; not given: the host of the address. */
+  tlsServerName?: string | null | undefined
+  /** Rediss://: check the server's certificate; off: whoever is on the way can read and change everything. Default: on. */
+  tlsVerify?: boolean | 'on' | 'off' | null | undefined
   /** Bound of a memory: cache, its own overhead included. Default: 256MiB. */
   memoryMax?: number | string | null | undefined
   /** A larger value is refused. Default: 16MiB. */

@@ -245,6 +245,16 @@ class PondOptions(TypedDict, total=False):
     username: str | None
     # the cache's password; wins over the address
     password: str | None
+    # rediss://: whom to trust to sign the server's certificate; not given: the machine's authorities
+    tls_ca: str | None
+    # rediss://: the client's certificate, with those between it and its authority
+    tls_cert: str | None
+    # rediss://: the client's key, not encrypted; not given: it stands in tls_cert
+    tls_key: str | None
+    # rediss://: whom the server's certificate must name; not given: the host of the address
+    tls_server_name: str | None
+    # rediss://: check the server's certificate; off: whoever is on the way can read and change everything (default on)
+    tls_verify: bool | str | None
     # bound of a memory: cache, its own overhead included (default 256MiB)
     memory_max: int | str | None
     # a larger value is refused (default 16MiB)

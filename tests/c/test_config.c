@@ -189,6 +189,7 @@ static void texts_are_bounded_clean_and_never_repeated(void **state) {
     check_refused(MP_SCOPE_BOTH, "password", "secret\xff", "password: the value is not UTF-8 at byte 6");
     check_refused(MP_SCOPE_BOTH, "cache", "",
                   "cache: the value is empty: write memory:[name] | redis://[user:password@]host[:port][/database] | "
+                  "rediss://... | "
                   "unix:/path[?db=n]");
     mp_options options;
     assert_true(mp_options_init(&options));

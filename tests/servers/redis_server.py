@@ -6,6 +6,8 @@
     python tests/servers/redis_server.py -- ctest --test-dir build/c
         starts one, runs the command with MILLPOND_TEST_REDIS=redis://127.0.0.1:PORT/0, stops it,
         and exits with the command's status.
+        --tls: it speaks TLS as well, on the port of MILLPOND_TEST_REDIS_TLS=rediss://127.0.0.1:PORT/0;
+        MILLPOND_TEST_CERTIFICATES names the folder that certificates.py filled.
 
 Only the standard library is used, so that a suite in any language can lean on it.
 """
@@ -21,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import certificates
 
 PORTS = range(int(os.environ.get("MILLPOND_TEST_PORTS", "7700")), int(os.environ.get("MILLPOND_TEST_PORTS", "7700")) + 100)
 
@@ -72,9 +76,11 @@ class Connection:
         self._socket.close()
 
 
-def free_port() -> int:
+def free_port(but: int = 0) -> int:
     """The first port of the range that nobody listens on."""
     for port in PORTS:
+        if port == but:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -86,10 +92,14 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One redis-server without persistence; `start` after `kill` brings it back empty on the same port."""
+    """One redis-server without persistence; `start` after `kill` brings it back empty on the same port.
+
+    With `tls` it has a second port, `secure_url`, on which it shows `server.pem` of the folder `certificates` and asks for
+    no client certificate: `show` and `demand` change that.
+    """
 
     def __init__(self, port: int | None = None, cpu: int | None = None, options: dict | None = None,
-                 program: str | None = None):
+                 program: str | None = None, tls: bool = False):
         self.program = program or os.environ.get("MILLPOND_TEST_REDIS_SERVER", "redis-server")
         if not shutil.which(self.program):
             raise ServerError(f"there is no {self.program} on the path: install redis-server")
@@ -97,6 +107,12 @@ class RedisServer:
         self.options = options or {}
         self.process: subprocess.Popen | None = None
         self.folder = tempfile.mkdtemp(prefix="millpond-redis-")
+        self.certificates = os.path.join(self.folder, "certificates")
+        self.tls_port = 0
+        self.tls = tls
+        if tls:
+            os.mkdir(self.certificates)
+            certificates.make(self.certificates)
         self._control: Connection | None = None
         self.port = port or 0
         self._fixed = port is not None
@@ -108,6 +124,11 @@ class RedisServer:
                 self.port = free_port()
             words = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
                      "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"]
+            if self.tls:
+                self.tls_port = self.tls_port if self._fixed and self.tls_port else free_port(self.port)
+                words += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
+                for name, file in ("ca-cert", "ca.pem"), ("cert", "server.pem"), ("key", "server.key"):
+                    words += [f"--tls-{name}-file", self.certificate(file)]
             for name, value in self.options.items():
                 words += [f"--{name}", str(value)]
             pin = None if self.cpu is None else lambda: os.sched_setaffinity(0, {self.cpu})
@@ -149,6 +170,21 @@ class RedisServer:
 
     def database(self, number: int) -> str:
         return f"redis://127.0.0.1:{self.port}/{number}"
+
+    @property
+    def secure_url(self) -> str:
+        return f"rediss://127.0.0.1:{self.tls_port}/0"
+
+    def certificate(self, name: str) -> str:
+        return os.path.join(self.certificates, name)
+
+    def show(self, name: str) -> None:
+        """Another certificate to who connects from now on."""
+        self.call("CONFIG", "SET", "tls-cert-file", self.certificate(name))
+
+    def demand(self, demanded: bool) -> None:
+        """A client certificate of who connects from now on."""
+        self.call("CONFIG", "SET", "tls-auth-clients", "yes" if demanded else "no")
 
     def connect(self) -> Connection:
         return Connection("127.0.0.1", self.port)
@@ -193,13 +229,16 @@ class RedisServer:
 def main() -> int:
     parser = argparse.ArgumentParser(description="run a command beside a Redis server of its own")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not words:
         parser.error("name a command after --")
-    with RedisServer(arguments.port) as server:
+    with RedisServer(arguments.port, tls=arguments.tls) as server:
         environment = dict(os.environ, MILLPOND_TEST_REDIS=server.url)
+        if arguments.tls:
+            environment.update(MILLPOND_TEST_REDIS_TLS=server.secure_url, MILLPOND_TEST_CERTIFICATES=server.certificates)
         return subprocess.call(words, env=environment)
 
 

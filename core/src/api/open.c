@@ -9,14 +9,21 @@
 
 static bool has_scheme(const char *url, const char *scheme) { return strncasecmp(url, scheme, strlen(scheme)) == 0; }
 
+/* An address of no kind that is known. Where an "@" follows no "://", what stands in front of its colon may be a user or a password. */
+static int unknown(const char *what, const char *url, const char *write, pond_error **err) {
+    int scheme = (int)strcspn(url, ":/?@");
+    if (url[scheme] != ':' || (strchr(url, '@') && strncmp(url + scheme, "://", 3) != 0))
+        return mp_fail(err, POND_EURL, "%s: the address has no scheme: write %s", what, write);
+    return mp_fail(err, POND_EURL, "%s: unknown scheme \"%.*s\": write %s", what, scheme > 40 ? 40 : scheme, url,
+                   write);
+}
+
 static int open_cache(pond *p, pond_error **err) {
     const char *url = p->options.cache;
     if (!url || has_scheme(url, "memory:")) return mp_memory_open(&p->cache, &p->options, err);
-    if (has_scheme(url, "redis:") || has_scheme(url, "unix:")) return mp_redis_open(&p->cache, &p->options, err);
-    int scheme = (int)strcspn(url, ":/?@");
-    return mp_fail(err, POND_EURL,
-                   "cache: unknown scheme \"%.*s\": write memory:, redis://host:port/database or unix:/path",
-                   scheme > 40 ? 40 : scheme, url);
+    if (has_scheme(url, "redis:") || has_scheme(url, "rediss:") || has_scheme(url, "unix:"))
+        return mp_redis_open(&p->cache, &p->options, err);
+    return unknown("cache", url, "memory:, redis://host:port/database, rediss://host:port/database or unix:/path", err);
 }
 
 static int open_store(pond *p, pond_error **err) {
@@ -25,9 +32,7 @@ static int open_store(pond *p, pond_error **err) {
     if (has_scheme(url, "sqlite:")) return mp_sqlite_open(&p->store, &p->options, err);
     if (has_scheme(url, "mongodb:") || has_scheme(url, "mongodb+srv:"))
         return mp_mongodb_plugin_open(&p->store, &p->options, err);
-    int scheme = (int)strcspn(url, ":/?@");
-    return mp_fail(err, POND_EURL, "store: unknown scheme \"%.*s\": write sqlite:path or mongodb://host/database",
-                   scheme > 40 ? 40 : scheme, url);
+    return unknown("store", url, "sqlite:path or mongodb://host/database", err);
 }
 
 int pond_open(pond **out, const pond_config *config, pond_error **err) {

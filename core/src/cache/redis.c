@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "cache/redis_tls.h"
 
 static mp_line *line_of(mp_link *link, const mp_key *key) {
     (void)key; /* one node until Cluster: its slot decides then */
@@ -65,6 +66,7 @@ static void close_cache(mp_cache *cache) {
         mp_breaker_destroy(&redis->node[i].breaker);
     }
     free(redis->node);
+    mp_tls_free(redis->tls);
     pthread_mutex_destroy(&redis->lock);
     free(redis);
 }
@@ -80,17 +82,35 @@ static const mp_cache_vt vt = {
     .close = close_cache,
 };
 
+/* Who asks for TLS and writes redis:// must not find out by reading the wire. */
+static int open_tls(mp_tls **out, const mp_address *address, const mp_options *options, pond_error **err) {
+    const char *option = mp_tls_option(options);
+    if (address->secure) return mp_tls_new(out, options, err);
+    if (!option) return POND_OK;
+    return mp_fail(err, POND_EOPTION,
+                   "%s: it is for TLS, which the address %s does not ask for: write rediss://host:port", option,
+                   address->shown);
+}
+
 int mp_redis_open(mp_cache **out, const mp_options *options, pond_error **err) {
     mp_address address;
+    mp_tls *tls = NULL;
     int code = mp_address_parse(&address, options, err);
     if (code != POND_OK) return code;
+    if ((code = open_tls(&tls, &address, options, err)) != POND_OK) {
+        mp_address_free(&address);
+        return code;
+    }
+    address.tls = tls;
     mp_redis *redis = calloc(1, sizeof *redis);
     if (redis) redis->node = calloc(1, sizeof redis->node[0]);
     if (!redis || !redis->node) {
         free(redis);
         mp_address_free(&address);
+        mp_tls_free(tls);
         return mp_fail(err, POND_ENOMEM, "no memory for a cache");
     }
+    redis->tls = tls;
     redis->cache.vt = &vt;
     redis->fenced = options->fence;
     redis->connect_timeout = options->connect_timeout;

@@ -22,8 +22,9 @@ typedef struct mp_redis {
     size_t nodes;
     mp_node_entry *node;                    /* nodes of them */
     _Atomic uint32_t connections, connects; /* that stand, and that were made */
+    struct mp_tls *tls;                     /* that their addresses name */
     pthread_mutex_t lock;
-    char problem[256]; /* the last one, for describe; empty: none */
+    char problem[640]; /* the last one, for describe; empty: none */
 } mp_redis;
 
 typedef struct mp_line mp_line;

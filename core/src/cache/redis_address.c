@@ -65,17 +65,24 @@ static int parse_user(mp_address *a, const char *text, size_t len, pond_error **
     if (code != POND_OK) return code;
     if (!colon && a->username) { /* redis://secret@host: a password alone is often written so, but means a user */
         return mp_fail(err, POND_EURL,
-                       "cache: the address has a user but no password: write redis://user:password@host or "
-                       "redis://:password@host");
+                       "cache: the address has a user but no password: write %s://user:password@host or "
+                       "%s://:password@host",
+                       a->secure ? "rediss" : "redis", a->secure ? "rediss" : "redis");
     }
     return POND_OK;
 }
 
+/* What stands in front of the path is not shown: if an "@" or a host is missing, it is the password. */
 static int parse_tcp(mp_address *a, const char *rest, pond_error **err) {
-    if (strncmp(rest, "//", 2) != 0) return mp_fail(err, POND_EURL, "cache: write redis://host:port/database");
+    const char *scheme = a->secure ? "rediss" : "redis";
+    if (strncmp(rest, "//", 2) != 0) return mp_fail(err, POND_EURL, "cache: write %s://host:port/database", scheme);
     rest += 2;
     size_t authority = strcspn(rest, "/?#");
     const char *tail = rest + authority, *at = NULL;
+    if (strchr(tail, '@'))
+        return mp_fail(err, POND_EURL,
+                       "cache: there is an \"@\" behind the host: in a user or a password write %%2F for /, %%3F for "
+                       "?, %%23 for #");
     for (size_t i = 0; i < authority; i++)
         if (rest[i] == '@') at = rest + i; /* the last: a password may hold one unescaped */
     if (at) {
@@ -106,21 +113,24 @@ static int parse_tcp(mp_address *a, const char *rest, pond_error **err) {
     if (host_end < end) {
         a->port = *host_end == ':' ? number(host_end + 1, (size_t)(end - host_end - 1), 65535) : -1;
         if (a->port < 1)
-            return mp_fail(err, POND_EURL, "cache: the port \"%.*s\" is not a number from 1 to 65535",
-                           end - host_end > 20 ? 20 : (int)(end - host_end - 1), host_end + 1);
+            return mp_fail(
+                err, POND_EURL,
+                "cache: the port in the address is not a number from 1 to 65535: write %s://user:password@host:port",
+                scheme);
     }
     if (*tail == '/' && tail[1]) {
         size_t len = strcspn(tail + 1, "?#");
         a->database = number(tail + 1, len, 1000000);
         if (a->database < 0)
-            return mp_fail(err, POND_EURL, "cache: the database \"%.*s\" is not a number: write redis://host:port/0",
-                           len > 20 ? 20 : (int)len, tail + 1);
+            return mp_fail(err, POND_EURL, "cache: the database \"%.*s\" is not a number: write %s://host:port/0",
+                           len > 20 ? 20 : (int)len, tail + 1, scheme);
         tail += 1 + len;
     } else if (*tail == '/') {
         tail++;
     }
     if (*tail)
-        return mp_fail(err, POND_EURL, "cache: \"%.20s\" after the address is not known: set options by name", tail);
+        return mp_fail(err, POND_EURL, "cache: \"%.*s\" after the address is not known: set options by name",
+                       (int)strcspn(tail, "=") > 20 ? 20 : (int)strcspn(tail, "="), tail);
     return POND_OK;
 }
 
@@ -133,12 +143,14 @@ static bool replace(char **field, const char *with) {
 int mp_address_parse(mp_address *a, const mp_options *options, pond_error **err) {
     *a = (mp_address){.port = 0};
     const char *url = options->cache, *colon = strchr(url, ':');
+    a->secure = strncasecmp(url, "rediss:", 7) == 0;
     int code = strncasecmp(url, "unix:", 5) == 0 ? parse_unix(a, colon + 1, err) : parse_tcp(a, colon + 1, err);
     if (code == POND_OK) {
         char shown[400];
         if (a->path) snprintf(shown, sizeof shown, "unix:%s", a->path);
         else
-            snprintf(shown, sizeof shown, strchr(a->host, ':') ? "redis://[%s]:%d" : "redis://%s:%d", a->host, a->port);
+            snprintf(shown, sizeof shown, strchr(a->host, ':') ? "%s://[%s]:%d" : "%s://%s:%d",
+                     a->secure ? "rediss" : "redis", a->host, a->port);
         a->shown = strdup(shown);
         if (!a->shown || !replace(&a->username, options->username) || !replace(&a->password, options->password))
             code = mp_fail(err, POND_ENOMEM, "no memory for an address");

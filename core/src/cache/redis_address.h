@@ -1,7 +1,9 @@
-/* Where a Redis is and who asks: parsed from redis://[user:password@]host[:port][/database] or unix:/path[?db=n]. */
+/* Where a Redis is and who asks: parsed from redis://[user:password@]host[:port][/database], the same with rediss:// for TLS, or
+ * unix:/path[?db=n]. */
 #ifndef MP_CACHE_REDIS_ADDRESS_H
 #define MP_CACHE_REDIS_ADDRESS_H
 
+#include <stdbool.h>
 #include "model/config.h"
 
 typedef struct mp_address {
@@ -9,7 +11,9 @@ typedef struct mp_address {
     int port;
     char *username, *password; /* may be NULL */
     int database;
-    char *shown; /* for errors: without user and password */
+    char *shown;              /* for errors: without user and password */
+    bool secure;              /* rediss:// */
+    const struct mp_tls *tls; /* how to; the cache's; NULL: not secure */
 } mp_address;
 
 /* options->username and ->password win over the address. POND_EURL names the part that cannot be used. */

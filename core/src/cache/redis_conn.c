@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "cache/redis_reply.h"
+#include "cache/redis_tls.h"
 
 #define EARLY_FLUSH 32 /* commands: a longer turn is sent in pieces, so that the server works meanwhile */
 #define BACKOFF_FIRST_MS 20
@@ -32,6 +33,7 @@ struct mp_conn {
 
     redisContext *ctx;
     redisContextFuncs funcs;
+    mp_tls_session *tls; /* NULL: plain */
     mp_watch watch;
     bool blocked; /* the socket took not all: wait until it is writable */
     mp_task flush;
@@ -52,7 +54,8 @@ struct mp_conn {
 };
 
 static void update_watch(mp_conn *c) {
-    mp_loop_watch(c->loop, &c->watch, c->state > MP_CONN_CONNECTING, c->state == MP_CONN_CONNECTING || c->blocked);
+    bool write = c->tls ? mp_tls_wants_write(c->tls) : c->state == MP_CONN_CONNECTING || c->blocked;
+    mp_loop_watch(c->loop, &c->watch, c->state > MP_CONN_CONNECTING, write);
 }
 
 /* ---- life ---- */
@@ -65,12 +68,14 @@ static void set_why(mp_conn *c, pond_error *why) {
 
 static void go_down(mp_conn *c) {
     bool stood = c->state == MP_CONN_READY, cut = c->cut && stood, waited = c->waited;
-    if (c->state == MP_CONN_CONNECTING) mp_loop_inflight(c->loop, -1);
+    if (c->state == MP_CONN_CONNECTING || c->state == MP_CONN_SECURING) mp_loop_inflight(c->loop, -1);
     if (c->ctx) {
         mp_loop_watch(c->loop, &c->watch, false, false);
         redisFree(c->ctx);
+        mp_tls_session_free(c->tls);
     }
     c->ctx = NULL;
+    c->tls = NULL;
     c->state = MP_CONN_DOWN;
     c->doomed = c->blocked = c->cut = c->waited = false;
     c->unflushed = 0;
@@ -129,8 +134,11 @@ void mp_conn_replace(mp_conn *c, mp_cmd *cmd, pond_error *why) {
 }
 
 static pond_error *context_error(const mp_conn *c) {
-    return mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown,
-                        *c->ctx->errstr ? c->ctx->errstr : "the connection was lost");
+    const char *what = c->tls ? mp_tls_problem(c->tls) : ""; /* hiredis has no room for it */
+    if (!*what) what = *c->ctx->errstr ? c->ctx->errstr : "the connection was lost";
+    bool met_tls = !c->tls && c->state == MP_CONN_HANDSHAKE; /* so it looks where the other side wants TLS */
+    return mp_error_new(POND_ECACHE, "cache %s: %s%s", c->address->shown, what,
+                        met_tls ? ": is this its TLS port? With TLS the address begins with rediss://" : "");
 }
 
 /* ---- writing ---- */
@@ -172,7 +180,7 @@ static void write_out(mp_conn *c) {
 
 static void run_flush(mp_task *task) {
     mp_conn *c = MP_OF(task, mp_conn, flush);
-    if (c->state > MP_CONN_CONNECTING && !c->blocked && !c->doomed) write_out(c);
+    if (c->state > MP_CONN_SECURING && !c->blocked && !c->doomed) write_out(c);
 }
 
 /* ---- reading ---- */
@@ -194,7 +202,9 @@ static void read_replies(mp_conn *c) {
     while (!c->doomed) { /* whoever gives the connection up does not want what came behind */
         void *reply = NULL;
         if (redisGetReplyFromReader(c->ctx, &reply) != REDIS_OK) {
-            doom(c, mp_error_new(POND_EPROTOCOL, "cache %s: %s", c->address->shown, c->ctx->errstr));
+            bool alert = strstr(c->ctx->errstr, "got \"\\x15\""); /* as a TLS record of that kind begins */
+            doom(c, mp_error_new(POND_EPROTOCOL, "cache %s: %s", c->address->shown,
+                                 alert ? "it speaks TLS here: write rediss://" : c->ctx->errstr));
             break;
         }
         redisReply *r = reply;
@@ -222,6 +232,36 @@ static void read_replies(mp_conn *c) {
     drop_now(&c->drop_later);
 }
 
+/* ---- up ---- */
+
+static void begin_handshake(mp_conn *c) {
+    mp_loop_inflight(c->loop, -1);
+    c->state = MP_CONN_HANDSHAKE;
+    c->last_read = mp_loop_now(c->loop);
+    update_watch(c);
+    c->events.connected(c->events.owner);
+}
+
+static void secure(mp_conn *c) {
+    switch (mp_tls_handshake(c->tls)) {
+    case MP_TLS_DONE: begin_handshake(c); break;
+    case MP_TLS_WAITS: update_watch(c); break;
+    case MP_TLS_FAILED: mp_conn_drop(c, context_error(c)); break;
+    }
+}
+
+static void begin_tls(mp_conn *c) {
+    c->ctx->privctx = c->tls = mp_tls_session_new(c->address->tls, c->address->host, c->watch.fd);
+    if (!c->tls) {
+        mp_conn_drop(c, mp_error_new(POND_ENOMEM, "cache %s: no memory for TLS", c->address->shown));
+        return;
+    }
+    c->funcs.read = mp_tls_read;
+    c->funcs.write = mp_tls_write;
+    c->state = MP_CONN_SECURING;
+    secure(c);
+}
+
 static void connect_done(mp_conn *c) {
     int e = 0, on = 1;
     socklen_t size = sizeof e;
@@ -231,24 +271,35 @@ static void connect_done(mp_conn *c) {
         return;
     }
     if (!c->address->path) setsockopt(c->watch.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    mp_loop_inflight(c->loop, -1);
-    c->state = MP_CONN_HANDSHAKE;
-    c->last_read = mp_loop_now(c->loop);
-    update_watch(c);
-    c->events.connected(c->events.owner);
+    if (c->address->tls) begin_tls(c);
+    else begin_handshake(c);
+}
+
+/* In TLS a read may have to write, and the reverse; what one read of the socket brought is read to its end. */
+static void tls_ready(mp_conn *c) {
+    if (c->state == MP_CONN_SECURING) {
+        secure(c);
+        if (!c->tls || c->state == MP_CONN_SECURING || !mp_tls_has_more(c->tls)) return;
+    }
+    if (c->blocked && !c->doomed) write_out(c);
+    while (c->ctx && !c->doomed) {
+        read_replies(c);
+        if (!c->tls || !mp_tls_has_more(c->tls)) break;
+    }
+    if (c->tls) update_watch(c);
 }
 
 static void socket_ready(mp_watch *watch, bool readable, bool writable) {
     mp_conn *c = MP_OF(watch, mp_conn, watch);
     if (c->state == MP_CONN_CONNECTING) {
         if (writable) connect_done(c);
-        return;
+    } else if (c->tls) {
+        tls_ready(c);
+    } else {
+        if (writable && c->blocked && !c->doomed) write_out(c);
+        if (readable && c->ctx && !c->doomed) read_replies(c);
     }
-    if (writable && c->blocked && !c->doomed) write_out(c);
-    if (readable && c->ctx && !c->doomed) read_replies(c);
 }
-
-/* ---- up and down ---- */
 
 static void timed_out(mp_timer *timer);
 
@@ -354,10 +405,13 @@ bool mp_conn_send(mp_conn *c, mp_cmd *cmd, const char *resp, size_t len, int64_t
 static void timed_out(mp_timer *timer) {
     mp_conn *c = MP_OF(timer, mp_conn, timer);
     int64_t now = mp_loop_now(c->loop), next = INT64_MAX;
-    if (c->state == MP_CONN_CONNECTING) {
+    if (c->state <= MP_CONN_SECURING) {
+        bool connected = c->state == MP_CONN_SECURING;
         c->waited = true;
-        mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no connection within connect_timeout (%lld ms)",
-                                     c->address->shown, (long long)c->connect_timeout));
+        mp_conn_drop(
+            c, mp_error_new(POND_ECACHE, "cache %s: no %s within connect_timeout (%lld ms)%s", c->address->shown,
+                            connected ? "TLS handshake" : "connection", (long long)c->connect_timeout,
+                            connected ? ": is this its TLS port? Without TLS the address begins with redis://" : ""));
         return;
     }
     /* A new connection may be better if not a byte came in a command's whole time (half-open, stopped, stuck), if it was the

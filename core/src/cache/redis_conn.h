@@ -1,4 +1,4 @@
-/* One connection to one Redis node, driven by one loop: connect, handshake, pipeline, deadlines, reconnect with backoff.
+/* One connection to one Redis node, driven by one loop: connect, TLS, handshake, pipeline, deadlines, reconnect with backoff.
  * It knows commands and replies, and nothing of what they mean. */
 #ifndef MP_CACHE_REDIS_CONN_H
 #define MP_CACHE_REDIS_CONN_H
@@ -31,10 +31,18 @@ typedef struct mp_conn_events {
     void (*lost)(void *owner, pond_error *why, bool waited);
 } mp_conn_events;
 
+/* To `address`, in the way that it names. */
 mp_conn *mp_conn_new(mp_loop *loop, const mp_address *address, int64_t connect_timeout, mp_conn_events events);
 void mp_conn_free(mp_conn *conn); /* commands under way are ended with an error */
 
-typedef enum mp_conn_state { MP_CONN_DOWN, MP_CONN_CONNECTING, MP_CONN_HANDSHAKE, MP_CONN_READY } mp_conn_state;
+/* In MP_CONN_SECURING TLS is negotiated; the handshake is the owner's. */
+typedef enum mp_conn_state {
+    MP_CONN_DOWN,
+    MP_CONN_CONNECTING,
+    MP_CONN_SECURING,
+    MP_CONN_HANDSHAKE,
+    MP_CONN_READY
+} mp_conn_state;
 mp_conn_state mp_conn_state_of(const mp_conn *conn);
 /* Connects if it is down and the backoff has passed. Returns the error that stands in the way, borrowed, or NULL. */
 pond_error *mp_conn_up(mp_conn *conn);

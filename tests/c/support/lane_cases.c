@@ -239,7 +239,7 @@ static void everybody_at_once(void **state) {
     assert_int_equal(atomic_load(&w.twice), 0);
     assert_int_equal(atomic_load(&w.lost), 0);
     assert_int_equal(atomic_load(&w.errors), 0);
-    assert_true(atomic_load(&w.answers) > w.rounds && pond_stat(w.p, NULL, "refused_fills") > 0);
+    assert_true(atomic_load(&w.answers) > w.rounds / 4 && pond_stat(w.p, NULL, "refused_fills") > 0);
     pond_policy_free(w.policy);
     assert_int_equal(pond_close(w.p, 2000), POND_OK);
     pond_free(w.p);

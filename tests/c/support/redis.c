@@ -1,11 +1,22 @@
 #include "support/redis.h"
 #include "support/support.h"
 
-const char *redis_url(void) {
-    const char *url = getenv("MILLPOND_TEST_REDIS");
-    if (url) return url;
-    fprintf(stderr, "MILLPOND_TEST_REDIS is not set: run the test with tests/servers/redis_server.py\n");
+static const char *from_environment(const char *name, const char *how) {
+    const char *value = getenv(name);
+    if (value) return value;
+    fprintf(stderr, "%s is not set: run the test with tests/servers/redis_server.py%s\n", name, how);
     exit(2);
+}
+
+const char *redis_url(void) { return from_environment("MILLPOND_TEST_REDIS", ""); }
+const char *redis_tls_url(void) { return from_environment("MILLPOND_TEST_REDIS_TLS", " --tls"); }
+
+const char *certificate(const char *name) {
+    static _Thread_local char paths[8][300];
+    static _Thread_local unsigned next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", from_environment("MILLPOND_TEST_CERTIFICATES", " --tls"), name);
+    return path;
 }
 
 redisContext *redis_open(const char *url) {

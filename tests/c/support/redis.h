@@ -6,7 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-const char *redis_url(void); /* MILLPOND_TEST_REDIS; ends the program if there is none */
+const char *redis_url(void);     /* MILLPOND_TEST_REDIS; ends the program if there is none */
+const char *redis_tls_url(void); /* the same server's rediss://... */
+/* The path of a file of tests/servers/certificates.py. Borrowed until this thread's eighth call from here. */
+const char *certificate(const char *name);
 /* Connects to redis://host:port/db or unix:path; NULL if nobody answers. */
 redisContext *redis_open(const char *url);
 /* One command: its reply, freed by the next call. Fails the test on an error. */

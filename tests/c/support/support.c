@@ -1,3 +1,4 @@
+#include "support/redis.h"
 #include "support/support.h"
 
 #include <dirent.h>
@@ -71,6 +72,8 @@ pond *pond_made(const char *cache, ...) {
     pond_config *config = pond_config_new();
     assert_non_null(config);
     int code = pond_config_set(config, "cache", cache, &err);
+    if (code == POND_OK && strncmp(cache, "rediss:", 7) == 0)
+        code = pond_config_set(config, "tls_ca", certificate("ca.pem"), &err);
     va_list pairs;
     va_start(pairs, cache);
     for (const char *name; code == POND_OK && (name = va_arg(pairs, const char *));)

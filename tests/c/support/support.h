@@ -25,7 +25,7 @@ bool slow_build(void); /* under a sanitizer: fewer rounds do */
 size_t count_fds(void);
 size_t count_threads(void);
 
-/* Opens a pond, or fails the test. After `cache` come pairs: name, value... and NULL. */
+/* Opens a pond, or fails the test. After `cache` come pairs: name, value... and NULL. A rediss: cache trusts the test's authority. */
 pond *pond_made(const char *cache, ...);
 pond_policy *policy_made(pond *p, ...);
 /* "name-<pid>-<n>": what nobody used before. Borrowed until this thread's sixteenth call from here. */

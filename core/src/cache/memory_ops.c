@@ -290,6 +290,7 @@ void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms) {
     case MP_TAG_GET: op_tag_get(m, op, now_ms); break;
     case MP_TAG_MAKE: mp_mtag_make(m, op, now_ms); break;
     case MP_INSPECT: mp_memory_inspect(m, op, now_ms); break;
+    case MP_AWAIT: op->reply = MP_REFUSED; break;
     }
     op->done(op);
 }

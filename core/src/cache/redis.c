@@ -1,15 +1,23 @@
 /* The redis cache: its address and node table, and the way of an operation to the line of its node. */
 #include "cache/redis.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "cache/redis_notify.h"
 #include "cache/redis_tls.h"
 
 static mp_line *line_of(mp_link *link, const mp_key *key) {
     (void)key; /* one node until Cluster: its slot decides then */
     return &((mp_redis_link *)link)->line[0];
+}
+
+void mp_redis_problem(mp_redis *redis, const char *text) {
+    pthread_mutex_lock(&redis->lock);
+    snprintf(redis->problem, sizeof redis->problem, "%s", text);
+    pthread_mutex_unlock(&redis->lock);
 }
 
 static void link_close(mp_link *base) {
@@ -33,15 +41,32 @@ static mp_link *link_open(mp_cache *cache, mp_loop *loop) {
     return &link->link;
 }
 
-static void submit(mp_link *link, mp_op *op) { mp_line_submit(line_of(link, &op->key), op); }
-static void forget(mp_link *link, mp_op *op) { mp_line_forget(line_of(link, &op->key), op); }
+static void await(mp_line *line, mp_op *op) {
+    if (!line->notify && !line->closing) line->notify = mp_notify_new(line->redis, line->node, line->loop);
+    if (line->notify) mp_notify_submit(line->notify, op);
+    else mp_op_end(op, MP_REFUSED, NULL);
+}
+
+static void submit(mp_link *link, mp_op *op) {
+    mp_line *line = line_of(link, &op->key);
+    if (op->kind == MP_AWAIT) await(line, op);
+    else mp_line_submit(line, op);
+}
+
+static void forget(mp_link *link, mp_op *op) {
+    mp_line *line = line_of(link, &op->key);
+    if (op->kind == MP_AWAIT) mp_notify_forget(line->notify, op);
+    else mp_line_forget(line, op);
+}
 
 static void describe(mp_cache *cache, mp_buf *json) {
     mp_redis *redis = (mp_redis *)cache;
     mp_buf_text(json, "\"redis\":{\"address\":");
     mp_buf_json(json, redis->node[0].address.shown, strlen(redis->node[0].address.shown));
-    mp_buf_printf(json, ",\"connections\":%u,\"connections_made\":%u,\"problem\":", atomic_load(&redis->connections),
-                  atomic_load(&redis->connects));
+    static const char *const waits[] = {
+        [MP_WAITS_NOT_YET] = "null", [MP_WAITS_PUSHED] = "\"push\"", [MP_WAITS_POLLED] = "\"poll\""};
+    mp_buf_printf(json, ",\"connections\":%u,\"connections_made\":%u,\"waits\":%s,\"problem\":",
+                  atomic_load(&redis->connections), atomic_load(&redis->connects), waits[atomic_load(&redis->waits)]);
     pthread_mutex_lock(&redis->lock);
     if (*redis->problem) mp_buf_json(json, redis->problem, strlen(redis->problem));
     else mp_buf_text(json, "null");

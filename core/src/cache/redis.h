@@ -15,6 +15,9 @@ typedef struct mp_node_entry { /* a row of the node table */
     mp_breaker breaker;
 } mp_node_entry;
 
+/* How waits for others' loads were last done. */
+typedef enum mp_waits { MP_WAITS_NOT_YET, MP_WAITS_PUSHED, MP_WAITS_POLLED } mp_waits;
+
 typedef struct mp_redis {
     mp_cache cache; /* first */
     bool fenced;    /* option fence */
@@ -25,9 +28,11 @@ typedef struct mp_redis {
     struct mp_tls *tls;                     /* that their addresses name */
     pthread_mutex_t lock;
     char problem[640]; /* the last one, for describe; empty: none */
+    _Atomic int waits; /* mp_waits */
 } mp_redis;
 
 typedef struct mp_line mp_line;
+typedef struct mp_notify mp_notify;
 
 /* A command on a line; `op` NULL: its owner gave it up, or it is the line's own. */
 typedef struct mp_request {
@@ -48,6 +53,7 @@ struct mp_line {
     mp_node_entry *node;
     mp_loop *loop;
     mp_conn *conn;
+    mp_notify *notify; /* made with the first MP_AWAIT */
     bool fence_asked;
     uint8_t fence[MP_FENCE_LEN];
     int64_t fence_sent; /* when the last check was sent */
@@ -66,6 +72,9 @@ typedef struct mp_redis_link {
     mp_redis *redis;
     mp_line line[]; /* one a node */
 } mp_redis_link;
+
+/* The last problem, for describe; empty: none. @threads any */
+void mp_redis_problem(mp_redis *redis, const char *text);
 
 /* redis_line.c: connection, handshake and fence. */
 bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *loop);

@@ -157,6 +157,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_script(out, MP_SCRIPT_inspect, with_text, 3, 0);
         three_keys(out, &op->key);
         break;
+    case MP_AWAIT: break; /* redis_notify.c */
     }
 }
 
@@ -351,6 +352,7 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
         else op->reply = op->kind == MP_TAG_GET ? MP_MISSED : MP_INDOUBT;
         break;
     case MP_INSPECT: op->reply = describe(op, r, fence); break;
+    case MP_AWAIT: break; /* redis_notify.c */
     }
     mp_reply_free(r);
     return verdict;

@@ -215,6 +215,7 @@ static void read_replies(mp_conn *c) {
             break;
         }
         if (r->type == REDIS_REPLY_PUSH) {
+            if (c->events.pushed) c->events.pushed(c->events.owner, r);
             mp_reply_free(r);
             continue;
         }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cache/redis.h"
+#include "cache/redis_notify.h"
 #include "cache/redis_reply.h"
 
 #define FENCE_CHECK_MS 1000
@@ -64,11 +65,7 @@ static bool send_own(mp_line *line, mp_request *r) {
     return send_scratch(line, r, timeout_ms, mp_loop_now(line->loop) + timeout_ms);
 }
 
-static void problem(mp_line *line, const char *text) {
-    pthread_mutex_lock(&line->redis->lock);
-    strncpy(line->redis->problem, text, sizeof line->redis->problem - 1);
-    pthread_mutex_unlock(&line->redis->lock);
-}
+static void problem(mp_line *line, const char *text) { mp_redis_problem(line->redis, text); }
 
 /* ---- the breaker ---- */
 
@@ -529,6 +526,7 @@ static void lost(void *owner, pond_error *why, bool waited) {
     mp_line *line = owner;
     stands_no_more(line);
     problem(line, pond_error_message(why));
+    mp_notify_distrust(line->notify, why);
     probe_failed(line);
     end_waiting(line, why, waited);
 }
@@ -546,6 +544,8 @@ bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *
 void mp_line_close(mp_line *line) {
     pond_error *closed = mp_error_new(POND_ECLOSED, "the pond is closed");
     line->closing = true;
+    mp_notify_free(line->notify);
+    line->notify = NULL;
     mp_conn_free(line->conn);
     stands_no_more(line);
     end_waiting(line, closed, false);

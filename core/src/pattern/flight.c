@@ -11,14 +11,15 @@
 #include "pattern/read.h"
 
 #define SHARDS 16
-#define BUCKETS 64 /* per shard: flights are few, they live as long as a load */
-#define POLL_FIRST_MS 5
+#define BUCKETS 64      /* per shard: flights are few, they live as long as a load */
+#define POLL_FIRST_MS 5 /* where the cache cannot tell that a lease has ended */
 #define POLL_LAST_MS 160
+#define LATE_MAX_MS 8 /* behind the end of a lease, so that not all who wait for it come at one moment */
 
 typedef enum phase {
     NEW,     /* its task is queued */
     ASKING,  /* the lease operation is under way */
-    WAITING, /* another process loads: ask again after a while */
+    WAITING, /* another process loads: ask again when its lease ends or is renewed */
     LOADING,
     FILLING
 } phase;
@@ -34,7 +35,8 @@ struct mp_flight {
      * during the load: they share it only if the fill, which came after them, was accepted. */
     phase phase;
     mp_node early, mid, late;
-    int64_t poll_ms;
+    bool held; /* somebody else loads, as far as was heard */
+    bool firm; /* LOADING under a lease that stands, as far as was heard: the cache has nothing to serve */
 
     /* The home lane's. */
     mp_lane *home;
@@ -42,8 +44,10 @@ struct mp_flight {
     mp_op op, renew;
     mp_timer timer, deadline;
     uint8_t token[MP_TOKEN_LEN], fence[MP_FENCE_LEN];
-    bool leased, asking, renewing;
-    bool cache_down; /* load without a lease */
+    bool leased, asking, renewing; /* `asking`: `op` is under way */
+    bool cache_down;               /* load without a lease */
+    int64_t held_at;               /* when somebody else was last found to load, */
+    unsigned in_vain;              /* how often so, shortly one after the other */
     int64_t load_began;
     mp_read *loader;
     pond_load *load;
@@ -155,6 +159,7 @@ static void ground(mp_flight *f) {
     f->asking = f->renewing = false;
     drop_load(f);
     if (f->phase == LOADING) mp_loop_duty(loop, -1);
+    if (f->phase == WAITING) mp_loop_inflight(loop, -1);
     mp_list_remove(&f->node);
 }
 
@@ -201,9 +206,9 @@ static void restart(mp_flight *f) {
     mp_read *first = MP_OF(f->early.next, mp_read, flight_node);
     f->phase = NEW;
     f->loader = NULL;
-    f->load_began = 0;
-    f->poll_ms = 0;
-    f->leased = f->cache_down = false;
+    f->load_began = f->held_at = 0;
+    f->in_vain = 0;
+    f->leased = f->cache_down = f->held = f->firm = false;
     pond_value_free(f->value);
     f->value = NULL;
     f->home = first->call.lane;
@@ -275,6 +280,7 @@ static void start_load(mp_flight *f) {
     pthread_mutex_lock(&s->lock);
     mp_list_move(&f->early, &f->mid);
     f->phase = LOADING; /* from here on joiners are late */
+    f->firm = f->leased;
     mp_read *r = choose(f);
     pthread_mutex_unlock(&s->lock);
     mp_loop_duty(loop, 1);
@@ -418,18 +424,61 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
 
 /* ---- the lease ---- */
 
-static void wait_and_ask_again(mp_flight *f, int64_t lease_ms) {
+static void ask(mp_flight *f);
+
+/* Does anybody still wait for what the flight brings? */
+static bool wanted(mp_flight *f) {
     shard *s = shard_of(f->home, &f->key);
+    pthread_mutex_lock(&s->lock);
+    bool any = !mp_list_empty(&f->early) || !mp_list_empty(&f->mid) || !mp_list_empty(&f->late);
+    pthread_mutex_unlock(&s->lock);
+    return any;
+}
+
+static void ask_again(mp_flight *f) {
+    mp_loop_timer_stop(f->home->loop, &f->timer);
+    if (f->asking) mp_lane_forget(f->home, &f->op);
+    f->asking = false;
+    if (wanted(f)) ask(f);
+    else move_on(f);
+}
+
+static void told(mp_op *op) {
+    mp_flight *f = MP_OF(op, mp_flight, op);
+    int64_t now = mp_loop_now(f->home->loop), pause = POLL_FIRST_MS << f->in_vain;
+    f->asking = false;
+    pond_error_free(op->error);
+    op->error = NULL;
+    if (pause > POLL_LAST_MS) pause = POLL_LAST_MS;
+    /* A cache that tells too much must not be asked all the time. */
+    int64_t at = f->in_vain ? f->held_at + pause / 2 : now;
+    if (op->reply != MP_DONE) at = now + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+    if (at <= now) ask_again(f);
+    else if (at < f->timer.at) mp_loop_timer_set(f->home->loop, &f->timer, at);
+}
+
+/* Until the cache tells that the lease has ended, and at the latest when its time is over. */
+static void wait_and_ask_again(mp_flight *f, int64_t lease_ms) {
+    mp_loop *loop = f->home->loop;
+    shard *s = shard_of(f->home, &f->key);
+    int64_t now = mp_loop_now(loop);
     pthread_mutex_lock(&s->lock);
     mp_list_move(&f->early, &f->mid);
     f->phase = WAITING;
-    f->poll_ms = f->poll_ms ? f->poll_ms * 2 : POLL_FIRST_MS;
-    if (f->poll_ms > POLL_LAST_MS) f->poll_ms = POLL_LAST_MS;
+    f->held = true;
     pthread_mutex_unlock(&s->lock);
-    int64_t pause = f->poll_ms / 2 + (int64_t)mp_random_below((uint32_t)(f->poll_ms / 2) + 1);
-    if (lease_ms >= 0 && lease_ms < pause) pause = lease_ms + 1;
-    if (!mp_loop_timer_set(f->home->loop, &f->timer, mp_loop_now(f->home->loop) + (pause < 1 ? 1 : pause)))
+    mp_loop_inflight(loop, 1); /* somebody must drive for it */
+    f->in_vain = now - f->held_at <= 2 * POLL_LAST_MS ? f->in_vain + (f->in_vain < 8) : 0;
+    f->held_at = now;
+    if (lease_ms < 0) lease_ms = f->policy->options.lease;
+    if (!mp_loop_timer_set(loop, &f->timer, now + lease_ms + 1 + (int64_t)mp_random_below(LATE_MAX_MS))) {
         finish(f, NULL, mp_error_new(POND_ENOMEM, "no memory for a timer"), true);
+        return;
+    }
+    f->asking = true;
+    f->op.kind = MP_AWAIT; /* and all else as it was asked for */
+    f->op.done = told;
+    mp_lane_submit(f->home, &f->op);
 }
 
 static void asked(mp_op *op) {
@@ -465,6 +514,7 @@ static void asked(mp_op *op) {
 
 static void ask(mp_flight *f) {
     shard *s = shard_of(f->home, &f->key);
+    if (f->phase == WAITING) mp_loop_inflight(f->home->loop, -1);
     pthread_mutex_lock(&s->lock);
     f->phase = ASKING; /* from here on joiners are in the middle */
     pthread_mutex_unlock(&s->lock);
@@ -496,22 +546,18 @@ static void renewed(mp_op *op) {
     f->renewing = false;
     pond_error_free(op->error);
     op->error = NULL;
-    /* Lost: go on, the fill will be refused. */
-}
-
-static bool wanted(mp_flight *f) {
+    if (op->reply == MP_STORED) return;
+    /* Lost, perhaps: go on, the fill will be refused. But somebody else may have filled meanwhile. */
     shard *s = shard_of(f->home, &f->key);
     pthread_mutex_lock(&s->lock);
-    bool any = !mp_list_empty(&f->early) || !mp_list_empty(&f->mid) || !mp_list_empty(&f->late);
+    f->firm = false;
     pthread_mutex_unlock(&s->lock);
-    return any;
 }
 
 static void poll_or_renew(mp_timer *timer) {
     mp_flight *f = MP_OF(timer, mp_flight, timer);
     if (f->phase == WAITING) {
-        if (wanted(f)) ask(f);
-        else move_on(f);
+        ask_again(f);
         return;
     }
     const mp_options *o = &f->policy->options;
@@ -572,8 +618,10 @@ bool mp_flight_leave(mp_read *r) {
     mp_flight *f = r->flight;
     if (f) mp_list_remove(&r->flight_node);
     r->flight = NULL;
+    bool waits_here = f && f->home == lane && f->phase == WAITING;
     pthread_mutex_unlock(&s->lock);
     if (!f) return false;
+    if (waits_here && !wanted(f)) move_on(f);
     if (r->loader) { /* so this is the flight's home */
         r->loader = false;
         f->loader = NULL;
@@ -593,7 +641,7 @@ pond_value *mp_flight_loaded_value(const mp_read *r) { /* whoever loads is at th
 bool mp_flight_asking(mp_read *r) {
     shard *s = shard_of(r->call.lane, &r->op.key);
     pthread_mutex_lock(&s->lock);
-    bool asking = r->flight && (r->flight->phase == NEW || (r->flight->phase == ASKING && r->flight->poll_ms == 0));
+    bool asking = r->flight && (r->flight->phase == NEW || (r->flight->phase == ASKING && !r->flight->held));
     pthread_mutex_unlock(&s->lock);
     return asking;
 }

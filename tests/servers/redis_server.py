@@ -8,6 +8,7 @@
         and exits with the command's status.
         --tls: it speaks TLS as well, on the port of MILLPOND_TEST_REDIS_TLS=rediss://127.0.0.1:PORT/0;
         MILLPOND_TEST_CERTIFICATES names the folder that certificates.py filled.
+        --acl: MILLPOND_TEST_REDIS has the user of the manual, who may do what it says and no more.
 
 Only the standard library is used, so that a suite in any language can lean on it.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -186,6 +188,14 @@ class RedisServer:
         """A client certificate of who connects from now on."""
         self.call("CONFIG", "SET", "tls-auth-clients", "yes" if demanded else "no")
 
+    def restricted(self) -> str:
+        """An address with a user as the manual makes one."""
+        lines = (pathlib.Path(__file__).resolve().parents[2] / "core" / "GUIDE.md").read_text(encoding="utf-8").splitlines()
+        (line,) = (line for line in lines if line.startswith("    ACL SETUSER "))
+        words = line.replace(">PASSWORD", ">open-sesame").split()
+        self.call(*words)
+        return self.url.replace("//", f"//{words[2]}:open-sesame@")
+
     def connect(self) -> Connection:
         return Connection("127.0.0.1", self.port)
 
@@ -230,13 +240,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="run a command beside a Redis server of its own")
     parser.add_argument("--port", type=int)
     parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--acl", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not words:
         parser.error("name a command after --")
     with RedisServer(arguments.port, tls=arguments.tls) as server:
-        environment = dict(os.environ, MILLPOND_TEST_REDIS=server.url)
+        environment = dict(os.environ, MILLPOND_TEST_REDIS=server.restricted() if arguments.acl else server.url)
         if arguments.tls:
             environment.update(MILLPOND_TEST_REDIS_TLS=server.secure_url, MILLPOND_TEST_CERTIFICATES=server.certificates)
         return subprocess.call(words, env=environment)

@@ -128,9 +128,10 @@ static int parse_tcp(mp_address *a, const char *rest, pond_error **err) {
     } else if (*tail == '/') {
         tail++;
     }
+    size_t name = *tail == '?' ? strcspn(tail, "=") : 1; /* what follows it may be a secret */
     if (*tail)
         return mp_fail(err, POND_EURL, "cache: \"%.*s\" after the address is not known: set options by name",
-                       (int)strcspn(tail, "=") > 20 ? 20 : (int)strcspn(tail, "="), tail);
+                       name > 20 ? 20 : (int)name, tail);
     return POND_OK;
 }
 

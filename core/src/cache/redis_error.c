@@ -52,9 +52,20 @@ mp_remedy mp_remedy_of(const redisReply *r) {
     return i < KNOWN ? known[i].remedy : MP_REMEDY_NONE;
 }
 
+/* How much of the server's sentence may be shown. Of a command that it does not know, as AUTH may be, it repeats the arguments. */
+static int harmless(const redisReply *r, const mp_address *address) {
+    size_t len = r->len > 200 ? 200 : r->len;
+    const char *const ends[] = {", with args", address->password};
+    for (size_t i = 0; i < 2; i++) {
+        const char *at = ends[i] && *ends[i] ? strstr(r->str, ends[i]) : NULL;
+        if (at && (size_t)(at - r->str) < len) len = (size_t)(at - r->str);
+    }
+    return (int)len;
+}
+
 pond_error *mp_command_error(const redisReply *r, const mp_address *address) {
     size_t i = which(r);
-    int len = r->len > 200 ? 200 : (int)r->len;
+    int len = harmless(r, address);
     if (i == KNOWN) return mp_error_new(POND_ECACHE, "cache %s: %.*s", address->shown, len, r->str);
     return mp_error_new_retriable(POND_ECACHE, known[i].retriable, "cache %s: %s (%.*s)", address->shown,
                                   known[i].advice, len, r->str);

@@ -19,6 +19,7 @@ class Request {
     this.key = key
     this.options = options
     this.loader = loader
+    this.signal = undefined // an AbortSignal that ends the wait
     this.kind = 0
     this.value = undefined
     this.load = 0 // a load that the core asks for and that has not begun

@@ -2,7 +2,7 @@
 'use strict'
 
 const { AsyncLocalStorage } = require('node:async_hooks')
-const { classes: { DeadlockError, InvalidValue } } = require('./errors.cjs')
+const { classes: { CanceledError, DeadlockError, InvalidValue } } = require('./errors.cjs')
 const { NULL, encode } = require('./values.cjs')
 
 const UNCACHED = 1 // POND_LOAD_UNCACHED
@@ -87,6 +87,13 @@ function runLoader (request) {
   })
 }
 
+/** Gives the load up that the core asked for: another of those who wait is asked instead. */
+function declineLoad (request) {
+  const { view: { core: { native } }, load, signal } = request
+  request.load = 0
+  native.loadFail(load, CanceledError.prototype.number, 'the fetch was aborted', { error: signal.reason })
+}
+
 /** { kind, data }, or undefined for an absence. */
 function toStore (request, value) {
   if (value === undefined || value === null) return undefined
@@ -101,4 +108,4 @@ function cacheable (request, value) {
   return shouldCache === undefined || Boolean(shouldCache(value))
 }
 
-module.exports = { insideLoad, deadlock, runLoader }
+module.exports = { insideLoad, deadlock, runLoader, declineLoad }

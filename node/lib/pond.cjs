@@ -7,8 +7,9 @@ const { Policy } = require('./policy.cjs')
 const { Store } = require('./store.cjs')
 const { Collection } = require('./collection.cjs')
 const { keyMaker } = require('./cached.cjs')
+const { checkSignal, unlessAborted } = require('./abort.cjs')
 const { parse, milliseconds, show } = require('./options.cjs')
-const { runLoader, insideLoad, deadlock } = require('./loading.cjs')
+const { runLoader, declineLoad, insideLoad, deadlock } = require('./loading.cjs')
 const { KIND, decode } = require('./values.cjs')
 const { classes: { Absent, InvalidKey, InvalidValue, MisuseError, OptionError, TimeoutError }, fromAddon } = require('./errors.cjs')
 
@@ -55,7 +56,8 @@ function fetched (request) {
   switch (kind) {
     case KIND.LOAD: {
       const promise = request.wait()
-      runLoader(request)
+      if (request.signal?.aborted) declineLoad(request) // somebody else who waits shall load
+      else runLoader(request)
       return promise.then(fetched)
     }
     case KIND.ABSENT: return absence(policy, key)
@@ -94,6 +96,19 @@ class Pond {
       loader = options
       options = undefined
     }
+    const signal = options?.signal
+    if (signal === undefined || signal === null) return this.#fetch(key, options, loader, undefined)
+    const { signal: _, ...rest } = options
+    try {
+      checkSignal(signal)
+      signal.throwIfAborted()
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return unlessAborted(this.#fetch(key, rest, loader, signal), signal)
+  }
+
+  #fetch (key, options, loader, signal) {
     const view = this.#view
     const { core } = view
     try {
@@ -108,6 +123,7 @@ class Pond {
         return Promise.resolve(kind === KIND.ABSENT ? absence(policy, key) : toCaller(view, options, key, kind, value))
       }
       const request = new Request(view, policy, key, options, loader)
+      request.signal = signal
       core.began(request)
       return request.wait().then(fetched)
     } catch (error) {

@@ -32,6 +32,21 @@ export interface AbsentOption {
   absent?: 'null' | 'raise' | null | undefined
 }
 
+/** An AbortSignal, of whatever library declares it. */
+export interface Signal {
+  readonly aborted: boolean
+  readonly reason?: any
+  throwIfAborted(): void
+  addEventListener(type: 'abort', listener: () => void, options?: any): void
+  removeEventListener(type: 'abort', listener: () => void, options?: any): void
+}
+
+export interface SignalOption {
+  /** Ends the wait: fetch rejects with the signal's reason. A loader that runs is not stopped, and its value is cached; give it
+   * the signal yourself if it shall stop. */
+  signal?: Signal | null | undefined
+}
+
 export interface FetchOptions<T = any> extends PolicyOptions, ValueOptions<T>, AbsentOption {}
 export interface OpenOptions extends PondOptions, ValueOptions, AbsentOption {}
 type Raise = { absent: 'raise' }
@@ -131,8 +146,8 @@ export declare class Pond {
   /** Cache-aside: the cached value, or what `loader` gives, which is then cached. However many callers and processes miss one
    * key, one of them loads. A loader's error goes to all who wait, and is not cached. */
   fetch<T>(key: string, loader: Loader<T>): Promise<Found<T> | null>
-  fetch<T>(key: string, options: FetchOptions<T> & Raise, loader: Loader<T>): Promise<Found<T>>
-  fetch<T>(key: string, options: FetchOptions<T> | undefined, loader: Loader<T>): Promise<Found<T> | null>
+  fetch<T>(key: string, options: FetchOptions<T> & SignalOption & Raise, loader: Loader<T>): Promise<Found<T>>
+  fetch<T>(key: string, options: (FetchOptions<T> & SignalOption) | undefined, loader: Loader<T>): Promise<Found<T> | null>
 
   /** What the cache holds, without loading. */
   lookup<T = unknown>(key: string, options?: FetchOptions<T>): Promise<Entry<T>>

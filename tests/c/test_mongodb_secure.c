@@ -1,20 +1,27 @@
 /* The mongodb: store on a server that wants TLS and a user. */
 #include "mongodb_store.h"
 
+#include <inttypes.h>
 #include <sys/socket.h>
 
+#include "engine/resolve.h"
 #include "store/mongodb_stream.h"
+#include "support/heartbeat.h"
+#include "support/relay.h"
 
 #define USER "mill:p%40nd%2F1%3F@"
+
+static int server_port(void) {
+    const char *url = getenv("MILLPOND_TEST_MONGODB"), *port = url != NULL ? strstr(url, "localhost:") : NULL;
+    if (port == NULL) fail_msg("run this by tests/servers/mongodb_server.py --secure");
+    return port != NULL ? atoi(port + 10) : 0;
+}
 
 /* With `user` ("name:password@") before the host, `host` in its place if it is not NULL, and more options. */
 static void address(char *out, size_t size, const char *user, const char *host, const char *database,
                     const char *more) {
-    const char *url = getenv("MILLPOND_TEST_MONGODB"), *port = url != NULL ? strstr(url, "localhost:") : NULL;
-    if (port == NULL) fail_msg("run this by tests/servers/mongodb_server.py --secure");
-    else
-        snprintf(out, size, "mongodb://%s%s:%d/%s?replicaSet=rs%s", user, host != NULL ? host : "localhost",
-                 atoi(port + 10), database, more);
+    snprintf(out, size, "mongodb://%s%s:%d/%s?replicaSet=rs%s", user, host != NULL ? host : "localhost", server_port(),
+             database, more);
 }
 
 static const char *with_ca(const char *more) {
@@ -83,7 +90,9 @@ static bool connects(const char *host, const char *more) {
     where.port = mongoc_uri_get_hosts(uri)->port;
     snprintf(where.host, sizeof where.host, "%s", host);
     snprintf(where.host_and_port, sizeof where.host_and_port, "%s:%hu", host, where.port);
-    mongoc_stream_t *stream = mp_mongodb_connect(uri, &where, NULL, &why);
+    mp_resolver *resolver = mp_resolver_new();
+    mongoc_stream_t *stream = mp_mongodb_connect(uri, &where, resolver, &why);
+    mp_resolver_free(resolver);
     assert_true((stream != NULL) == (why.code == 0));
     if (stream == NULL) assert_int_equal(why.domain, MONGOC_ERROR_STREAM);
     mongoc_stream_destroy(stream);
@@ -110,12 +119,66 @@ static void our_own_connections(void **state) {
     mp_mongodb_wait_until(0);
 }
 
+/* ---- connections that go silent in the middle ---- */
+
+enum { BRIEF_MS = 300, CLOSE_MS = 1000, SLACK_MS = 50 };
+
+static relay *between;
+
+/* A call of a new store through the relay, whose first connection (the watcher's) is let through. */
+static int call_through(int64_t timeout_ms, pond_error **err) {
+    char at[700], timeout[20];
+    pond_value *value = NULL;
+    snprintf(timeout, sizeof timeout, "%" PRId64 "ms", timeout_ms);
+    snprintf(at, sizeof at, "mongodb://%slocalhost:%d/secure?directConnection=true&authSource=admin%s", USER,
+             relay_port(between), with_ca(""));
+    mp_store *s = opened(at, timeout);
+    int64_t start = mp_clock_ms();
+    int rc = s->vt->get(s, "films", "1", 1, &value, err);
+    int64_t end = mp_clock_ms(), deadline = start + timeout_ms;
+    if (end > deadline && end - deadline - stalled_ms(deadline, end) > SLACK_MS)
+        fail_msg("%" PRId64 " ms past its deadline: %s", end - deadline, pond_error_message(err ? *err : NULL));
+    int64_t c0 = mp_clock_ms();
+    s->vt->close(s);
+    fprintf(stderr, "took %d close %d %s\n", (int)(end - start), (int)(mp_clock_ms() - c0),
+            pond_error_message(err ? *err : NULL));
+    pond_value_free(value);
+    return rc;
+}
+
+static void fails_through(void) {
+    pond_error *err = NULL;
+    int rc = call_through(BRIEF_MS, &err);
+    failed(rc, err, POND_ESTORE, 1, "films \"1\"");
+}
+
+/* Wherever the answers to a new connection stop, in the TLS handshake, the greeting, the authentication or the reply, the
+ * call ends in its time. */
+static void silence_half_way(void **state) {
+    enum { STEPS = 16 };
+    pond_error *err = NULL;
+    long all = 0;
+    between = relay_start(server_port());
+    relay_mute(between, 1, -1);
+    assert_int_equal(call_through(20000, &err), POND_OK);
+    for (int i = 1; i < relay_connections(between); i++)
+        if (relay_bytes(between, i) > all) all = relay_bytes(between, i);
+    assert_true(all > 1000);
+    for (int step = 0; step < STEPS; step++) {
+        relay_mute(between, 1, all * step / STEPS);
+        fails_through();
+    }
+    relay_trickle(between, 1, 20); /* there is always something new, and never enough */
+    fails_through();
+    relay_stop(between);
+}
+
 int main(void) {
+    heartbeat_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tls_and_a_user),
-        cmocka_unit_test(the_wrong_password),
-        cmocka_unit_test(the_wrong_certificate),
-        cmocka_unit_test(our_own_connections),
+        cmocka_unit_test(tls_and_a_user),        cmocka_unit_test(the_wrong_password),
+        cmocka_unit_test(the_wrong_certificate), cmocka_unit_test(our_own_connections),
+        cmocka_unit_test(silence_half_way),
     };
     return cmocka_run_group_tests_name("mongodb_secure", tests, NULL, NULL);
 }

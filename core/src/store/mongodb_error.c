@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "store/mongodb_stream.h"
+
 /* The server's codes. Those of the specification of retryable reads and writes, and those that its documentation calls
  * transient: locks, plans and cursors that were killed, chunks that moved, a majority that is not there yet. */
 enum {
@@ -79,7 +81,10 @@ mp_mongodb_problem mp_mongodb_problem_of(const bson_error_t *error, const bson_t
         p.sort_arrays = error->code == BAD_VALUE && strstr(error->message, "parallel arrays") != NULL;
         p.duplicate = error->code == DUPLICATE_KEY;
         break;
-    default: break; /* authentication, what cannot be sent: no better the next time */
+    case MONGOC_ERROR_CLIENT:
+        p.network = p.retriable = error->code == MONGOC_ERROR_CLIENT_AUTHENTICATE && mp_mongodb_connection_lost();
+        break;
+    default: break; /* what cannot be sent: no better the next time */
     }
     return p;
 }

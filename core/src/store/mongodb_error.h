@@ -16,7 +16,7 @@ typedef struct mp_mongodb_problem {
     bool duplicate;   /* a key is there already */
 } mp_mongodb_problem;
 
-/* The error is of version 2 of libmongoc's error API. `reply` may be NULL. */
+/* The error is of version 2 of libmongoc's error API, and the last one of this thread. `reply` may be NULL. */
 mp_mongodb_problem mp_mongodb_problem_of(const bson_error_t *error, const bson_t *reply);
 
 #endif

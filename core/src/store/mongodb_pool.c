@@ -12,13 +12,14 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/quote.h"
+#include "engine/resolve.h"
 #include "model/query.h"
 #include "store/mongodb_error.h"
 #include "store/mongodb_stream.h"
 #include "store/mongodb_uri.h"
 
 /* libmongoc's waits end up to a millisecond early. */
-enum { FAREWELL_MS = 500, EARLY_MS = 2 };
+enum { FAREWELL_MS = 500, CLOSE_MS = 1000, EARLY_MS = 2 };
 
 struct mp_mongodb_client {
     mp_mongodb_client *next;
@@ -28,12 +29,16 @@ struct mp_mongodb_client {
 /* What belongs to one process. */
 typedef struct crew {
     pid_t pid;
+    mp_resolver *resolver;
     pthread_mutex_t lock;
     pthread_cond_t returned;
     mongoc_client_pool_t *clients; /* NULL until it is needed */
     mp_mongodb_client *idle;       /* the last one used is first: its connection is warm */
-    unsigned lent;
-    bool making;              /* `clients`, without the lock */
+    unsigned lent, most;
+    mongoc_uri_t *making; /* with which a thread makes `clients` */
+    bson_error_t why;     /* they could not be made the last time */
+    bool closed, dismissed;
+    unsigned refs;            /* the pool's, and one for a thread that makes or destroys `clients` */
     _Atomic uint32_t elected; /* how often a server became the primary, as far as we were told */
     _Atomic uint32_t settled; /* the election whose primary is known to show all that was ever acknowledged */
 } crew;
@@ -47,9 +52,13 @@ struct mp_mongodb_pool {
 
 /* ---- the crew ---- */
 
-static crew *crew_new(void) {
+static crew *crew_new(unsigned most) {
     crew *c = calloc(1, sizeof *c);
-    if (c == NULL) return NULL;
+    if (c != NULL) c->resolver = mp_resolver_new();
+    if (c == NULL || c->resolver == NULL) {
+        free(c);
+        return NULL;
+    }
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -57,13 +66,19 @@ static crew *crew_new(void) {
     pthread_cond_init(&c->returned, &monotonic);
     pthread_condattr_destroy(&monotonic);
     c->pid = getpid();
+    c->most = most;
+    c->refs = 1;
     return c;
 }
 
-static void crew_free(crew *c) {
-    if (c == NULL) return;
+/* Lock held; gives it up. */
+static void crew_unref(crew *c) {
+    bool last = --c->refs == 0;
+    pthread_mutex_unlock(&c->lock);
+    if (!last) return;
     pthread_cond_destroy(&c->returned);
     pthread_mutex_destroy(&c->lock);
+    mp_resolver_free(c->resolver);
     free(c);
 }
 
@@ -71,9 +86,10 @@ static void crew_free(crew *c) {
 static crew *crew_of(mp_mongodb_pool *pool) {
     crew *c = atomic_load(&pool->crew);
     if (c->pid == getpid()) return c;
-    crew *mine = crew_new();
+    crew *mine = crew_new(pool->most);
     if (mine == NULL || atomic_compare_exchange_strong(&pool->crew, &c, mine)) return mine;
-    crew_free(mine); /* another thread of this process was first */
+    pthread_mutex_lock(&mine->lock); /* another thread of this process was first */
+    crew_unref(mine);
     return c;
 }
 
@@ -82,47 +98,77 @@ int mp_mongodb_pool_open(mp_mongodb_pool **out, const char *address, unsigned cl
     mongoc_uri_t *uri = NULL;
     int rc = mp_mongodb_uri(&uri, address, timeout_ms, err);
     if (rc != POND_OK) return rc;
+    if (clients == 0) clients = 1;
     mp_mongodb_pool *pool = calloc(1, sizeof *pool);
-    crew *c = crew_new();
-    if (pool == NULL || c == NULL) {
+    crew *c = pool != NULL ? crew_new(clients) : NULL;
+    if (c == NULL) {
         mongoc_uri_destroy(uri);
-        crew_free(c);
         free(pool);
         return mp_fail(err, POND_ENOMEM, "store: no memory");
     }
     pool->uri = uri;
-    pool->most = clients > 0 ? clients : 1;
+    pool->most = clients;
     pool->timeout_ms = timeout_ms;
     atomic_init(&pool->crew, c);
     *out = pool;
     return POND_OK;
 }
 
+static bool wait_for(crew *c, int64_t deadline_ms) {
+    struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
+    return pthread_cond_timedwait(&c->returned, &c->lock, &until) == 0;
+}
+
+/* Nobody uses `clients` any more. Takes a reference over. */
+static void *dismiss(void *arg) {
+    crew *c = arg;
+    /* The servers are told that the sessions end, if they listen. */
+    mp_mongodb_wait_until(mp_clock_ms() + FAREWELL_MS);
+    for (mp_mongodb_client *slot; (slot = c->idle) != NULL;) {
+        c->idle = slot->next;
+        mongoc_client_pool_push(c->clients, slot->client);
+        free(slot);
+    }
+    mongoc_client_pool_destroy(c->clients);
+    mp_mongodb_wait_until(0);
+    pthread_mutex_lock(&c->lock);
+    c->dismissed = true;
+    pthread_cond_broadcast(&c->returned);
+    crew_unref(c);
+    return NULL;
+}
+
+/* libmongoc waits for its watchers, and those for servers and name servers: who closes does not, beyond a moment. Lock held, and
+ * given up. */
+static void close_clients(crew *c) {
+    pthread_t thread;
+    c->refs++;
+    if (pthread_create(&thread, NULL, dismiss, c) == 0) {
+        pthread_detach(thread);
+        int64_t until = mp_clock_ms() + CLOSE_MS;
+        while (!c->dismissed && wait_for(c, until)) {}
+    } else {
+        pthread_mutex_unlock(&c->lock);
+        dismiss(c);
+        pthread_mutex_lock(&c->lock);
+    }
+    crew_unref(c);
+}
+
 void mp_mongodb_pool_close(mp_mongodb_pool *pool) {
     if (pool == NULL) return;
     crew *c = atomic_load(&pool->crew);
     if (c->pid == getpid()) {
-        /* The servers are told that the sessions end, if they listen. */
-        mp_mongodb_wait_until(mp_clock_ms() + FAREWELL_MS);
-        for (mp_mongodb_client *slot; (slot = c->idle) != NULL;) {
-            c->idle = slot->next;
-            mongoc_client_pool_push(c->clients, slot->client);
-            free(slot);
-        }
-        if (c->clients != NULL) mongoc_client_pool_destroy(c->clients);
-        mp_mongodb_wait_until(0);
-        crew_free(c);
+        pthread_mutex_lock(&c->lock);
+        c->closed = true;
+        if (c->clients != NULL) close_clients(c);
+        else crew_unref(c); /* who makes them sees it */
     }
     mongoc_uri_destroy(pool->uri);
     free(pool);
 }
 
 /* ---- lending ---- */
-
-static bool wait_for(crew *c, int64_t deadline_ms) {
-    struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
-    return pthread_cond_timedwait(&c->returned, &c->lock, &until) == 0;
-}
 
 static bool is_primary(const mongoc_server_description_t *server) {
     return strcmp(mongoc_server_description_type(server), "RSPrimary") == 0;
@@ -135,31 +181,63 @@ static void server_changed(const mongoc_apm_server_changed_t *event) {
         atomic_fetch_add(&c->elected, 1);
 }
 
-static mongoc_client_pool_t *new_clients(const mp_mongodb_pool *pool, crew *c, bson_error_t *why) {
-    mongoc_client_pool_t *clients = mongoc_client_pool_new_with_error(pool->uri, why);
+static mongoc_client_pool_t *new_clients(const mongoc_uri_t *uri, crew *c, bson_error_t *why) {
+    mongoc_client_pool_t *clients = mongoc_client_pool_new_with_error(uri, why);
     if (clients == NULL) return NULL;
     mongoc_apm_callbacks_t *callbacks = mongoc_apm_callbacks_new();
     mongoc_apm_set_server_changed_cb(callbacks, server_changed);
     mongoc_client_pool_set_apm_callbacks(clients, callbacks, c);
     mongoc_apm_callbacks_destroy(callbacks);
     mongoc_client_pool_set_error_api(clients, MONGOC_ERROR_API_VERSION_2);
-    mongoc_client_pool_max_size(clients, pool->most);
+    mongoc_client_pool_max_size(clients, c->most);
     return clients;
 }
 
-/* The pool of libmongoc, by one thread and without the lock: an address may have to be looked up. Lock held, dropped,
- * and held again. */
-static int make_clients(mp_mongodb_call *call, crew *c) {
+/* The pool of libmongoc. Of a mongodb+srv: address it asks the name servers for the hosts, which may take them longer than a
+ * call has. */
+static void *make_clients(void *arg) {
+    crew *c = arg;
     bson_error_t why = {0};
-    c->making = true;
-    pthread_mutex_unlock(&c->lock);
-    mongoc_client_pool_t *clients = new_clients(call->pool, c, &why);
+    mongoc_client_pool_t *clients = new_clients(c->making, c, &why);
     pthread_mutex_lock(&c->lock);
-    c->making = false;
+    mongoc_uri_destroy(c->making);
+    c->making = NULL;
     c->clients = clients;
+    c->why = why;
     pthread_cond_broadcast(&c->returned);
-    if (clients != NULL) return POND_OK;
-    return mp_mongodb_fail(call, POND_ESTORE, 1, "the address of MongoDB cannot be looked up: %s", why.message);
+    if (!c->closed || clients == NULL) {
+        crew_unref(c);
+        return NULL;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return dismiss(c);
+}
+
+/* Lock held. */
+static bool start_to_make(const mp_mongodb_pool *pool, crew *c) {
+    pthread_t thread;
+    c->making = mongoc_uri_copy(pool->uri);
+    if (pthread_create(&thread, NULL, make_clients, c) == 0) {
+        pthread_detach(thread);
+        c->refs++;
+        return true;
+    }
+    mongoc_uri_destroy(c->making);
+    c->making = NULL;
+    return false;
+}
+
+/* Waits for `clients`; lock held. Who comes while they are being made waits for the same. */
+static int await_clients(mp_mongodb_call *call, crew *c) {
+    if (c->making == NULL && !start_to_make(call->pool, c))
+        return mp_mongodb_fail(call, POND_ENOMEM, 1, "no thread to look up the address of MongoDB");
+    while (c->making != NULL && wait_for(c, call->deadline)) {}
+    if (c->making != NULL)
+        return mp_mongodb_fail(call, POND_ESTORE, 1,
+                               "the address of MongoDB was not looked up within store_timeout (%lld ms)",
+                               (long long)call->pool->timeout_ms);
+    if (c->clients != NULL) return POND_OK;
+    return mp_mongodb_fail(call, POND_ESTORE, 1, "the address of MongoDB cannot be looked up: %s", c->why.message);
 }
 
 /* A client that nobody has had; lock held. */
@@ -170,21 +248,21 @@ static int hire(mp_mongodb_call *call, crew *c) {
         free(slot);
         return mp_mongodb_fail(call, POND_ENOMEM, 1, "no memory for a connection");
     }
-    mongoc_client_set_stream_initiator(slot->client, mp_mongodb_connect, NULL);
+    mongoc_client_set_stream_initiator(slot->client, mp_mongodb_connect, c->resolver);
     call->slot = slot;
     return POND_OK;
 }
 
 static int lend(mp_mongodb_call *call, crew *c) {
-    while (c->lent >= call->pool->most || c->making)
-        if (!wait_for(c, call->deadline) && (c->lent >= call->pool->most || c->making))
+    int rc = c->clients != NULL ? POND_OK : await_clients(call, c);
+    if (rc != POND_OK) return rc;
+    while (c->lent >= c->most)
+        if (!wait_for(c, call->deadline) && c->lent >= c->most)
             return mp_mongodb_fail(call, POND_ESTORE, 1,
-                                   c->making ? "the address of MongoDB was not looked up within store_timeout (%lld ms)"
-                                             : "all connections were busy for longer than store_timeout (%lld ms)",
+                                   "all connections were busy for longer than store_timeout (%lld ms)",
                                    (long long)call->pool->timeout_ms);
-    int rc = c->clients != NULL ? POND_OK : make_clients(call, c);
-    if (rc == POND_OK && c->idle == NULL) rc = hire(call, c);
-    else if (rc == POND_OK) {
+    if (c->idle == NULL) rc = hire(call, c);
+    else {
         call->slot = c->idle;
         c->idle = call->slot->next;
     }

@@ -1,7 +1,6 @@
 #include "store/mongodb_stream.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -9,12 +8,15 @@
 #include <sys/un.h>
 
 #include "base/clock.h"
+#include "engine/resolve.h"
 
 enum { CONNECT_MS = 10000, BUFFER = 1024 };
 
 static _Thread_local int64_t deadline;
+static _Thread_local bool lost;
 
 void mp_mongodb_wait_until(int64_t deadline_ms) { deadline = deadline_ms; }
+bool mp_mongodb_connection_lost(void) { return lost; }
 
 /* `timeout_ms`, or what is left if that is less; 0: nothing is left. Negative is for ever, to libmongoc as here. */
 static int32_t cut(int32_t timeout_ms) {
@@ -60,11 +62,15 @@ static bool late(mongoc_stream_t *stream, int32_t *timeout_ms) {
 }
 
 static ssize_t write_all(mongoc_stream_t *stream, mongoc_iovec_t *iov, size_t n, int32_t timeout_ms) {
-    return late(stream, &timeout_ms) ? -1 : mongoc_stream_writev(inner_of(stream), iov, n, timeout_ms);
+    ssize_t done = late(stream, &timeout_ms) ? -1 : mongoc_stream_writev(inner_of(stream), iov, n, timeout_ms);
+    if (done <= 0) lost = true;
+    return done;
 }
 
 static ssize_t read_some(mongoc_stream_t *stream, mongoc_iovec_t *iov, size_t n, size_t least, int32_t timeout_ms) {
-    return late(stream, &timeout_ms) ? -1 : mongoc_stream_readv(inner_of(stream), iov, n, least, timeout_ms);
+    ssize_t done = late(stream, &timeout_ms) ? -1 : mongoc_stream_readv(inner_of(stream), iov, n, least, timeout_ms);
+    if (done <= 0) lost = true;
+    return done;
 }
 
 static int set_option(mongoc_stream_t *stream, int level, int name, void *value, mongoc_socklen_t len) {
@@ -79,7 +85,8 @@ static bool timed_out(mongoc_stream_t *stream) {
 
 static bool should_retry(mongoc_stream_t *stream) { return mongoc_stream_should_retry(inner_of(stream)); }
 
-/* No poll: libmongoc polls what is at the bottom. */
+/* Right above the socket, for a TLS handshake is many reads with the same timeout each. No poll: libmongoc polls what is at
+ * the bottom. */
 static mongoc_stream_t *bound(mongoc_stream_t *inner) {
     bounded *b = bson_malloc0(sizeof *b);
     b->base = (mongoc_stream_t){
@@ -120,18 +127,18 @@ static mongoc_socket_t *connect_unix(const mongoc_host_list_t *host, int32_t lim
 }
 
 /* The addresses of a host share what time there is: the last one may have it all. */
-static mongoc_socket_t *connect_tcp(const mongoc_host_list_t *host, int32_t limit_ms, bool *resolved) {
-    char port[8];
-    struct addrinfo hints = {.ai_family = host->family, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    snprintf(port, sizeof port, "%hu", host->port);
-    *resolved = getaddrinfo(host->host, port, &hints, &found) == 0;
-    if (!*resolved) return NULL;
+static mongoc_socket_t *connect_tcp(const mongoc_host_list_t *host, int32_t limit_ms, mp_resolver *resolver,
+                                    const char **unresolved) {
+    mp_addresses found;
+    if (!mp_resolve(resolver, host->host, host->port, host->family, mp_clock_ms() + cut(limit_ms), &found, unresolved))
+        return NULL;
+    *unresolved = NULL;
     mongoc_socket_t *socket = NULL;
-    for (struct addrinfo *one = found; one != NULL && socket == NULL; one = one->ai_next) {
+    for (size_t i = 0; i < found.count && socket == NULL; i++) {
+        const struct sockaddr *at = (const struct sockaddr *)&found.of[i].at;
         int32_t ms = cut(limit_ms);
-        socket = connect_to(one->ai_family, one->ai_addr, one->ai_addrlen, one->ai_next != NULL ? ms / 2 : ms);
+        socket = connect_to(at->sa_family, at, found.of[i].len, i + 1 < found.count ? ms / 2 : ms);
     }
-    freeaddrinfo(found);
     return socket;
 }
 
@@ -164,21 +171,26 @@ static mongoc_stream_t *encrypt(mongoc_stream_t *base, const mongoc_uri_t *uri, 
 }
 #endif
 
-mongoc_stream_t *mp_mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *ctx,
+mongoc_stream_t *mp_mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *resolver,
                                     bson_error_t *error) {
-    bool resolved = true;
+    const char *unresolved = NULL;
     int32_t ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS);
-    mongoc_socket_t *socket = host->family == AF_UNIX ? connect_unix(host, ms) : connect_tcp(host, ms, &resolved);
+    mongoc_socket_t *socket =
+        host->family == AF_UNIX ? connect_unix(host, ms) : connect_tcp(host, ms, resolver, &unresolved);
     memset(error, 0, sizeof *error);
+    lost = false;
     if (socket == NULL) {
-        bson_set_error(error, MONGOC_ERROR_STREAM,
-                       resolved ? MONGOC_ERROR_STREAM_CONNECT : MONGOC_ERROR_STREAM_NAME_RESOLUTION,
-                       resolved ? "%s cannot be connected to" : "%s has no address", host->host_and_port);
+        if (unresolved != NULL)
+            bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_NAME_RESOLUTION, "%s has no address: %s",
+                           host->host, unresolved);
+        else
+            bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT, "%s cannot be connected to",
+                           host->host_and_port);
         return NULL;
     }
-    mongoc_stream_t *stream = mongoc_stream_socket_new(socket);
+    mongoc_stream_t *stream = bound(mongoc_stream_socket_new(socket));
 #ifdef MONGOC_ENABLE_SSL
-    if (stream != NULL && mp_mongodb_is_tls(uri)) stream = encrypt(stream, uri, host->host, ms, error);
+    if (mp_mongodb_is_tls(uri)) stream = encrypt(stream, uri, host->host, ms, error);
 #endif
-    return stream != NULL ? bound(mongoc_stream_buffered_new(stream, BUFFER)) : NULL;
+    return stream != NULL ? mongoc_stream_buffered_new(stream, BUFFER) : NULL;
 }

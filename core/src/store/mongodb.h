@@ -7,10 +7,12 @@
  *     compared byte by byte, also in collections that were made with a collation.
  *   - Before the first read from a new primary, and again should one come while a read is under way, a linearizable read
  *     waits until it shows all that was acknowledged before it was elected.
- *   - Nothing is asked of a server at open. Every call ends within store_timeout, whatever the servers do (a name server
- *     excepted): waits for a connection, for an election, and for answers are all cut to it, and the server is told how
- *     long it may work. Reads are tried again within that time after elections and lost connections; a write only if
- *     it is sure that nothing was done, or once where MongoDB itself sees to it that it is done once (retryWrites).
+ *   - Nothing is asked of a server at open. Every call ends within store_timeout, whatever the servers and the name servers
+ *     do: waits for a name, for a connection, for an election, and for answers are all cut to it, and the server is told how
+ *     long it may work. (But see store/mongodb_stream.h for certificates that name an OCSP responder.) A close takes a second
+ *     at most; what libmongoc still waits for then ends by itself.
+ *   - Reads are tried again within that time after elections and lost connections; a write only if it is sure that nothing was
+ *     done, or once where MongoDB itself sees to it that it is done once (retryWrites).
  *   - Errors are POND_ESTORE: retriable for the network, elections and timeouts, and not for what will be refused again.
  *     After a retriable error of a write it is not known whether it was done.
  *   - libmongoc ends the process when it finds no memory. */

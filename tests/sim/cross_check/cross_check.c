@@ -1,0 +1,317 @@
+/* The simulated Redis against a real one that has the same clock: random commands, random calls of the scripts, random pauses; every
+ * reply must be the same, byte by byte (of errors the first word), and so must everything that is stored at the end of a round.
+ *
+ *     cross_check ROUNDS SOCKET CLOCK      SOCKET of a redis-server with clock.so and SIM_CLOCK=CLOCK
+ */
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cache/redis_scripts.h"
+#include "server.h"
+#include "virtual/virtual.h"
+
+enum { STEPS = 300 };
+
+static int real;
+static FILE *real_in;
+static _Atomic int64_t *real_clock;
+static unsigned long commands, scripts;
+
+static void must(bool well, const char *what) {
+    if (well) return;
+    perror(what);
+    exit(2);
+}
+
+static void pass(int64_t ms) {
+    virtual_pass(ms);
+    atomic_store(real_clock, virtual_now());
+}
+
+/* ---- commands, as a client sends them ---- */
+
+static mp_buf command;
+static size_t words;
+
+static void begin(void) {
+    mp_buf_reset(&command);
+    words = 0;
+}
+
+static void bytes(const void *data, size_t len) {
+    mp_buf_printf(&command, "$%zu\r\n", len);
+    mp_buf_add(&command, data, len);
+    mp_buf_add(&command, "\r\n", 2);
+    words++;
+}
+static void word(const char *text) { bytes(text, strlen(text)); }
+static void number(int64_t n) {
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)n);
+    word(text);
+}
+
+/* ---- the two servers ---- */
+
+static void read_line(mp_buf *out) {
+    int c;
+    do {
+        c = fgetc(real_in);
+        must(c != EOF, "the real server went away");
+        mp_buf_add(out, &(char){(char)c}, 1);
+    } while (c != '\n');
+}
+
+static void read_reply(mp_buf *out) {
+    size_t at = out->len;
+    read_line(out);
+    long n = strtol(out->data + at + 1, NULL, 10);
+    if (out->data[at] == '*')
+        for (long i = 0; i < n; i++) read_reply(out);
+    if (out->data[at] != '$' || n < 0) return;
+    must(mp_buf_reserve(out, (size_t)n + 2) && fread(out->data + out->len, 1, (size_t)n + 2, real_in) == (size_t)n + 2,
+         "the real server went away");
+    out->len += (size_t)n + 2;
+}
+
+static void ask_real(mp_buf *reply) {
+    char head[16];
+    int len = snprintf(head, sizeof head, "*%zu\r\n", words);
+    must(write(real, head, (size_t)len) == len && write(real, command.data, command.len) == (ssize_t)command.len,
+         "write");
+    read_reply(reply);
+}
+
+static void ask_simulated(server *s, mp_buf *reply, mp_buf *shown) {
+    mp_buf whole;
+    mp_buf_init(&whole);
+    mp_buf_printf(&whole, "*%zu\r\n", words);
+    mp_buf_add(&whole, command.data, command.len);
+    server_execute(s, whole.data, whole.len, reply, shown);
+    mp_buf_free(&whole);
+}
+
+/* Of an error only the first word is the protocol's. */
+static bool same(const mp_buf *a, const mp_buf *b) {
+    if (a->data[0] == '-' && b->data[0] == '-')
+        return strcspn(a->data, " \r") == strcspn(b->data, " \r") &&
+               strncmp(a->data, b->data, strcspn(a->data, " \r")) == 0;
+    return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+static bool compare(server *s) {
+    mp_buf one, other, shown;
+    mp_buf_init(&one);
+    mp_buf_init(&other);
+    mp_buf_init(&shown);
+    ask_real(&one);
+    ask_simulated(s, &other, &shown);
+    commands++;
+    bool well = same(&one, &other);
+    if (!well)
+        printf("DIFFER: %s\nreal:      %.*s\nsimulated: %.*s\n", shown.data, (int)one.len, one.data, (int)other.len,
+               other.data);
+    mp_buf_free(&one);
+    mp_buf_free(&other);
+    mp_buf_free(&shown);
+    return well;
+}
+
+/* ---- what is asked ---- */
+
+static const char *pick(dice *d, const char *const *from, size_t n) { return from[dice_below(d, (uint32_t)n)]; }
+#define PICK(d, ...)                                                                                                   \
+    pick(d, (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+static const char *key(dice *d) {
+    return PICK(d, "mp:v:{n:a}", "mp:w:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}", "mp:gw:{n:t}", "mp:f", "a", "b");
+}
+/* Mostly one of the type that the command is for. */
+static const char *text_key(dice *d) {
+    return dice_chance(d, 100) ? key(d) : PICK(d, "mp:v:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}", "a");
+}
+static const char *set_key(dice *d) { return dice_chance(d, 100) ? key(d) : PICK(d, "mp:w:{n:a}", "mp:gw:{n:t}", "b"); }
+static const char *hash_key(dice *d) { return dice_chance(d, 100) ? key(d) : "mp:f"; }
+
+static const char *token(dice *d) { return PICK(d, "token-1", "token-2", "token-3", "-", "!"); }
+static int64_t some_ms(dice *d) { return dice_between(d, dice_chance(d, 50) ? -1 : 1, 12); }
+
+static void plain(dice *d) {
+    static const char *const scores[] = {"1", "2", "2.5", "1099511627780", "-inf", "inf", "x"};
+    switch (dice_below(d, 20)) {
+    case 0: word("TIME"); break;
+    case 1: word("DEL"), word(key(d)), word(key(d)); break;
+    case 2: word("EXISTS"), word(key(d)), word(key(d)); break;
+    case 3: word("TYPE"), word(key(d)); break;
+    case 4: word("PTTL"), word(key(d)); break;
+    case 5: word("PEXPIRE"), word(key(d)), number(some_ms(d)); break;
+    case 6: word("GET"), word(text_key(d)); break;
+    case 7: word("SET"), word(text_key(d)), word(token(d)); break;
+    case 8: word("SET"), word(text_key(d)), word(token(d)), word("PX"), number(some_ms(d)); break;
+    case 9: word("SET"), word(text_key(d)), word(token(d)), word("NX"), word("PX"), number(some_ms(d)); break;
+    case 10: word("STRLEN"), word(text_key(d)); break;
+    case 11: word("APPEND"), word(text_key(d)), word("c"); break;
+    case 12: word("HSET"), word(hash_key(d)), word("f"), word(token(d)), word("g"), word("2"); break;
+    case 13: word("HMGET"), word(hash_key(d)), word("f"), word("g"), word("h"); break;
+    case 14: word("HGET"), word(hash_key(d)), word("f"); break;
+    case 15: word("ZADD"), word(set_key(d)), word(pick(d, scores, 7)), word(token(d)); break;
+    case 16: word("ZADD"), word(set_key(d)), word("GT"), word(pick(d, scores, 7)), word(token(d)); break;
+    case 17: word("ZREM"), word(set_key(d)), word(token(d)); break;
+    case 18: word("ZREMRANGEBYSCORE"), word(set_key(d)), word("-inf"), word(pick(d, scores, 7)); break;
+    case 19: word("ZREVRANGE"), word(set_key(d)), word("0"), word(PICK(d, "0", "1", "-1")), word("WITHSCORES"); break;
+    }
+}
+
+static const char fences[2][9] = {"fence--1", "fence--2"};
+
+/* An envelope as far as the scripts look into it: 48 bytes, a fence at 16. */
+static void envelope(dice *d) {
+    char text[64];
+    memset(text, 'e', sizeof text);
+    memcpy(text, "MP", 2);
+    memcpy(text + 16, fences[dice_below(d, 2)], 8);
+    bytes(text, 48 + dice_below(d, 16));
+}
+
+static void script(dice *d, const char *name) {
+    static const char *const of_key[] = {"mp:v:{n:a}", "mp:w:{n:a}", "mp:l:{n:a}"}, *const of_tag[] = {"mp:g:{n:t}",
+                                                                                                       "mp:gw:{n:t}"};
+    bool tag =
+        strcmp(name, "gen") == 0 || ((strcmp(name, "begin") == 0 || strcmp(name, "end") == 0) && dice_chance(d, 500));
+    bool lease = strcmp(name, "renew") == 0 || strcmp(name, "release") == 0, fence = strcmp(name, "fence") == 0;
+    number(lease || fence ? 1 : tag ? 2 : 3);
+    if (fence) word("mp:f");
+    else if (lease) word(of_key[2]);
+    else if (tag) word(of_tag[0]), word(of_tag[1]);
+    else word(of_key[0]), word(of_key[1]), word(of_key[2]);
+    if (strcmp(name, "get") == 0) {
+        word(token(d)), number(dice_between(d, 1, 12)), word(fences[dice_below(d, 2)]), word(PICK(d, "0", "1", "2"));
+        if (dice_chance(d, 500)) envelope(d);
+        else word("");
+    } else if (strcmp(name, "fill") == 0) {
+        word(token(d)), envelope(d), number(dice_between(d, 1, 12));
+    } else if (lease) {
+        word(token(d)), number(dice_between(d, 0, 12));
+    } else if (strcmp(name, "begin") == 0) {
+        word(token(d)), number(dice_between(d, 1, 12)), word(PICK(d, "0", "1")), number(dice_chance(d, 500) ? 0 : 5);
+    } else if (strcmp(name, "end") == 0) {
+        word(token(d));
+        if (dice_chance(d, 500)) envelope(d);
+        else word("");
+        number(dice_between(d, 1, 12)), number(dice_chance(d, 500) ? 0 : 5);
+    } else if (strcmp(name, "gen") == 0) {
+        char random[17];
+        snprintf(random, sizeof random, "%016llx", (unsigned long long)dice_bits(d));
+        word(random), number(dice_between(d, 1, 30)), word(fences[dice_below(d, 2)]),
+            number(dice_chance(d, 500) ? 0 : 5);
+    } else if (fence) {
+        word(fences[dice_below(d, 2)]), word(""), word(""), word(dice_chance(d, 300) ? fences[dice_below(d, 2)] : "");
+    }
+}
+
+static void next_command(dice *d) {
+    begin();
+    if (dice_chance(d, 400)) {
+        plain(d);
+        return;
+    }
+    const mp_script *s = &mp_scripts[dice_below(d, MP_SCRIPTS)];
+    char name[16];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);
+    bool text = dice_chance(d, 200);
+    word(text ? "EVAL" : "EVALSHA");
+    if (text) bytes(s->text, s->len);
+    else word(s->sha);
+    script(d, name);
+    scripts++;
+}
+
+/* ---- rounds ---- */
+
+static bool same_state(server *s) {
+    static const char *const all[] = {"mp:v:{n:a}",  "mp:w:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}",
+                                      "mp:gw:{n:t}", "mp:f",       "a",          "b"};
+    bool well = true;
+    for (size_t i = 0; well && i < sizeof all / sizeof all[0]; i++) {
+        begin(), word("TYPE"), word(all[i]);
+        well = compare(s);
+        begin(), word("PTTL"), word(all[i]);
+        well = well && compare(s);
+        begin(), word("GET"), word(all[i]);
+        well = well && compare(s);
+        begin(), word("HMGET"), word(all[i]), word("f"), word("g"), word("run"), word("replid"), word("fence");
+        well = well && compare(s);
+        begin(), word("ZREVRANGE"), word(all[i]), word("0"), word("-1"), word("WITHSCORES");
+        well = well && compare(s);
+    }
+    return well;
+}
+
+/* What INFO says under a name. */
+static void info(const char *name, char out[41]) {
+    mp_buf reply;
+    mp_buf_init(&reply);
+    begin(), word("INFO");
+    ask_real(&reply);
+    const char *at = strstr(reply.data, name);
+    must(at != NULL, name);
+    snprintf(out, 41, "%s", at + strlen(name) + 1);
+    mp_buf_free(&reply);
+}
+
+static void flush_real(void) {
+    mp_buf reply;
+    mp_buf_init(&reply);
+    begin(), word("FLUSHALL");
+    ask_real(&reply);
+    begin(), word("SCRIPT"), word("FLUSH");
+    ask_real(&reply);
+    mp_buf_free(&reply);
+}
+
+static bool run_round(unsigned long seed, const char *run, const char *replid) {
+    dice d = dice_of(seed, "cross-check");
+    server *s = server_new(&d, NULL, false);
+    server_adopt(s, run, replid);
+    flush_real();
+    bool well = true;
+    for (int i = 0; well && i < STEPS; i++) {
+        if (dice_chance(&d, 300)) pass(dice_between(&d, 0, 6));
+        next_command(&d);
+        well = compare(s);
+    }
+    well = well && same_state(s);
+    if (!well) printf("round %lu\n", seed);
+    server_free(s);
+    return well;
+}
+
+int main(int argc, char **argv) {
+    must(argc == 4, "cross_check ROUNDS SOCKET CLOCK");
+    int fd = open(argv[3], O_RDWR | O_CLOEXEC);
+    real_clock = mmap(NULL, sizeof *real_clock, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    must(fd >= 0 && real_clock != MAP_FAILED, argv[3]);
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", argv[2]);
+    real = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(connect(real, (struct sockaddr *)&at, sizeof at) == 0, argv[2]);
+    real_in = fdopen(dup(real), "r");
+    mp_buf_init(&command);
+    virtual_begin(0);
+    pass(0);
+    char run[41], replid[41];
+    info("run_id", run);
+    info("master_replid", replid);
+    unsigned long rounds = strtoul(argv[1], NULL, 10), done = 0;
+    while (done < rounds && run_round(done + 1, run, replid)) done++;
+    printf("cross-check: %lu rounds, %lu commands, %lu of them scripts: %s\n", done, commands, scripts,
+           done == rounds ? "the same replies" : "THEY DIFFER");
+    return done == rounds ? 0 : 1;
+}

@@ -1,0 +1,100 @@
+#include "faults.h"
+
+#include "actors.h"
+#include "virtual/virtual.h"
+#include "world.h"
+
+static process *someone(world *w) { return &w->process[dice_below(&w->dice, (uint32_t)w->processes)]; }
+
+static void evict(void *owner, uint64_t prefix) {
+    world *w = owner;
+    if (w->calm) return;
+    const char *name = server_evict(w->server, (const char *)(uintptr_t)prefix);
+    if (name) trace_line(&w->trace, "evicted: %s", name);
+}
+
+static void cut(void *owner, uint64_t arg) {
+    world *w = owner;
+    if (!w->calm) network_cut(w->network, someone(w), dice_chance(&w->dice, 500));
+}
+
+static void stand(void *owner, uint64_t arg) {
+    world *w = owner;
+    if (!w->calm) process_stand(someone(w), dice_between(&w->dice, 1, 3 * w->lease));
+}
+
+static bool may_die(const world *w, const process *p) {
+    for (size_t i = 0; i < w->writer_count; i++)
+        if (w->writers[i]->p == p && writer_exposed(w->writers[i])) return false;
+    return !p->dead;
+}
+
+/* One is always left: somebody must be hurt by what the others leave behind. */
+static void crash(void *owner, uint64_t arg) {
+    world *w = owner;
+    size_t living = 0;
+    for (size_t i = 0; i < w->processes; i++) living += !w->process[i].dead;
+    process *p = someone(w);
+    if (w->calm || living < 2 || !may_die(w, p)) return;
+    w->judge.counts.crashes++;
+    process_die(p);
+}
+
+static void save(void *owner, uint64_t arg) {
+    world *w = owner;
+    if (w->calm) return;
+    server_save(w->server);
+    trace_line(&w->trace, "the server saves");
+}
+
+static void come_back(void *owner, uint64_t arg) {
+    world *w = owner;
+    static const char *const how[] = {"empty", "with what was saved", "as a replica that was promoted"};
+    w->network->refuses = false;
+    server_restart(w->server, (server_return)arg);
+    trace_line(&w->trace, "the server is back, %s", how[arg]);
+}
+
+static void restart(void *owner, uint64_t arg) {
+    world *w = owner;
+    if (w->calm || w->network->refuses) return;
+    trace_line(&w->trace, "the server dies");
+    network_cut_all(w->network);
+    w->network->refuses = true;
+    int64_t down = dice_chance(&w->dice, 500) ? 1 : dice_between(&w->dice, 1, 300);
+    agenda_at(&w->agenda, virtual_now() + down, come_back, w, dice_below(&w->dice, 3));
+}
+
+static void replid(void *owner, uint64_t arg) {
+    world *w = owner;
+    if (w->calm) return;
+    server_new_replid(w->server);
+    trace_line(&w->trace, "the server has another replication id");
+}
+
+static void flush(void *owner, uint64_t arg) {
+    world *w = owner;
+    if (w->calm) return;
+    server_flush_scripts(w->server);
+    trace_line(&w->trace, "the server forgets its scripts");
+}
+
+static void plan(world *w, unsigned most, void (*run)(void *owner, uint64_t arg), uint64_t arg) {
+    for (unsigned n = most ? dice_below(&w->dice, most + 1) : 0; n > 0; n--)
+        agenda_at(&w->agenda, virtual_now() + dice_between(&w->dice, 0, w->row->span), run, w, arg);
+}
+
+void faults_plan(world *w) {
+    const sim_row *row = w->row;
+    plan(w, row->evict_values, evict, (uintptr_t) "mp:v:");
+    plan(w, row->evict_leases, evict, (uintptr_t) "mp:l:");
+    plan(w, row->evict_intents, evict, (uintptr_t) "mp:w:");
+    plan(w, row->evict_fence, evict, (uintptr_t) "mp:f");
+    plan(w, row->cuts, cut, 0);
+    plan(w, row->pauses, stand, 0);
+    plan(w, row->crashes, crash, 0);
+    plan(w, row->restarts ? 3 : 0, save, 0);
+    plan(w, row->restarts, restart, 0);
+    plan(w, row->replids, replid, 0);
+    plan(w, row->flushes, flush, 0);
+}

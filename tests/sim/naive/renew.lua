@@ -1,0 +1,2 @@
+-- the textbook: a lock ends by its time
+return 1

@@ -1,0 +1,140 @@
+#include "process.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/start.h"
+#include "engine/loop_private.h"
+#include "loading.h"
+#include "virtual/virtual.h"
+#include "world.h"
+
+static void set(pond_config *config, const char *name, const char *value) {
+    pond_error *error = NULL;
+    if (pond_config_set(config, name, value, &error) == POND_OK) return;
+    fprintf(stderr, "sim: %s=%s: %s\n", name, value, pond_error_message(error));
+    abort();
+}
+
+static void set_ms(pond_config *config, const char *name, int64_t ms) {
+    char text[32];
+    snprintf(text, sizeof text, "%lldms", (long long)ms);
+    set(config, name, text);
+}
+
+void process_open(process *p, world *w, unsigned number) {
+    *p = (process){.world = w, .number = number, .lanes = w->row->lanes};
+    pond_config *config = pond_config_new();
+    if (!config) abort();
+    set(config, "cache", w->row->memory ? "memory:" : w->network->url);
+    set(config, "namespace", "s");
+    set(config, "negative_ttl", "10m"); /* as long as ttl: what is stale at rest shall still be there */
+    set_ms(config, "ttl", 600000);
+    set_ms(config, "command_timeout", 200);
+    set_ms(config, "lease", w->lease);
+    set_ms(config, "wait_timeout", 4000);
+    set_ms(config, "load_timeout", 3000);
+    pond_error *error = NULL;
+    bool open = pond_open(&p->pond, config, &error) == POND_OK;
+    if (open && w->setting->layer != LAYER_NONE) layer_put(p->pond, w->setting->layer);
+    for (size_t i = 0; open && i < p->lanes; i++) open = pond_queue_new(&p->queue[i], p->pond, &error) == POND_OK;
+    if (!open) {
+        fprintf(stderr, "sim: %s\n", pond_error_message(error));
+        abort();
+    }
+    pond_config_free(config);
+}
+
+void process_close(process *p) {
+    if (!p->pond) return;
+    loading_end_all(p);
+    for (size_t i = 0; i < p->lanes; i++) pond_queue_free(p->queue[i]);
+    pond_free(p->pond);
+}
+
+void process_touch(process *p) { p->touched = true; }
+
+int64_t process_due(const process *p) {
+    if (p->dead) return INT64_MAX;
+    int64_t at = p->touched ? virtual_now() : INT64_MAX;
+    for (size_t i = 0; i < p->lanes; i++) {
+        int64_t timer = mp_loop_next_timer(p->queue[i]->lane->loop);
+        if (timer < at) at = timer;
+    }
+    return at < p->stands_until ? p->stands_until : at;
+}
+
+/* Something lies there that no timer announces: from a socket, or posted by another queue. */
+static bool readable(pond_queue *queue) {
+    struct pollfd fd = {.fd = pond_queue_fd(queue), .events = POLLIN};
+    return poll(&fd, 1, 0) > 0;
+}
+
+static void take(process *p, pond_event *event) {
+    request *r = (request *)(uintptr_t)pond_event_user(event);
+    pond_load *load = pond_event_load(event);
+    if (load) loading_begin(p, load, r->key);
+    else r->ended(r, event);
+    pond_event_free(event);
+}
+
+void process_turn(process *p) {
+    bool more = true;
+    p->touched = false;
+    while (more && !p->dead) {
+        more = false;
+        for (size_t i = 0; i < p->lanes; i++) {
+            pond_event *events[8];
+            size_t n = pond_queue_poll(p->queue[i], events, 8, 0);
+            for (size_t k = 0; k < n; k++) take(p, events[k]);
+            more = more || n > 0;
+        }
+        for (size_t i = 0; i < p->lanes; i++) more = more || readable(p->queue[i]);
+        network_collect(p->world->network, p);
+        more = more || p->touched;
+        p->touched = false;
+    }
+}
+
+typedef struct later {
+    process *p;
+    void (*run)(void *owner, uint64_t arg);
+    void *owner;
+    uint64_t arg;
+} later;
+
+static void run_later(void *owner, uint64_t arg) {
+    later *l = owner;
+    process *p = l->p;
+    if (!p->dead && virtual_now() < p->stands_until) {
+        agenda_at(&p->world->agenda, p->stands_until, run_later, l, 0);
+        return;
+    }
+    if (!p->dead) {
+        l->run(l->owner, l->arg);
+        network_collect(p->world->network, p); /* a connection made here is nobody else's */
+        p->touched = true;
+    }
+    free(l);
+}
+
+void process_after(process *p, int64_t ms, void (*run)(void *owner, uint64_t arg), void *owner, uint64_t arg) {
+    later *l = malloc(sizeof *l);
+    if (!l) abort();
+    *l = (later){.p = p, .run = run, .owner = owner, .arg = arg};
+    agenda_at(&p->world->agenda, virtual_now() + ms, run_later, l, 0);
+}
+
+void process_stand(process *p, int64_t ms) {
+    int64_t until = virtual_now() + ms;
+    if (until > p->stands_until) p->stands_until = until;
+    trace_line(&p->world->trace, "p%u stands still for %lld ms", p->number, (long long)ms);
+}
+
+void process_die(process *p) {
+    if (p->dead) return;
+    p->dead = true;
+    trace_line(&p->world->trace, "p%u dies", p->number);
+    network_orphan(p->world->network, p);
+}

@@ -1,0 +1,105 @@
+#include "actors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "virtual/virtual.h"
+#include "world.h"
+
+static void begin(void *owner, uint64_t arg);
+
+bool reader_over(const reader *r) { return r->p->dead || (!r->left && !r->reading); }
+
+static void next(reader *r) {
+    world *w = r->p->world;
+    r->reading = false;
+    r->handle = NULL;
+    if (r->left) process_after(r->p, r->audits ? 1 : dice_between(&w->dice, 0, 60), begin, r, 0);
+}
+
+/* The second look at a key, when all is quiet: whoever has to load again would do so for ever. */
+static void must_be_cached(reader *r) {
+    world *w = r->p->world;
+    if (r->left % 2 == 0 && w->judge.counts.loads != r->loads_before)
+        judge_broken(&w->judge, "nothing is cached at rest");
+}
+
+static void judge_value(reader *r, pond_value *value) {
+    world *w = r->p->world;
+    size_t len = 0;
+    const char *text = pond_value_data(value, &len);
+    if (pond_value_state(value) == POND_ABSENT) text = NULL;
+    trace_line(&w->trace, "p%u.r%u reads k%zu: %.*s", r->p->number, r->number, r->request.key, text ? (int)len : 6,
+               text ? text : "absent");
+    judge_read(&w->judge, r->request.key, r->floor, text, len, r->audits);
+    if (r->audits) must_be_cached(r);
+}
+
+static void ended(request *req, pond_event *event) {
+    reader *r = (reader *)req;
+    world *w = r->p->world;
+    if (!r->reading) {
+        judge_broken(&w->judge, "a request has ended twice");
+        return;
+    }
+    if (pond_event_kind(event) == POND_EVENT_ERROR) {
+        pond_error *error = pond_event_error(event);
+        w->judge.counts.errors++;
+        trace_line(&w->trace, "p%u.r%u fails to read k%zu: %s", r->p->number, r->number, r->request.key,
+                   pond_error_message(error));
+        if (!sim_row_fails(w->row) || w->calm) judge_broken(&w->judge, pond_error_message(error));
+    } else {
+        judge_value(r, pond_event_value(event));
+    }
+    next(r);
+}
+
+static void give_up(void *owner, uint64_t read) {
+    reader *r = owner;
+    if (!r->reading || r->reads != read) return;
+    trace_line(&r->p->world->trace, "p%u.r%u gives up k%zu", r->p->number, r->number, r->request.key);
+    pond_request_cancel(r->handle);
+    next(r);
+}
+
+static void begin(void *owner, uint64_t arg) {
+    reader *r = owner;
+    world *w = r->p->world;
+    char key[8];
+    r->left--;
+    r->reads++;
+    r->request.key = r->audits ? r->left / 2 : dice_below(&w->dice, w->row->keys);
+    r->request.lane = dice_below(&w->dice, (uint32_t)r->p->lanes);
+    r->floor = judge_floor_of(&w->judge, r->request.key);
+    r->reading = true;
+    r->loads_before = w->judge.counts.loads;
+    int len = snprintf(key, sizeof key, "k%zu", r->request.key);
+    pond_value *now = NULL;
+    pond_error *error = NULL;
+    trace_line(&w->trace, "p%u.r%u wants %s", r->p->number, r->number, key);
+    int code = pond_fetch_start(r->p->pond, r->p->queue[r->request.lane], key, (size_t)len, NULL,
+                                (uintptr_t)&r->request, &now, &r->handle, &error);
+    if (code != POND_OK) {
+        judge_broken(&w->judge, pond_error_message(error));
+        pond_error_free(error);
+        next(r);
+    } else if (now) {
+        judge_value(r, now);
+        pond_value_free(now);
+        next(r);
+    } else if (!w->calm && dice_chance(&w->dice, w->row->cancels)) {
+        process_after(r->p, dice_between(&w->dice, 0, 60), give_up, r, r->reads);
+    }
+}
+
+static reader *start(process *p, unsigned number, unsigned reads, bool audits) {
+    reader *r = calloc(1, sizeof *r);
+    if (!r) abort();
+    *r = (reader){.request.ended = ended, .p = p, .number = number, .left = reads, .audits = audits};
+    next(r);
+    return r;
+}
+
+reader *reader_start(process *p, unsigned number, unsigned reads) { return start(p, number, reads, false); }
+reader *auditor_start(process *p) { return start(p, 99, 2 * p->world->row->keys, true); }

@@ -1,0 +1,46 @@
+-- EVAL: the very scripts of core/src/cache/lua, with the globals that Redis gives them and its conversions.
+local commands = ...
+local script = {}
+
+local compiled = {} -- text -> function, for all servers of this program
+
+-- What a script hands to redis.call: strings, and numbers in Redis' own notation.
+local function words(...)
+  local out = {...}
+  for i = 1, select('#', ...) do
+    if type(out[i]) == 'number' then out[i] = string.format('%.17g', out[i])
+    elseif type(out[i]) ~= 'string' then
+      error({err = 'ERR Lua redis lib command arguments must be strings or integers'}, 0)
+    end
+  end
+  return out
+end
+
+local function call(server, ...)
+  local argv = words(...)
+  local name = (argv[1] or ''):upper()
+  if not commands[name] then error({err = 'ERR Unknown Redis command called from script'}, 0) end
+  return commands[name](server, unpack(argv, 2))
+end
+
+local function environment(server)
+  local redis = {call = function(...) return call(server, ...) end}
+  return {redis = redis, string = string, math = math, table = table, tonumber = tonumber, tostring = tostring, type = type,
+          ipairs = ipairs, pairs = pairs, unpack = unpack, select = select}
+end
+
+-- Its value as Redis sees it, or {err=}.
+function script.run(server, text, keys, argv)
+  local chunk = compiled[text]
+  if not chunk then
+    chunk = assert(loadstring(text, '@user_script'))
+    compiled[text] = chunk
+  end
+  local globals = environment(server)
+  globals.KEYS, globals.ARGV = keys, argv
+  local ok, value = pcall(setfenv(chunk, globals))
+  if ok then return value end
+  return type(value) == 'table' and value or {err = 'ERR ' .. tostring(value)}
+end
+
+return script

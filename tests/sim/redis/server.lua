@@ -1,0 +1,128 @@
+-- The simulated Redis: a keyspace, a run id, a replication id, the scripts that it has seen, and its end and return.
+local root, scripts, clock = ... -- folder of these files; sha -> {name=, text=}; the time in ms
+
+local function part(name, ...) return assert(loadfile(root .. '/' .. name .. '.lua'))(...) end
+local keyspace = part('keyspace')
+local commands = part('commands', keyspace)
+local script = part('script', commands)
+local encode = part('resp')
+local watch = part('watch')
+
+local server = {}
+server.__index = server
+
+local NOBODY = ('0'):rep(40)
+
+-- `replaced`: name of a script -> the text that runs in its place (mutants, and the textbook, which is not `watched`: it has no
+-- such rules).
+local function new(run, replid, replaced, watched)
+  local s = setmetatable({clock = clock, role = 'master', replaced = replaced, watched = watched}, server)
+  s.space = keyspace.new(clock)
+  s:restart(run, replid, false)
+  return s
+end
+
+-- Another process: it knows no script, and what was in memory is gone or as it was when the snapshot was taken. `promoted`: it
+-- was a replica until now, and remembers the replication id of its master.
+function server:restart(run, replid, from_snapshot, promoted)
+  self.space = from_snapshot and self.saved and self.saved:snapshot() or keyspace.new(clock)
+  self.replid2 = promoted and self.replid or NOBODY
+  self.run, self.replid = run, replid
+  self.loaded = {}
+end
+
+function server:save() self.saved = self.space:snapshot() end
+
+-- The first replica attaches: another replication id, the same history.
+function server:new_replid(replid) self.replid = replid end
+
+-- Takes the identity of another server.
+function server:adopt(run, replid) self.run, self.replid = run, replid end
+
+-- The n-th (counted around) of the keys whose name begins with `prefix` goes; its name, or nil if there is none.
+function server:evict(prefix, n)
+  local found = {}
+  for _, name in ipairs(self.space:names()) do
+    if name:sub(1, #prefix) == prefix then found[#found + 1] = name end
+  end
+  local name = found[1] and found[n % #found + 1]
+  if name then self.space:delete(name) end
+  return name
+end
+
+function server:flush_scripts() self.loaded = {} end
+
+local function slice(argv, from, to)
+  local out = {}
+  for i = from, to do out[#out + 1] = argv[i] end
+  return out
+end
+
+function server:eval(known, argv)
+  local n = tonumber(argv[3])
+  local keys, args = slice(argv, 4, 3 + n), slice(argv, 4 + n, #argv)
+  local was, ends = watch.before(self.space, keys)
+  local value = script.run(self, self.replaced[known.name] or known.text, keys, args)
+  self.complaint = self.watched and watch.after(self.space, keys, known.name, args[1], was, ends)
+  return value
+end
+
+local function run(self, argv)
+  local name = argv[1]:upper()
+  if name == 'EVALSHA' then
+    local known = self.loaded[argv[2]]
+    if not known then return {err = 'NOSCRIPT No matching script. Please use EVAL.'} end
+    return self:eval(known, argv)
+  elseif name == 'EVAL' then
+    local sha = scripts.sha[argv[2]]
+    if not sha then return {err = 'ERR this server runs the scripts of the protocol only'} end
+    self.loaded[sha] = scripts[sha]
+    return self:eval(scripts[sha], argv)
+  elseif commands[name] then
+    local ok, value = pcall(commands[name], self, unpack(argv, 2))
+    if ok then return value end
+    return type(value) == 'table' and value or error(value, 0)
+  end
+  return {err = 'ERR unknown command \'' .. argv[1] .. '\''}
+end
+
+-- ---- for people ----
+
+local function hex(text) return (text:gsub('.', function(c) return ('%02x'):format(c:byte()) end)) end
+
+local function readable(text)
+  if #text >= 48 and text:sub(1, 2) == 'MP' then -- an envelope: what it holds, and the fence that it carries
+    return ('<%s @%s>'):format(text:sub(49 + 24 * text:byte(41)), hex(text:sub(17, 18)))
+  end
+  return text:find('[^%w%p]') and hex(text:sub(1, 2)) .. '~' or text
+end
+
+local function show(value)
+  if not value then return '-' end
+  if type(value) ~= 'table' then return readable(tostring(value)) end
+  if value.err or value.ok then return value.err or value.ok end
+  local out = {}
+  for i, one in ipairs(value) do out[i] = show(one) end
+  return '{' .. table.concat(out, ' ') .. '}'
+end
+
+local function describe(argv)
+  local name, from = argv[1], 2
+  if name == 'EVAL' or name == 'EVALSHA' then
+    local known = scripts[name == 'EVAL' and scripts.sha[argv[2]] or argv[2]]
+    name, from = known and known.name or '?', 4
+  end
+  local out = {name}
+  for i = from, #argv do out[#out + 1] = readable(argv[i]) end
+  return table.concat(out, ' ')
+end
+
+-- The reply in the protocol's form, then (if `wanted`) command and answer in words, and what it broke, if it did.
+function server:execute(argv, wanted)
+  local value = run(self, argv)
+  local complaint = self.complaint
+  self.complaint = nil
+  return encode(value), wanted and describe(argv) .. '  ->  ' .. show(value) or '', complaint or nil
+end
+
+return new

@@ -1,0 +1,37 @@
+/* The simulated Redis: the Lua of redis/, which runs the very scripts of the protocol in Lua 5.1 under the virtual clock. */
+#ifndef SIM_SERVER_H
+#define SIM_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/buf.h"
+#include "dice.h"
+
+typedef struct server server;
+
+/* Scripts that run in place of the protocol's, by name (see mutants.h and naive/). */
+typedef struct server_scripts server_scripts;
+struct server_scripts {
+    const char *name, *text;
+    const server_scripts *next;
+};
+
+/* `watched`: it sees to the rules that no reader would notice (redis/watch.lua). */
+server *server_new(dice *d, const server_scripts *replaced, bool watched);
+void server_free(server *s);
+
+/* One command, `resp` as a client sends it; the reply is appended to `reply`. What it broke of the rules that only a server
+ * sees, or NULL; borrowed until the next command. `words`, if not NULL, gets the command and its answer for people. */
+const char *server_execute(server *s, const char *resp, size_t len, mp_buf *reply, mp_buf *words);
+
+void server_save(server *s);
+typedef enum server_return { SERVER_EMPTY, SERVER_SAVED, SERVER_PROMOTED } server_return;
+/* Another process, with nothing, or with what was saved; or a replica that knows no more than that is promoted. */
+void server_restart(server *s, server_return how);
+void server_new_replid(server *s);
+void server_adopt(server *s, const char *run, const char *replid);
+void server_flush_scripts(server *s);
+/* A key whose name begins with `prefix` goes; its name, borrowed, or NULL if there is none. */
+const char *server_evict(server *s, const char *prefix);
+
+#endif

@@ -14,6 +14,7 @@ APT_BASE=(gcc libc6-dev make pkg-config cmake ninja-build libsqlite3-dev libssl-
     python3-dev python3-venv)
 APT_TEST=(libcmocka-dev redis-server libmongoc-dev g++ binutils dpkg-dev file clang-format clang libclang-rt-14-dev
     abigail-tools openssl)
+APT_SIM=(libcmocka-dev liblua5.1-0-dev)
 
 step() { printf '== %s (%ss)\n' "$*" "$SECONDS" >&2; }
 die() {

@@ -1,7 +1,7 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c asan fuzz python node nodes node-asan cross)
+PARTS=(checks c asan fuzz sim python node nodes node-asan cross)
 EXTRA=(tsan faults) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
@@ -34,7 +34,8 @@ c_tests() { # c_tests PRESET LABEL
     "${LIMIT[@]}" ctest --test-dir "build/$1" -L "$2" ${3:+-LE "$3"} --output-on-failure --no-tests=error \
         --output-junit "$RESULTS/$1.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000
 }
-suite_c() { c_build dev && c_tests dev '.' '^faults$'; }
+suite_c() { c_build dev && c_tests dev '.' '^(faults|sim)$'; }
+suite_sim() { c_build dev && c_tests dev '^sim$'; }
 suite_faults() { c_build dev && c_tests dev '^faults$'; }
 suite_asan() { c_build asan && c_tests asan '^c$'; }
 suite_tsan() { c_build tsan && c_tests tsan '^c$'; }
@@ -72,7 +73,7 @@ suite_cross() {
 count() { # passed failed skipped of a suite, from what it left behind
     case $1 in
     checks) .ci/count checks "$LOGS/test-checks.log" ;;
-    c | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
+    c | sim | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
     node*) .ci/count node "$LOGS/test-$1.log" ;;
     *) .ci/count pytest "$RESULTS/$1.xml" ;;
@@ -87,7 +88,7 @@ for part in "$@"; do
     esac
 done
 base
-apt_need "${APT_TEST[@]}"
+apt_need "${APT_TEST[@]}" "${APT_SIM[@]}"
 wants() { # does any of these parts run?
     local part
     for part in "${chosen[@]}"; do case " $* " in *" $part "*) return 0 ;; esac done

@@ -27,7 +27,7 @@ typedef struct writer {
 } writer;
 
 reader *reader_start(process *p, unsigned number, unsigned reads);
-/* At rest: every key twice, the second time from the cache. */
+/* At rest: every key three times, the last time from the cache. */
 reader *auditor_start(process *p);
 bool reader_over(const reader *r);
 

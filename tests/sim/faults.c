@@ -11,6 +11,7 @@ static void evict(void *owner, uint64_t prefix) {
     if (w->calm) return;
     const char *name = server_evict(w->server, (const char *)(uintptr_t)prefix);
     if (name) trace_line(&w->trace, "evicted: %s", name);
+    network_tell(w->network);
 }
 
 static void cut(void *owner, uint64_t arg) {
@@ -62,7 +63,10 @@ static void restart(void *owner, uint64_t arg) {
     network_cut_all(w->network);
     w->network->refuses = true;
     int64_t down = dice_chance(&w->dice, 500) ? 1 : dice_between(&w->dice, 1, 300);
-    agenda_at(&w->agenda, virtual_now() + down, come_back, w, dice_below(&w->dice, 3));
+    server_return how = dice_chance(&w->dice, 200)   ? SERVER_EMPTY
+                        : dice_chance(&w->dice, 500) ? SERVER_SAVED
+                                                     : SERVER_PROMOTED;
+    agenda_at(&w->agenda, virtual_now() + down, come_back, w, how);
 }
 
 static void replid(void *owner, uint64_t arg) {
@@ -93,7 +97,7 @@ void faults_plan(world *w) {
     plan(w, row->cuts, cut, 0);
     plan(w, row->pauses, stand, 0);
     plan(w, row->crashes, crash, 0);
-    plan(w, row->restarts ? 3 : 0, save, 0);
+    plan(w, 4 * row->restarts, save, 0);
     plan(w, row->restarts, restart, 0);
     plan(w, row->replids, replid, 0);
     plan(w, row->flushes, flush, 0);

@@ -36,7 +36,7 @@ static void answer(void *owner, uint64_t arg) {
 
 static int64_t store_delay(world *w) {
     if (w->calm) return 1;
-    if (dice_chance(&w->dice, w->row->slow_loads)) return dice_between(&w->dice, 1, 2 * w->lease);
+    if (dice_chance(&w->dice, w->row->slow_loads)) return dice_between(&w->dice, 20, 400);
     return dice_between(&w->dice, 1, 20);
 }
 

@@ -12,12 +12,15 @@ typedef struct command {
     const char *mode;
     const char *row; /* NULL: all */
     uint64_t first, seeds;
-    bool json, shown, rows, mutants;
+    bool json, shown, twice, rows, mutants;
 } command;
 
 static const char usage[] =
     "./run sim [--mode strict|naive] [--row NAME] [--seeds N | --seed N] [--trace] [--json]\n"
-    "./run sim --mutants [--row NAME] [--seeds N]      --rows lists the rows\n"
+    "./run sim --mutants [--row NAME] [--seeds N]\n"
+    "./run sim --rows        lists the rows\n"
+    "./run sim --cross-check [ROUNDS]\n"
+    "--twice runs each schedule twice and compares their traces.\n"
     "Exit status 0: nothing wrong was found (strict), the textbook was caught (naive), every mutant was caught.\n";
 
 static void add(sim_counts *sum, const sim_counts *one) {
@@ -64,6 +67,10 @@ static sim_counts run_row(const command *c, const sim_row *row, const world_sett
     for (uint64_t seed = c->first; seed < c->first + c->seeds; seed++) {
         world_result result = world_run(row, seed, setting);
         if (setting->shown) printf("trace %016llx\n", (number)result.hash);
+        if (c->twice && world_run(row, seed, setting).hash != result.hash) {
+            result.counts.violations++;
+            snprintf(result.first, sizeof result.first, "a second run of it went another way");
+        }
         if (*result.first && told++ < 3) fprintf(stderr, "  seed %llu: %s\n", (number)seed, result.first);
         add(&sum, &result.counts);
     }
@@ -123,9 +130,9 @@ static int run_mutants(const command *c, network *net) {
 /* ---- */
 
 static bool parse(command *c, int argc, char **argv) {
-    static const struct option options[] = {{"mode", 1, 0, 'm'}, {"row", 1, 0, 'r'},     {"rows", 0, 0, 'R'},
-                                            {"seed", 1, 0, 's'}, {"seeds", 1, 0, 'n'},   {"trace", 0, 0, 't'},
-                                            {"json", 0, 0, 'j'}, {"mutants", 0, 0, 'M'}, {0}};
+    static const struct option options[] = {
+        {"mode", 1, 0, 'm'},  {"row", 1, 0, 'r'},  {"rows", 0, 0, 'R'},    {"seed", 1, 0, 's'},  {"seeds", 1, 0, 'n'},
+        {"trace", 0, 0, 't'}, {"json", 0, 0, 'j'}, {"mutants", 0, 0, 'M'}, {"twice", 0, 0, '2'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (o) {
         case 'm': c->mode = optarg; break;
@@ -138,6 +145,7 @@ static bool parse(command *c, int argc, char **argv) {
         case 'n': c->seeds = strtoull(optarg, NULL, 10); break;
         case 't': c->shown = true; break;
         case 'j': c->json = true; break;
+        case '2': c->twice = true; break;
         case 'M': c->mutants = true; break;
         default: return false;
         }

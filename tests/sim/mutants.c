@@ -24,8 +24,9 @@ const mutant mutants[] = {
      .edits = {{"get", "if l and l ~= ARGV[1]", "if false and l ~= ARGV[1]"}}},
     {"fence-same", "the fence outlives the server's process", "aside-restart",
      .edits = {{"fence", "if f[1] == run and f[3]", "if f[3]"}, {"fence", "if f[2] == id then", "if true then"}}},
-    {"share-refused", "who came during a load shares it though its fill was refused", "aside", .layer = LAYER_SHARE},
-    {"fence-present", "the envelope carries the fence of now, not of the lease", "aside-restart", .layer = LAYER_FENCE},
+    {"share-refused", "who came during a load shares it though its fill was refused", "aside-late",
+     .layer = LAYER_SHARE},
+    {"fence-present", "the envelope carries the fence of now, not of the lease", "aside-late", .layer = LAYER_FENCE},
 };
 
 const size_t mutant_count = sizeof mutants / sizeof mutants[0];

@@ -107,6 +107,19 @@ static void arrive_client(void *owner, uint64_t arg) {
     process_touch(c->process);
 }
 
+void network_tell(network *n) {
+    mp_buf text;
+    unsigned to;
+    mp_buf_init(&text);
+    while (server_push(n->world->server, &to, &text)) {
+        trace_line(&n->world->trace, "c%u is told of a change", to);
+        for (network_conn *c = n->conns; c; c = c->next)
+            if (c->number == to) send_on(c, &c->to_client, text.data, text.len);
+        mp_buf_reset(&text);
+    }
+    mp_buf_free(&text);
+}
+
 static void arrive_server(void *owner, uint64_t arg) {
     network_conn *c = owner;
     world *w = c->network->world;
@@ -116,12 +129,13 @@ static void arrive_server(void *owner, uint64_t arg) {
         mp_buf reply, words;
         mp_buf_init(&reply);
         mp_buf_init(&words);
-        const char *broken = server_execute(w->server, one->data, one->len, &reply, w->trace.shown ? &words : NULL);
+        const char *broken = server_execute(w->server, c->number, one->data, &reply, w->trace.shown ? &words : NULL);
         trace_mark(&w->trace, "command", one->data, one->len);
         trace_mark(&w->trace, "reply", reply.data, reply.len);
         trace_line(&w->trace, "p%u c%u %s", c->process->number, c->number, words.data);
         if (broken) judge_broken(&w->judge, broken);
         send_on(c, &c->to_client, reply.data, reply.len);
+        network_tell(c->network);
         mp_buf_free(&reply);
         mp_buf_free(&words);
     }

@@ -49,6 +49,8 @@ void network_begin(network *n, struct world *w);
 void network_end(network *n);
 /* Takes what a process has sent. After each turn of it. */
 void network_collect(network *n, struct process *p);
+/* Sends what the server has to tell unasked. After each thing that may have changed keys. */
+void network_tell(network *n);
 /* Cuts a connection of the process: what is under way is lost, or (`late`) reaches the server all the same, later. */
 void network_cut(network *n, struct process *p, bool late);
 /* The server has died: every connection with it. */

@@ -18,10 +18,10 @@ static void next(reader *r) {
     if (r->left) process_after(r->p, r->audits ? 1 : dice_between(&w->dice, 0, 60), begin, r, 0);
 }
 
-/* The second look at a key, when all is quiet: whoever has to load again would do so for ever. */
+/* The last round, when all is quiet (in the first a breaker may still have to close): who has to load now would do so for ever. */
 static void must_be_cached(reader *r) {
     world *w = r->p->world;
-    if (r->left % 2 == 0 && w->judge.counts.loads != r->loads_before)
+    if (r->left < w->row->keys && w->judge.counts.loads != r->loads_before)
         judge_broken(&w->judge, "nothing is cached at rest");
 }
 
@@ -69,7 +69,7 @@ static void begin(void *owner, uint64_t arg) {
     char key[8];
     r->left--;
     r->reads++;
-    r->request.key = r->audits ? r->left / 2 : dice_below(&w->dice, w->row->keys);
+    r->request.key = r->audits ? r->left % w->row->keys : dice_below(&w->dice, w->row->keys);
     r->request.lane = dice_below(&w->dice, (uint32_t)r->p->lanes);
     r->floor = judge_floor_of(&w->judge, r->request.key);
     r->reading = true;
@@ -102,4 +102,4 @@ static reader *start(process *p, unsigned number, unsigned reads, bool audits) {
 }
 
 reader *reader_start(process *p, unsigned number, unsigned reads) { return start(p, number, reads, false); }
-reader *auditor_start(process *p) { return start(p, 99, 2 * p->world->row->keys, true); }
+reader *auditor_start(process *p) { return start(p, 99, 3 * p->world->row->keys, true); }

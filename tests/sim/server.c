@@ -75,7 +75,7 @@ static void push_method(server *s, const char *name) {
     lua_insert(lua, -2);
 }
 
-server *server_new(dice *d, const server_scripts *replaced, bool watched) {
+server *server_new(dice *d, const server_scripts *replaced, bool watched, bool tells) {
     server *s = calloc(1, sizeof *s);
     if (!s) abort();
     if (!lua) start_lua();
@@ -89,7 +89,8 @@ server *server_new(dice *d, const server_scripts *replaced, bool watched) {
         lua_setfield(lua, -2, replaced->name);
     }
     lua_pushboolean(lua, watched);
-    must(lua_pcall(lua, 4, 1, 0) == 0, "new server");
+    lua_pushboolean(lua, tells);
+    must(lua_pcall(lua, 5, 1, 0) == 0, "new server");
     s->self = luaL_ref(lua, LUA_REGISTRYINDEX);
     return s;
 }
@@ -113,13 +114,13 @@ static void push_command(const char *resp) {
     }
 }
 
-const char *server_execute(server *s, const char *resp, size_t len, mp_buf *reply, mp_buf *words) {
-    (void)len;
+const char *server_execute(server *s, unsigned conn, const char *resp, mp_buf *reply, mp_buf *words) {
     lua_settop(lua, 0);
     push_method(s, "execute");
+    lua_pushnumber(lua, conn);
     push_command(resp);
     lua_pushboolean(lua, words != NULL);
-    must(lua_pcall(lua, 3, 3, 0) == 0, "the server");
+    must(lua_pcall(lua, 4, 3, 0) == 0, "the server");
     size_t size;
     const char *text = lua_tolstring(lua, -3, &size);
     mp_buf_add(reply, text, size);
@@ -127,15 +128,28 @@ const char *server_execute(server *s, const char *resp, size_t len, mp_buf *repl
     return lua_tostring(lua, -1); /* stays on the stack until the next command */
 }
 
-static void call(server *s, int args, const char *what) {
-    (void)s;
-    must(lua_pcall(lua, args + 1, 1, 0) == 0, what);
+bool server_push(server *s, unsigned *conn, mp_buf *message) {
+    push_method(s, "push");
+    must(lua_pcall(lua, 1, 2, 0) == 0, "push");
+    size_t size = 0;
+    const char *text = lua_tolstring(lua, -1, &size);
+    *conn = (unsigned)lua_tonumber(lua, -2);
+    mp_buf_add(message, text, size);
+    lua_pop(lua, 2);
+    return size > 0;
+}
+
+/* The method that lies under `args` arguments and the server. */
+static void call(int args, const char *what) { must(lua_pcall(lua, args + 1, 0, 0) == 0, what); }
+
+void server_expire(server *s) {
+    push_method(s, "expire");
+    call(0, "expire");
 }
 
 void server_save(server *s) {
     push_method(s, "save");
-    call(s, 0, "save");
-    lua_pop(lua, 1);
+    call(0, "save");
 }
 
 void server_restart(server *s, server_return how) {
@@ -144,29 +158,25 @@ void server_restart(server *s, server_return how) {
     push_id(s->dice);
     lua_pushboolean(lua, how != SERVER_EMPTY);
     lua_pushboolean(lua, how == SERVER_PROMOTED);
-    call(s, 4, "restart");
-    lua_pop(lua, 1);
+    call(4, "restart");
 }
 
 void server_new_replid(server *s) {
     push_method(s, "new_replid");
     push_id(s->dice);
-    call(s, 1, "new_replid");
-    lua_pop(lua, 1);
+    call(1, "new_replid");
 }
 
 void server_adopt(server *s, const char *run, const char *replid) {
     push_method(s, "adopt");
     lua_pushstring(lua, run);
     lua_pushstring(lua, replid);
-    call(s, 2, "adopt");
-    lua_pop(lua, 1);
+    call(2, "adopt");
 }
 
 void server_flush_scripts(server *s) {
     push_method(s, "flush_scripts");
-    call(s, 0, "flush_scripts");
-    lua_pop(lua, 1);
+    call(0, "flush_scripts");
 }
 
 const char *server_evict(server *s, const char *prefix) {
@@ -174,6 +184,6 @@ const char *server_evict(server *s, const char *prefix) {
     push_method(s, "evict");
     lua_pushstring(lua, prefix);
     lua_pushnumber(lua, dice_below(s->dice, 1u << 20));
-    call(s, 2, "evict");
+    must(lua_pcall(lua, 3, 1, 0) == 0, "evict");
     return lua_tostring(lua, -1);
 }

@@ -16,13 +16,16 @@ struct server_scripts {
     const server_scripts *next;
 };
 
-/* `watched`: it sees to the rules that no reader would notice (redis/watch.lua). */
-server *server_new(dice *d, const server_scripts *replaced, bool watched);
+/* `watched`: it sees to the rules that no reader would notice (redis/watch.lua). `tells`: it is new enough to tell clients of changes. */
+server *server_new(dice *d, const server_scripts *replaced, bool watched, bool tells);
 void server_free(server *s);
 
-/* One command, `resp` as a client sends it; the reply is appended to `reply`. What it broke of the rules that only a server
+/* One command of connection `conn`, `resp` as a client sends it; the reply is appended to `reply`. What it broke of the rules that only a server
  * sees, or NULL; borrowed until the next command. `words`, if not NULL, gets the command and its answer for people. */
-const char *server_execute(server *s, const char *resp, size_t len, mp_buf *reply, mp_buf *words);
+const char *server_execute(server *s, unsigned conn, const char *resp, mp_buf *reply, mp_buf *words);
+/* After anything that may have changed keys: the next message that the server sends unasked, to connection `*conn`. False: none. */
+bool server_push(server *s, unsigned *conn, mp_buf *message);
+void server_expire(server *s); /* what has ended, goes */
 
 void server_save(server *s);
 typedef enum server_return { SERVER_EMPTY, SERVER_SAVED, SERVER_PROMOTED } server_return;

@@ -82,7 +82,7 @@ static void begin(world *w, const sim_row *row, uint64_t seed, const world_setti
     agenda_init(&w->agenda, &w->dice);
     trace_begin(&w->trace, setting->shown);
     network_begin(w->network, w);
-    w->server = server_new(&w->dice, setting->replaced, !setting->naive);
+    w->server = server_new(&w->dice, setting->replaced, !setting->naive, dice_chance(&w->dice, 750));
     store_begin(&w->store, row->keys);
     judge_begin(&w->judge, &w->trace, &w->store, row->strict);
     w->lease = dice_chance(&w->dice, 300) ? 3000 : dice_between(&w->dice, 40, 200);
@@ -91,6 +91,7 @@ static void begin(world *w, const sim_row *row, uint64_t seed, const world_setti
 }
 
 static void end(world *w) {
+    w->ended = true;
     for (size_t i = 0; i < w->processes; i++) {
         w->process[i].dead = true;
         network_orphan(w->network, &w->process[i]);
@@ -109,6 +110,14 @@ static void end(world *w) {
 
 static process *any_process(world *w) { return &w->process[dice_below(&w->dice, (uint32_t)w->processes)]; }
 
+/* The server's own clockwork. */
+static void tick(void *owner, uint64_t arg) {
+    world *w = owner;
+    server_expire(w->server);
+    network_tell(w->network);
+    if (!w->ended) agenda_at(&w->agenda, virtual_now() + 100, tick, w, 0);
+}
+
 static void act(world *w) {
     const sim_row *row = w->row;
     for (unsigned i = 0; i < row->readers; i++)
@@ -116,6 +125,7 @@ static void act(world *w) {
     for (unsigned i = 0; i < row->writers; i++)
         w->writers[w->writer_count++] = writer_start(any_process(w), i, row->writes);
     faults_plan(w);
+    tick(w, 0);
     run_actors(w);
 }
 

@@ -41,6 +41,7 @@ typedef struct world {
     size_t reader_count, writer_count;
     bool calm;     /* no trouble any more */
     bool stumbled; /* it did not come to its end */
+    bool ended;    /* nothing happens any more */
     int64_t lease; /* the processes' option */
 } world;
 

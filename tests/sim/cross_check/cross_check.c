@@ -94,7 +94,7 @@ static void ask_simulated(server *s, mp_buf *reply, mp_buf *shown) {
     mp_buf_init(&whole);
     mp_buf_printf(&whole, "*%zu\r\n", words);
     mp_buf_add(&whole, command.data, command.len);
-    server_execute(s, whole.data, whole.len, reply, shown);
+    server_execute(s, 0, whole.data, reply, shown);
     mp_buf_free(&whole);
 }
 
@@ -278,7 +278,7 @@ static void flush_real(void) {
 
 static bool run_round(unsigned long seed, const char *run, const char *replid) {
     dice d = dice_of(seed, "cross-check");
-    server *s = server_new(&d, NULL, false);
+    server *s = server_new(&d, NULL, false, false);
     server_adopt(s, run, replid);
     flush_real();
     bool well = true;

@@ -70,6 +70,7 @@ function commands.PEXPIRE(server, name, ms)
   local key = server.space:find(name)
   if not key then return 0 end
   if ms <= 0 then server.space:delete(name) else key.ends = server.clock() + ms end
+  server.space.changed(name)
   return 1
 end
 
@@ -94,6 +95,7 @@ function commands.SET(server, name, value, ...)
   end
   if nx and server.space:find(name) then return false end
   server.space.keys[name] = {type = 'string', value = value, ends = px and server.clock() + px}
+  server.space.changed(name)
   return {ok = 'OK'}
 end
 
@@ -105,6 +107,7 @@ end
 function commands.APPEND(server, name, more)
   local key = server.space:need(name, 'string', '')
   key.value = key.value .. more
+  server.space.changed(name)
   return #key.value
 end
 
@@ -118,6 +121,7 @@ function commands.HSET(server, name, ...)
     if key.value[words[i]] == nil then added = added + 1 end
     key.value[words[i]] = words[i + 1]
   end
+  server.space.changed(name)
   return added
 end
 
@@ -146,6 +150,7 @@ function commands.ZADD(server, name, ...)
     if was == nil then added = added + 1 end
     if was == nil or not gt or one[2] > was then key.value[one[1]] = one[2] end
   end
+  server.space.changed(name)
   return added
 end
 
@@ -167,6 +172,7 @@ function commands.ZREM(server, name, ...)
     if key.value[member] ~= nil then n = n + 1 end
     key.value[member] = nil
   end
+  if n > 0 then server.space.changed(name) end
   server.space:trim(name)
   return n
 end
@@ -180,6 +186,7 @@ function commands.ZREMRANGEBYSCORE(server, name, from, to)
       n = n + 1
     end
   end
+  if n > 0 then server.space.changed(name) end
   server.space:trim(name)
   return n
 end

@@ -3,9 +3,9 @@
 local keyspace = {}
 keyspace.__index = keyspace
 
--- `clock()` gives the server's time in ms.
+-- `clock()` gives the server's time in ms; `changed(name)`, once it is set, is told of every change.
 function keyspace.new(clock)
-  return setmetatable({keys = {}, clock = clock}, keyspace)
+  return setmetatable({keys = {}, clock = clock, changed = function() end}, keyspace)
 end
 
 local function copy(value)
@@ -29,6 +29,7 @@ function keyspace:find(name, kind)
   local key = self.keys[name]
   if key and key.ends and self.clock() > key.ends then
     self.keys[name] = nil
+    self.changed(name)
     return nil
   end
   if key and kind and key.type ~= kind then
@@ -50,6 +51,7 @@ end
 function keyspace:delete(name)
   local there = self:find(name) ~= nil
   self.keys[name] = nil
+  if there then self.changed(name) end
   return there
 end
 

@@ -1,4 +1,7 @@
--- A script's or a command's value in the Redis protocol, by Redis' rules of conversion.
+-- A script's or a command's value in the Redis protocol, by Redis' rules of conversion; {map=true, ...} and {push=true, ...}
+-- are RESP3's. An array ends at its first nil.
+local encode_all
+
 local function encode(value)
   local kind = type(value)
   if kind == 'nil' or value == false then return '$-1\r\n' end
@@ -7,13 +10,15 @@ local function encode(value)
   if kind == 'string' then return string.format('$%d\r\n', #value) .. value .. '\r\n' end
   if value.err then return '-' .. value.err .. '\r\n' end
   if value.ok then return '+' .. value.ok .. '\r\n' end
-  local out, n = {''}, 0
-  while value[n + 1] ~= nil do
-    n = n + 1
-    out[n + 1] = encode(value[n])
-  end
-  out[1] = string.format('*%d\r\n', n)
-  return table.concat(out)
+  local all, n = encode_all(value)
+  if value.map then return string.format('%%%d\r\n', n / 2) .. all end
+  return string.format(value.push and '>%d\r\n' or '*%d\r\n', n) .. all
+end
+
+function encode_all(value)
+  local out = {}
+  for i, one in ipairs(value) do out[i] = encode(one) end
+  return table.concat(out), #out
 end
 
 return encode

@@ -1,4 +1,5 @@
--- The simulated Redis: a keyspace, a run id, a replication id, the scripts that it has seen, and its end and return.
+-- The simulated Redis: a keyspace, a run id, a replication id, the scripts that it has seen, who wants to be told of changes, and its
+-- end and return.
 local root, scripts, clock = ... -- folder of these files; sha -> {name=, text=}; the time in ms
 
 local function part(name, ...) return assert(loadfile(root .. '/' .. name .. '.lua'))(...) end
@@ -14,10 +15,9 @@ server.__index = server
 local NOBODY = ('0'):rep(40)
 
 -- `replaced`: name of a script -> the text that runs in its place (mutants, and the textbook, which is not `watched`: it has no
--- such rules).
-local function new(run, replid, replaced, watched)
-  local s = setmetatable({clock = clock, role = 'master', replaced = replaced, watched = watched}, server)
-  s.space = keyspace.new(clock)
+-- such rules). `tells`: it is new enough to tell of changes.
+local function new(run, replid, replaced, watched, tells)
+  local s = setmetatable({clock = clock, role = 'master', replaced = replaced, watched = watched, tells = tells}, server)
   s:restart(run, replid, false)
   return s
 end
@@ -26,6 +26,8 @@ end
 -- was a replica until now, and remembers the replication id of its master.
 function server:restart(run, replid, from_snapshot, promoted)
   self.space = from_snapshot and self.saved and self.saved:snapshot() or keyspace.new(clock)
+  self.space.changed = function(name) self:changed(name) end
+  self.tracking, self.readers, self.pushes = {}, {}, {}
   self.replid2 = promoted and self.replid or NOBODY
   self.run, self.replid = run, replid
   self.loaded = {}
@@ -35,6 +37,34 @@ function server:save() self.saved = self.space:snapshot() end
 
 -- The first replica attaches: another replication id, the same history.
 function server:new_replid(replid) self.replid = replid end
+
+-- ---- CLIENT TRACKING: a connection is told once of the next change of each key that it has read ----
+
+function server:track(conn, name)
+  if not self.tracking[conn] then return end
+  local conns = self.readers[name] or {}
+  self.readers[name] = conns
+  conns[#conns + 1] = conn
+end
+
+function server:changed(name)
+  local conns = self.readers[name] or {}
+  self.readers[name] = nil
+  for _, conn in ipairs(conns) do
+    self.pushes[#self.pushes + 1] = {conn = conn, resp = encode({push = true, 'invalidate', {name}})}
+  end
+end
+
+-- The next that is to be told: a connection and what it gets; nil: nothing.
+function server:push()
+  local one = table.remove(self.pushes, 1)
+  if one then return one.conn, one.resp end
+end
+
+-- What Redis does ten times a second: keys whose time has passed go.
+function server:expire() self.space:names() end
+
+-- ---- faults ----
 
 -- Takes the identity of another server.
 function server:adopt(run, replid) self.run, self.replid = run, replid end
@@ -67,7 +97,9 @@ function server:eval(known, argv)
   return value
 end
 
-local function run(self, argv)
+local reads = {GET = true, PTTL = true}
+
+local function run(self, conn, argv)
   local name = argv[1]:upper()
   if name == 'EVALSHA' then
     local known = self.loaded[argv[2]]
@@ -78,7 +110,13 @@ local function run(self, argv)
     if not sha then return {err = 'ERR this server runs the scripts of the protocol only'} end
     self.loaded[sha] = scripts[sha]
     return self:eval(scripts[sha], argv)
+  elseif name == 'HELLO' and self.tells then
+    return {map = true, 'server', 'redis', 'proto', 3}
+  elseif name == 'CLIENT' and self.tells then
+    self.tracking[conn] = true
+    return {ok = 'OK'}
   elseif commands[name] then
+    if reads[name] then self:track(conn, argv[2]) end
     local ok, value = pcall(commands[name], self, unpack(argv, 2))
     if ok then return value end
     return type(value) == 'table' and value or error(value, 0)
@@ -118,8 +156,8 @@ local function describe(argv)
 end
 
 -- The reply in the protocol's form, then (if `wanted`) command and answer in words, and what it broke, if it did.
-function server:execute(argv, wanted)
-  local value = run(self, argv)
+function server:execute(conn, argv, wanted)
+  local value = run(self, conn, argv)
   local complaint = self.complaint
   self.complaint = nil
   return encode(value), wanted and describe(argv) .. '  ->  ' .. show(value) or '', complaint or nil

@@ -65,4 +65,5 @@ exports.options = [
   {"name": "findTtl", "core": "find_ttl", "type": "duration", "scope": "collection", "default": "10m", "range": "1ms..365d", "text": "how long a page is served"},
   {"name": "searchTtl", "core": "search_ttl", "type": "duration", "scope": "collection", "default": "60m", "range": "1ms..365d", "text": "how long a page of a query with a search is served"},
   {"name": "cacheEmpty", "core": "cache_empty", "type": "switch", "scope": "collection", "default": "off", "range": "on|off", "text": "whether pages without a document are cached"},
+  {"name": "searchConsistency", "core": "search_consistency", "type": "text", "scope": "collection", "default": "strict", "range": "strict | bounded(1ms..1h)", "text": "strict: no page is older than a write that was acknowledged; bounded(1s): by so much at most, so that constant writes leave pages in use"},
 ]

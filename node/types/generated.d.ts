@@ -184,6 +184,8 @@ export interface CollectionOptions extends PolicyOptions {
   searchTtl?: Duration | null | undefined
   /** Whether pages without a document are cached. Default: off. */
   cacheEmpty?: boolean | 'on' | 'off' | null | undefined
+  /** Strict: no page is older than a write that was acknowledged; bounded(1s): by so much at most, so that constant writes leave pages in use. Default: strict. */
+  searchConsistency?: string | null | undefined
 }
 
 /** A row of stats(): counted since open. */

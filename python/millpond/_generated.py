@@ -316,6 +316,8 @@ class CollectionOptions(PolicyOptions, total=False):
     search_ttl: Duration | None
     # whether pages without a document are cached (default off)
     cache_empty: bool | str | None
+    # strict: no page is older than a write that was acknowledged; bounded(1s): by so much at most, so that constant writes leave pages in use (default strict)
+    search_consistency: str | None
 
 
 CounterName = Literal[

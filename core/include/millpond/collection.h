@@ -38,7 +38,8 @@ POND_API int pond_collection_find(pond_collection *collection, pond_query_form f
  * @threads any, blocks */
 POND_API int pond_collection_explain(pond_collection *collection, pond_query_form form, const char *query, size_t len,
                                      pond_value **out, pond_error **err);
-/* Drops the cached documents (not the pages that show them). As pond_invalidate. @threads any, blocks */
+/* Drops what is cached of these documents (of none, if n is 0), and all pages of the collection. For who wrote past the library. As
+ * pond_invalidate. @threads any, blocks */
 POND_API int pond_collection_invalidate(pond_collection *collection, const char *const *ids, const size_t *lens,
                                         size_t n, pond_error **err);
 

@@ -8,6 +8,7 @@
 #include <millpond/error.h>
 #include <millpond/pond.h>
 #include <millpond/queue.h>
+#include <millpond/tags.h>
 #include <millpond/value.h>
 
 #endif

@@ -10,6 +10,7 @@
 #include "pattern/invalidate.h"
 #include "pattern/store_call.h"
 #include "pattern/wait.h"
+#include <millpond/tags.h>
 
 int pond_collection_new(pond_collection **out, pond *p, const char *name, const char *const *options, size_t n,
                         pond_error **err) {
@@ -61,7 +62,8 @@ int pond_collection_get(pond_collection *c, const char *id, size_t len, pond_val
     if (code != POND_OK) return code;
     mp_collection_key(c, &key, name, id, len);
     if ((*out = mp_peek(c->pond, c->document, &key))) return POND_OK;
-    return mp_wait_read(c->pond, c->document, &key, false, false, mp_source_loader, &c->documents, out, err);
+    const mp_ask ask = {.policy = c->document, .key = &key};
+    return mp_wait_read(c->pond, &ask, false, mp_source_loader, &c->documents, out, err);
 }
 
 int pond_collection_get_start(pond_collection *c, pond_queue *queue, const char *id, size_t len, uint64_t user,
@@ -72,7 +74,9 @@ int pond_collection_get_start(pond_collection *c, pond_queue *queue, const char 
     int code = check(c, &id, &len, 1, err);
     if (code != POND_OK) return code;
     mp_collection_key(c, &key, name, id, len);
-    return mp_queue_read(c->pond, queue, c->document, &key, false, &c->documents, user, now, request, err);
+    if (now && (*now = mp_peek(c->pond, c->document, &key))) return POND_OK;
+    const mp_ask ask = {.policy = c->document, .key = &key, .source = &c->documents};
+    return mp_queue_read(c->pond, queue, &ask, user, request, err);
 }
 
 int pond_collection_get_many(pond_collection *c, const char *const *ids, const size_t *lens, size_t n, pond_value **out,
@@ -116,13 +120,14 @@ static const char **user_keys(const mp_key *keys, size_t n, size_t **lens) {
 static int invalidate(pond_collection *c, pond_queue *queue, const char *const *ids, const size_t *lens, size_t n,
                       uint64_t user, pond_error **err) {
     int code = check(c, ids, lens, n, err);
-    if (code != POND_OK || (n == 0 && !queue)) return code;
+    if (code != POND_OK) return code;
     mp_key *keys = make_keys(c, ids, lens, n);
     size_t *user_lens = NULL;
     const char **names = keys ? user_keys(keys, n, &user_lens) : NULL;
     if (!names || !user_lens) code = mp_no_memory(err);
-    else if (queue) code = pond_invalidate_start(c->pond, queue, names, user_lens, n, c->document, user, err);
-    else code = pond_invalidate(c->pond, names, user_lens, n, c->document, err);
+    else if (queue)
+        code = pond_invalidate_tagged_start(c->pond, queue, names, user_lens, n, c->document, c->pages, user, err);
+    else code = pond_invalidate_tagged(c->pond, names, user_lens, n, c->document, c->pages, err);
     free(names);
     free(user_lens);
     free(keys);
@@ -157,9 +162,9 @@ int pond_collection_find(pond_collection *c, pond_query_form form, const char *q
     int code = new_find(&find, c, form, query, len, err);
     if (code != POND_OK) return code;
     mp_find_key(find, &key, name);
-    const pond_policy *policy = mp_find_policy(find);
-    *out = mp_peek(c->pond, policy, &key);
-    if (!*out) code = mp_wait_read(c->pond, policy, &key, false, false, mp_source_loader, &find->source, out, err);
+    const mp_ask ask = {.policy = mp_find_policy(find), .key = &key, .tags = c->pages};
+    *out = mp_peek_tagged(c->pond, ask.policy, &key, c->pages);
+    if (!*out) code = mp_wait_read(c->pond, &ask, false, mp_source_loader, &find->source, out, err);
     mp_source_unref(&find->source);
     return code;
 }
@@ -173,7 +178,9 @@ int pond_collection_find_start(pond_collection *c, pond_queue *queue, pond_query
     int code = new_find(&find, c, form, query, len, err);
     if (code != POND_OK) return code;
     mp_find_key(find, &key, name);
-    code = mp_queue_read(c->pond, queue, mp_find_policy(find), &key, false, &find->source, user, now, request, err);
+    const mp_ask ask = {.policy = mp_find_policy(find), .key = &key, .tags = c->pages, .source = &find->source};
+    if (!now || !(*now = mp_peek_tagged(c->pond, ask.policy, &key, c->pages)))
+        code = mp_queue_read(c->pond, queue, &ask, user, request, err);
     mp_source_unref(&find->source);
     return code;
 }

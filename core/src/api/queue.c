@@ -138,41 +138,60 @@ int mp_queue_leave(pond_queue *queue, mp_call *call, pond_error **err) {
     return call ? POND_OK : mp_no_memory(err);
 }
 
-int mp_queue_read(pond *p, pond_queue *queue, const pond_policy *policy, const mp_key *key, bool lookup,
-                  mp_source *source, uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
-    if (now && (*now = mp_peek(p, policy, key))) return POND_OK;
+int mp_queue_read(pond *p, pond_queue *queue, const mp_ask *ask, uint64_t user, pond_request **request,
+                  pond_error **err) {
     int code = mp_queue_enter(p, queue, err);
     if (code != POND_OK) return code;
-    mp_read *r = mp_read_start(queue->lane, policy, key, lookup, user, NULL, source, NULL);
+    mp_read *r = mp_read_start(queue->lane, ask, user, NULL, NULL);
     if (request) *request = r ? &r->call : NULL;
     return mp_queue_leave(queue, r ? &r->call : NULL, err);
 }
 
-static int read_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, bool lookup,
-                      uint64_t user, pond_value **now, pond_request **request, pond_error **err) {
+static int read_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy,
+                      const pond_tags *tags, bool lookup, uint64_t user, pond_value **now, pond_request **request,
+                      pond_error **err) {
     char name[MP_NAME_MAX + 1];
     mp_key k;
     if (now) *now = NULL;
     int code = mp_call_check(p, key, len, policy, name, &k, err);
-    return code == POND_OK ? mp_queue_read(p, queue, policy, &k, lookup, NULL, user, now, request, err) : code;
+    if (code != POND_OK || (now && (*now = mp_peek_tagged(p, policy, &k, tags)))) return code;
+    const mp_ask ask = {.policy = policy, .key = &k, .tags = tags, .lookup = lookup};
+    return mp_queue_read(p, queue, &ask, user, request, err);
 }
 
 int pond_fetch_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
                      pond_value **now, pond_request **request, pond_error **err) {
-    return read_start(p, queue, key, len, policy, false, user, now, request, err);
+    return read_start(p, queue, key, len, policy, NULL, false, user, now, request, err);
 }
 
 int pond_lookup_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy, uint64_t user,
                       pond_value **now, pond_request **request, pond_error **err) {
-    return read_start(p, queue, key, len, policy, true, user, now, request, err);
+    return read_start(p, queue, key, len, policy, NULL, true, user, now, request, err);
+}
+
+int pond_fetch_tagged_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy,
+                            const pond_tags *tags, uint64_t user, pond_value **now, pond_request **request,
+                            pond_error **err) {
+    return read_start(p, queue, key, len, policy, tags, false, user, now, request, err);
+}
+
+int pond_lookup_tagged_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy,
+                             const pond_tags *tags, uint64_t user, pond_value **now, pond_request **request,
+                             pond_error **err) {
+    return read_start(p, queue, key, len, policy, tags, true, user, now, request, err);
+}
+
+int pond_invalidate_tagged_start(pond *p, pond_queue *queue, const char *const *keys, const size_t *lens, size_t n,
+                                 const pond_policy *policy, const pond_tags *tags, uint64_t user, pond_error **err) {
+    int code = mp_keys_check(p, keys, lens, n, err);
+    if (code == POND_OK) code = mp_queue_enter(p, queue, err);
+    if (code != POND_OK) return code;
+    return mp_queue_leave(queue, mp_invalidate_start(queue->lane, policy, keys, lens, n, tags, user, NULL), err);
 }
 
 int pond_invalidate_start(pond *p, pond_queue *queue, const char *const *keys, const size_t *lens, size_t n,
                           const pond_policy *policy, uint64_t user, pond_error **err) {
-    int code = mp_keys_check(p, keys, lens, n, err);
-    if (code == POND_OK) code = mp_queue_enter(p, queue, err);
-    if (code != POND_OK) return code;
-    return mp_queue_leave(queue, mp_invalidate_start(queue->lane, policy, keys, lens, n, user, NULL), err);
+    return pond_invalidate_tagged_start(p, queue, keys, lens, n, policy, NULL, user, err);
 }
 
 int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy,

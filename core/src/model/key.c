@@ -23,29 +23,31 @@ static bool plain(const char *text, size_t len) {
     return bad == 0;
 }
 
-static int explain_key(const char *key, size_t len, pond_error **err) {
+static int explain(const char *what, const char *name, size_t len, pond_error **err) {
     char shown[MP_QUOTE_MAX];
-    if (key == NULL || len == 0)
-        return mp_fail(err, POND_EKEY, "the key is empty: a key has 1 to %d bytes", MP_KEY_MAX);
-    mp_quote(shown, key, len);
+    if (name == NULL || len == 0)
+        return mp_fail(err, POND_EKEY, "the %s is empty: a %s has 1 to %d bytes", what, what, MP_KEY_MAX);
+    mp_quote(shown, name, len);
     if (len > MP_KEY_MAX)
-        return mp_fail(err, POND_EKEY, "the key %s has %zu bytes: a key has at most %d, so hash its long part", shown,
-                       len, MP_KEY_MAX);
-    size_t at = mp_utf8_check(key, len);
+        return mp_fail(err, POND_EKEY, "the %s %s has %zu bytes: a %s has at most %d, so hash its long part", what,
+                       shown, len, what, MP_KEY_MAX);
+    size_t at = mp_utf8_check(name, len);
     if (at < len)
-        return mp_fail(err, POND_EKEY, "the key %s is not UTF-8 at byte %zu: write binary parts in hex or base64",
+        return mp_fail(err, POND_EKEY, "the %s %s is not UTF-8 at byte %zu: write binary parts in hex or base64", what,
                        shown, at);
-    const char *zero = memchr(key, 0, len);
+    const char *zero = memchr(name, 0, len);
     if (zero != NULL)
-        return mp_fail(err, POND_EKEY, "the key %s holds U+0000 at byte %zu: leave it out", shown,
-                       (size_t)(zero - key));
+        return mp_fail(err, POND_EKEY, "the %s %s holds U+0000 at byte %zu: leave it out", what, shown,
+                       (size_t)(zero - name));
     return POND_OK;
 }
 
 int mp_key_check(const char *key, size_t len, pond_error **err) {
     if (key != NULL && len - 1 < MP_KEY_MAX && plain(key, len)) return POND_OK;
-    return explain_key(key, len, err);
+    return explain("key", key, len, err);
 }
+
+int mp_tag_check(const char *tag, size_t len, pond_error **err) { return explain("tag", tag, len, err); }
 
 /* Offset of the first byte that a namespace may not hold, or `len`. C1 controls are C2 80..9F. */
 static size_t ns_forbidden(const char *ns, size_t len) {

@@ -20,6 +20,8 @@ typedef struct mp_key {
 
 /* POND_EKEY with a sentence that says what is wrong with it, or POND_OK. */
 int mp_key_check(const char *key, size_t len, pond_error **err);
+/* The same for a tag. */
+int mp_tag_check(const char *tag, size_t len, pond_error **err);
 /* A user's namespace: 1..64 bytes of UTF-8 without / ? { } : and control characters; POND_EOPTION otherwise. */
 int mp_ns_check(const char *ns, pond_error **err);
 /* Writes "ns:key" to `out` (MP_NAME_MAX + 1 bytes), NUL-terminated, and points `key` at it. */

@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/quote.h"
+#include "model/duration.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/read.h"
 #include "pattern/wait.h"
 
-enum { DOCUMENT_TTL_MS = 3600000 };
+enum { DOCUMENT_TTL_MS = 3600000, BOUND_MAX_MS = 3600000 };
 
 /* ---- documents ---- */
 
@@ -89,8 +91,9 @@ static int shared_total(mp_find *find, const char *key, int64_t *total, pond_err
     mp_key k;
     pond_value *value = NULL;
     mp_key_make(&k, name, policy->options.namespace, policy->ns_len, key, MP_QUERY_KEY_LEN);
-    value = mp_peek(c->pond, policy, &k);
-    int code = value ? POND_OK : mp_wait_read(c->pond, policy, &k, false, true, load_total, find, &value, err);
+    const mp_ask ask = {.policy = policy, .key = &k, .tags = c->pages};
+    value = mp_peek_tagged(c->pond, policy, &k, c->pages);
+    int code = value ? POND_OK : mp_wait_read(c->pond, &ask, true, load_total, find, &value, err);
     if (code != POND_OK) return code;
     *total = strtoll(pond_value_data(value, NULL), NULL, 10);
     pond_value_free(value);
@@ -109,7 +112,7 @@ static int total_of(mp_find *find, int64_t count, int64_t *total, pond_error **e
     int code = shared_total(find, key, total, err);
     if (code != POND_OK || (count > 0 ? *total >= q->skip + count : *total <= q->skip)) return code;
     /* It is older than the page, and can no longer be true. If it cannot be dropped, it is not cached either. */
-    mp_wait_invalidate(find->collection->pond, find->collection->total[kind_of(find)], keys, lens, 1, true, NULL);
+    mp_wait_invalidate(find->collection->pond, find->collection->total[kind_of(find)], keys, lens, 1, NULL, true, NULL);
     return shared_total(find, key, total, err);
 }
 
@@ -234,6 +237,7 @@ static void destroy(mp_source *source) {
         pond_policy_free(c->page[kind]);
         pond_policy_free(c->total[kind]);
     }
+    pond_tags_free(c->pages);
     mp_query_bounds_free(c->bounds);
     mp_query_bounds_free(c->indexable);
     mp_query_free(c->indexes);
@@ -263,6 +267,24 @@ static int read_indexes(pond_collection *c, const char *text, pond_error **err) 
     return code;
 }
 
+/* strict, or bounded(1s): the bound in ms, 0 if there is none. */
+static int read_consistency(const char *text, int64_t *bound, pond_error **err) {
+    static const char open[] = "bounded(";
+    char number[24], shown[MP_QUOTE_MAX];
+    size_t len = strlen(text), prefix = sizeof open - 1;
+    *bound = 0;
+    if (strcmp(text, "strict") == 0) return POND_OK;
+    if (strncmp(text, open, prefix) == 0 && text[len - 1] == ')' && len - prefix - 1 < sizeof number) {
+        memcpy(number, text + prefix, len - prefix - 1);
+        number[len - prefix - 1] = 0;
+        if (mp_duration_parse(number, bound) == MP_PARSE_OK && *bound >= 1 && *bound <= BOUND_MAX_MS) return POND_OK;
+    }
+    return mp_fail(err, POND_EOPTION,
+                   "search_consistency: %s is neither strict nor bounded(...) with a time of 1ms to 1h in it: write "
+                   "strict, or bounded(1s)",
+                   mp_quote(shown, text, len));
+}
+
 /* The policies: documents in N/C, pages and totals in N/C?, the totals in a row of their own in the statistics, for what is hit
  * there is no page that was hit. */
 static int make_policies(pond_collection *c, const pond_policy *given, int64_t ttl, pond_error **err) {
@@ -274,7 +296,11 @@ static int make_policies(pond_collection *c, const pond_policy *given, int64_t t
         return mp_fail(err, POND_EOPTION, "namespace and collection \"%s/%s\" are %d bytes together: they may be %d",
                        o->namespace, c->name, len - 1, MP_NS_MAX - 1);
     snprintf(row, sizeof row, "%stotal", ns);
-    int code = POND_OK;
+    static const char *const everything = "*";
+    const size_t one = 1;
+    int64_t bound;
+    int code = read_consistency(o->search_consistency, &bound, err);
+    if (code == POND_OK) code = mp_tags_make(&c->pages, ns, (size_t)len, bound, &everything, &one, 1, err);
     for (int kind = 0; kind < 2 && code == POND_OK; kind++) {
         code = mp_policy_in(&c->page[kind], c->pond, given, ns, ns, ttls[kind], err);
         if (code == POND_OK) code = mp_policy_in(&c->total[kind], c->pond, given, ns, row, ttls[kind], err);

@@ -7,6 +7,7 @@
 #include "pattern/group.h"
 #include "pattern/policy.h"
 #include "pattern/source.h"
+#include "pattern/tags.h"
 #include <millpond/collection.h>
 
 #define MP_DOC_KEY_MAX (1 + MP_KEY_MAX)
@@ -17,6 +18,7 @@ struct pond_collection {
     char *name;
     pond_policy *document;
     pond_policy *page[2], *total[2]; /* [1]: of queries with a search */
+    pond_tags *pages;                /* what all pages and totals are tagged with */
     mp_query_bounds *bounds;
     mp_query_bounds *indexable; /* any field may be indexed */
     mp_query *indexes;          /* its sort, without the last (`id`); NULL: none */

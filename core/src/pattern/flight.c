@@ -53,6 +53,9 @@ struct mp_flight {
     pond_load *load;
     pond_policy *policy; /* of who loads */
     pond_value *value;   /* being filled */
+    mp_tagging *tagging; /* NULL: no tags */
+    unsigned rejections; /* values found under other generations, one after the other */
+    bool tags_stand;     /* after the fill: they are as they were before the load */
 
     mp_key key;
     char name[];
@@ -88,10 +91,15 @@ static void count(const mp_flight *f, mp_counter counter) { mp_count(f->policy->
 
 /* ---- the table (shard locked) ---- */
 
-static mp_flight *find(shard *s, const mp_key *key) {
+static bool is_of(const mp_flight *f, const mp_key *key, const pond_tags *tags) {
+    return f->key.hash == key->hash && f->key.len == key->len && memcmp(f->name, key->name, key->len) == 0 &&
+           mp_tags_same(f->tagging ? f->tagging->tags : NULL, tags);
+}
+
+/* Of a key under other tags there is another flight: what this one gives says nothing of those. */
+static mp_flight *find(shard *s, const mp_key *key, const pond_tags *tags) {
     mp_flight *f = *bucket_of(s, key);
-    while (f && (f->key.hash != key->hash || f->key.len != key->len || memcmp(f->name, key->name, key->len) != 0))
-        f = f->next;
+    while (f && !is_of(f, key, tags)) f = f->next;
     return f;
 }
 
@@ -118,10 +126,15 @@ static void add(mp_flight *f, mp_node *to, mp_read *r) {
 static void run(mp_task *task);
 static void poll_or_renew(mp_timer *timer);
 static void load_too_slow(mp_timer *timer);
+static void tags_answered(mp_tagging *tagging);
 
 /* A flight for `r`'s key, not yet listed or at home anywhere. */
 static mp_flight *make(const mp_read *r) {
     mp_flight *f = calloc(1, sizeof *f + r->op.key.len + 1);
+    if (f && r->tags && !(f->tagging = mp_tagging_new(r->tags, f, tags_answered))) {
+        free(f);
+        f = NULL;
+    }
     if (!f) return NULL;
     memcpy(f->name, r->op.key.name, r->op.key.len);
     f->key = r->op.key;
@@ -155,6 +168,7 @@ static void ground(mp_flight *f) {
     mp_loop_timer_stop(loop, &f->timer);
     mp_loop_timer_stop(loop, &f->deadline);
     if (f->asking) mp_lane_forget(f->home, &f->op);
+    if (f->asking && f->tagging) mp_tagging_forget(f->tagging, &f->op);
     if (f->renewing) mp_lane_forget(f->home, &f->renew);
     f->asking = f->renewing = false;
     drop_load(f);
@@ -167,6 +181,7 @@ static void ground(mp_flight *f) {
 static void scrap(mp_flight *f) {
     pond_policy_free(f->policy);
     pond_value_free(f->value);
+    mp_tagging_free(f->tagging);
     free(f);
 }
 
@@ -208,6 +223,7 @@ static void restart(mp_flight *f) {
     f->loader = NULL;
     f->load_began = f->held_at = 0;
     f->in_vain = 0;
+    f->rejections = 0;
     f->leased = f->cache_down = f->held = f->firm = false;
     pond_value_free(f->value);
     f->value = NULL;
@@ -350,7 +366,21 @@ static void filled(mp_op *op) {
     op->error = NULL;
     pond_value *value = f->value;
     f->value = NULL;
-    finish(f, value, NULL, stored);
+    finish(f, value, NULL, stored && f->tags_stand);
+}
+
+static void one_answered(mp_op *op) { mp_tagging_one(MP_OF(op, mp_flight, op)->tagging); }
+
+/* The value goes with the generations that were in force before the load. Who came during the load may share it only if they still
+ * are: so they are asked for behind the fill. */
+static void fill_tags(mp_flight *f, mp_op *op, bool late) {
+    mp_tagging *t = f->tagging;
+    op->ntags = t->tags->n;
+    op->generations = t->found;
+    memcpy(t->found, t->now, (size_t)t->tags->n * MP_TAG_SIZE);
+    if (!late) return;
+    op->done = one_answered;
+    mp_tagging_begin(t, f->home, MP_TAG_GET, 0, op->timeout_ms, 1);
 }
 
 /* The loader gave the load up without an answer (a task was cancelled, a program interrupted): its own call gets the error,
@@ -406,6 +436,7 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
     shard *s = shard_of(f->home, &f->key);
     pthread_mutex_lock(&s->lock);
     f->phase = FILLING;
+    bool late = !mp_list_empty(&f->late);
     pthread_mutex_unlock(&s->lock);
     f->value = value;
     f->asking = true;
@@ -419,7 +450,11 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
     op->load_ms = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
     memcpy(op->token, f->token, MP_TOKEN_LEN);
     memcpy(op->fence, f->fence, MP_FENCE_LEN);
+    f->tags_stand = true;
+    mp_tagging *t = f->tagging;
+    if (t) fill_tags(f, op, late);
     mp_lane_submit(f->home, op);
+    if (t && late) mp_tagging_send(t);
 }
 
 /* ---- the lease ---- */
@@ -512,6 +547,11 @@ static void asked(mp_op *op) {
     }
 }
 
+/* A generation lives longer than what is loaded under it, and loads lengthen it: while it is used it stays. */
+static int64_t tag_ttl(const mp_options *o) {
+    return 2 * ((o->ttl > o->negative_ttl ? o->ttl : o->negative_ttl) + o->load_timeout);
+}
+
 static void ask(mp_flight *f) {
     shard *s = shard_of(f->home, &f->key);
     if (f->phase == WAITING) mp_loop_inflight(f->home->loop, -1);
@@ -528,7 +568,44 @@ static void ask(mp_flight *f) {
     op->rejected_len = rejected_len;
     memcpy(op->rejected, rejected, sizeof rejected);
     memcpy(op->token, f->token, MP_TOKEN_LEN);
+    mp_tagging *t = f->tagging;
+    if (t) {
+        op->done = one_answered;
+        op->ntags = t->tags->n;
+        op->generations = t->found;
+        mp_tagging_begin(t, f->home, MP_TAG_MAKE, tag_ttl(o), o->command_timeout, 1);
+    }
     mp_lane_submit(f->home, op);
+    if (t) mp_tagging_send(t);
+}
+
+/* What the lease operation has answered, in the light of the tags. True: it is to be asked again, past the value that it found. */
+static bool judge(mp_flight *f) {
+    mp_tagging *t = f->tagging;
+    mp_op *op = &f->op;
+    bool hit = op->reply == MP_HIT, leased = op->reply == MP_LEASED;
+    if ((!hit && !leased) || (leased && !t->doubt) || (hit && mp_tagging_same(t))) return false;
+    pond_value_free(op->value);
+    op->value = NULL;
+    if (!t->doubt && f->rejections++ == 0) return true;
+    /* Somebody writes under a tag (or it cannot be asked for): nothing can be filled, so nobody shall wait for it. */
+    if (leased) mp_lane_release(f->home, &f->key, f->token, op->timeout_ms);
+    op->reply = t->error ? MP_FAILED : MP_INDOUBT;
+    op->error = t->error;
+    t->error = NULL;
+    return false;
+}
+
+static void tags_answered(mp_tagging *t) {
+    mp_flight *f = t->owner;
+    bool again = false;
+    if (f->phase == FILLING) f->tags_stand = mp_tagging_same(t);
+    else again = judge(f);
+    pond_error_free(t->error);
+    t->error = NULL;
+    if (f->phase == FILLING) filled(&f->op);
+    else if (again) ask(f);
+    else asked(&f->op);
 }
 
 /* On the home lane: the flight begins, or begins anew. */
@@ -578,7 +655,7 @@ void mp_flight_join(mp_read *r, bool cache_down) {
     mp_lane *lane = r->call.lane;
     shard *s = shard_of(lane, &r->op.key);
     pthread_mutex_lock(&s->lock);
-    mp_flight *f = find(s, &r->op.key);
+    mp_flight *f = find(s, &r->op.key, r->tags);
     if (f) {
         bool asked_already = f->phase == ASKING || f->phase == FILLING;
         add(f, asked_already ? &f->mid : f->phase == LOADING ? &f->late : &f->early, r);

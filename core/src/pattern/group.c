@@ -148,7 +148,8 @@ mp_group *mp_group_start(mp_lane *lane, const pond_policy *policy, const mp_key 
             g->open--;
             continue;
         }
-        if (mp_read_start(lane, policy, &keys[i], false, i, NULL, source, g)) continue; /* it may have ended already */
+        const mp_ask ask = {.policy = policy, .key = &keys[i], .source = source};
+        if (mp_read_start(lane, &ask, i, NULL, g)) continue; /* it may have ended already */
         if (!g->error) g->error = mp_error_new(POND_ENOMEM, "no memory for a call");
         g->open--;
     }

@@ -15,6 +15,7 @@ typedef struct invalidation {
     mp_call call;
     size_t n, open;
     pond_error *error; /* the first */
+    pond_tags *tags;   /* the names of the last items; a reference */
     char *names;
     item items[];
 } invalidation;
@@ -29,6 +30,7 @@ static void destroy(mp_call *call) {
     invalidation *inv = MP_OF(call, invalidation, call);
     mp_call_clear(call);
     pond_error_free(inv->error);
+    pond_tags_free(inv->tags);
     free(inv->names);
     free(inv);
 }
@@ -53,33 +55,45 @@ static void dropped(mp_op *op) {
     one_done(inv);
 }
 
+static mp_op *prepare(invalidation *inv, size_t i) {
+    item *it = &inv->items[i];
+    it->owner = inv;
+    it->op.kind = MP_END;
+    it->op.timeout_ms = inv->call.policy->options.command_timeout;
+    it->op.done = dropped;
+    mp_random_bytes(it->op.token, MP_TOKEN_LEN);
+    return &it->op;
+}
+
 mp_call *mp_invalidate_start(mp_lane *lane, const pond_policy *policy, const char *const *keys, const size_t *lens,
-                             size_t n, uint64_t user, mp_waiter *waiter) {
+                             size_t n, const pond_tags *tags, uint64_t user, mp_waiter *waiter) {
     if (!policy) policy = lane->pond->defaults;
-    size_t room = 0;
+    size_t room = 0, all = n + (tags ? tags->n : 0);
     for (size_t i = 0; i < n; i++) room += policy->ns_len + 1 + lens[i] + 1;
-    invalidation *inv = calloc(1, sizeof *inv + n * sizeof inv->items[0]);
+    invalidation *inv = calloc(1, sizeof *inv + all * sizeof inv->items[0]);
     char *name = inv ? malloc(room + 1) : NULL;
     if (!name) {
         free(inv);
         return NULL;
     }
     inv->names = name;
-    inv->n = n;
-    inv->open = n + 1; /* one for this function: an operation may end before the next is submitted */
+    inv->tags = pond_tags_ref((pond_tags *)tags);
+    inv->n = all;
+    inv->open = all + 1; /* one for this function: an operation may end before the next is submitted */
     mp_call_init(&inv->call, &vt, lane, policy, user);
     inv->call.waiter = waiter;
     for (size_t i = 0; i < n; i++) {
-        item *it = &inv->items[i];
-        it->owner = inv;
-        it->op.kind = MP_END;
-        it->op.timeout_ms = policy->options.command_timeout;
-        it->op.done = dropped;
-        mp_random_bytes(it->op.token, MP_TOKEN_LEN);
-        mp_key_make(&it->op.key, name, policy->options.namespace, policy->ns_len, keys[i], lens[i]);
-        name += it->op.key.len + 1;
+        mp_op *op = prepare(inv, i);
+        mp_key_make(&op->key, name, policy->options.namespace, policy->ns_len, keys[i], lens[i]);
+        name += op->key.len + 1;
     }
-    for (size_t i = 0; i < n; i++) mp_lane_submit(lane, &inv->items[i].op);
+    for (size_t i = n; i < all; i++) {
+        mp_op *op = prepare(inv, i);
+        op->key = tags->keys[i - n];
+        op->tag = true;
+        op->cut_ms = tags->bound_ms;
+    }
+    for (size_t i = 0; i < all; i++) mp_lane_submit(lane, &inv->items[i].op);
     one_done(inv);
     return &inv->call;
 }

@@ -9,13 +9,22 @@
 #include "pattern/pond.h"
 #include "pattern/source.h"
 
+static void count_hit(pond *p, const pond_policy *policy, const pond_value *value) {
+    mp_ns_stats *stats = (policy ? policy : p->defaults)->space->stats;
+    mp_count(stats, pond_value_state(value) == POND_ABSENT ? MP_COUNT_negative_hits : MP_COUNT_hits);
+}
+
 pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key) {
     if (!p->cache->vt->peek) return NULL;
     pond_value *value = p->cache->vt->peek(p->cache, key, mp_clock_ms());
-    if (value) {
-        mp_ns_stats *stats = (policy ? policy : p->defaults)->space->stats;
-        mp_count(stats, pond_value_state(value) == POND_ABSENT ? MP_COUNT_negative_hits : MP_COUNT_hits);
-    }
+    if (value) count_hit(p, policy, value);
+    return value;
+}
+
+pond_value *mp_peek_under(pond *p, const pond_policy *policy, const mp_key *key, const pond_tags *tags) {
+    if (!p->cache->vt->peek_tagged) return NULL;
+    pond_value *value = p->cache->vt->peek_tagged(p->cache, key, tags->keys, tags->n, mp_clock_ms());
+    if (value) count_hit(p, policy, value);
     return value;
 }
 
@@ -29,6 +38,7 @@ static void unhook(mp_call *call) {
     mp_loop_timer_stop(loop, &r->timer);
     if (r->state == MP_READ_ASKING) {
         mp_lane_forget(call->lane, &r->op);
+        if (r->tagging) mp_tagging_forget(r->tagging, &r->op);
     } else if (r->state == MP_READ_FLYING && !mp_flight_leave(r)) {
         mp_loop_unpost(loop, &r->deliver); /* its answer was on its way here */
         pond_value_free(call->value);
@@ -42,6 +52,8 @@ static void unhook(mp_call *call) {
 static void destroy(mp_call *call) {
     mp_read *r = of_call(call);
     mp_call_clear(call);
+    mp_tagging_free(r->tagging);
+    pond_tags_free(r->tags);
     free(r);
 }
 
@@ -150,12 +162,37 @@ static void asked(mp_op *op) {
     }
 }
 
+/* The key's own answer, one of several: those of its tags. */
+static void asked_tagged(mp_op *op) { mp_tagging_one(MP_OF(op, mp_read, op)->tagging); }
+
+/* A hit under other generations than those in force is none; op->rejected names it to who asks for the lease. */
+static void all_asked(mp_tagging *t) {
+    mp_read *r = t->owner;
+    mp_op *op = &r->op;
+    if (op->reply == MP_HIT && !mp_tagging_same(t)) {
+        pond_value_free(op->value);
+        op->value = NULL;
+        op->reply = t->error ? MP_FAILED : MP_MISSED;
+        op->error = t->error;
+        t->error = NULL;
+    }
+    asked(op);
+}
+
 static void ask(mp_read *r) {
+    mp_tagging *t = r->tagging;
     r->state = MP_READ_ASKING;
     r->op.kind = MP_GET;
     r->op.reply = MP_PENDING;
     r->op.done = asked;
+    if (t) {
+        r->op.done = asked_tagged;
+        r->op.generations = t->found;
+        r->op.ntags = t->tags->n;
+        mp_tagging_begin(t, r->call.lane, MP_TAG_GET, 0, r->op.timeout_ms, 1);
+    }
     mp_lane_submit(r->call.lane, &r->op);
+    if (t) mp_tagging_send(t);
 }
 
 bool mp_read_undecided(mp_read *r) {
@@ -177,18 +214,25 @@ static void deliver(mp_task *task) {
     mp_read_answer(r, value, error);
 }
 
-mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, uint64_t user,
-                       mp_waiter *waiter, mp_source *source, mp_group *group) {
+mp_read *mp_read_start(mp_lane *lane, const mp_ask *what, uint64_t user, mp_waiter *waiter, mp_group *group) {
+    const mp_key *key = what->key;
     mp_read *r = malloc(sizeof *r + key->len + 1);
     if (!r) return NULL;
     memset(r, 0, sizeof *r);
     memcpy(r->name, key->name, key->len + 1);
-    mp_call_init(&r->call, &vt, lane, policy, user);
+    /* Where hits need no wait the caller has already looked, and the lease operation looks again. */
+    bool looked = lane->pond->cache->vt->peek && !what->lookup;
+    if (what->tags && !looked && !(r->tagging = mp_tagging_new(what->tags, r, all_asked))) {
+        free(r);
+        return NULL;
+    }
+    r->tags = pond_tags_ref((pond_tags *)what->tags);
+    mp_call_init(&r->call, &vt, lane, what->policy, user);
     r->call.waiter = waiter;
-    r->call.source = mp_source_ref(source);
+    r->call.source = mp_source_ref(what->source);
     r->call.group = group;
     if (group) mp_group_joined(group, &r->call);
-    r->lookup = lookup;
+    r->lookup = what->lookup;
     r->state = MP_READ_IDLE;
     mp_list_init(&r->flight_node);
     r->timer.fire = waited_too_long;
@@ -198,8 +242,7 @@ mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *k
     const mp_options *o = &r->call.policy->options;
     r->deadline = o->call_timeout ? mp_loop_now(lane->loop) + o->call_timeout : INT64_MAX;
     r->op.timeout_ms = o->call_timeout && o->call_timeout < o->command_timeout ? o->call_timeout : o->command_timeout;
-    /* Where hits need no wait the caller has already looked, and the lease operation looks again. */
-    if (lane->pond->cache->vt->peek && !lookup) {
+    if (looked) {
         count(r, MP_COUNT_misses);
         fly(r, false);
     } else {

@@ -5,6 +5,16 @@
 #include "model/key.h"
 #include "pattern/call.h"
 #include "pattern/flight.h"
+#include "pattern/tags.h"
+
+/* What a read asks for. All of it is the caller's, and copied or referred to as needed. */
+typedef struct mp_ask {
+    const pond_policy *policy; /* NULL: the pond's */
+    const mp_key *key;         /* checked */
+    const pond_tags *tags;     /* NULL: none */
+    struct mp_source *source;  /* loads instead of the host; NULL: the host does */
+    bool lookup;
+} mp_ask;
 
 typedef enum mp_read_state {
     MP_READ_IDLE,
@@ -19,20 +29,24 @@ typedef struct mp_read {
     mp_read_state state;
     mp_flight *flight; /* and its node: guarded by the flight's shard; NULL: no longer in one */
     mp_node flight_node;
-    mp_timer timer;   /* wait_timeout, call_timeout */
-    int64_t started;  /* to wait */
-    int64_t deadline; /* of the whole; INT64_MAX: none */
-    mp_task deliver;  /* call.value or call.error was left here by another lane's flight */
+    mp_timer timer;      /* wait_timeout, call_timeout */
+    int64_t started;     /* to wait */
+    int64_t deadline;    /* of the whole; INT64_MAX: none */
+    mp_task deliver;     /* call.value or call.error was left here by another lane's flight */
+    pond_tags *tags;     /* a reference; NULL: none */
+    mp_tagging *tagging; /* of its question; NULL: there are no tags, or it asks nothing */
     mp_op op;
     char name[];
 } mp_read;
 
-/* Lane's lock held. NULL without memory. `key` was checked. `source` (may be NULL) loads instead of the host; `group` (may
- * be NULL) takes its end. */
-mp_read *mp_read_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, bool lookup, uint64_t user,
-                       mp_waiter *waiter, struct mp_source *source, struct mp_group *group);
+/* Lane's lock held. NULL without memory. `group` (may be NULL) takes its end. */
+mp_read *mp_read_start(mp_lane *lane, const mp_ask *ask, uint64_t user, mp_waiter *waiter, struct mp_group *group);
 /* A hit that needs no wait, counted; or NULL. @threads any */
 pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key);
+pond_value *mp_peek_under(pond *p, const pond_policy *policy, const mp_key *key, const pond_tags *tags);
+static inline pond_value *mp_peek_tagged(pond *p, const pond_policy *policy, const mp_key *key, const pond_tags *tags) {
+    return tags ? mp_peek_under(p, policy, key, tags) : mp_peek(p, policy, key);
+}
 /* Lock held: is it still to be seen whether the read ends, loads, or waits for another's load? */
 bool mp_read_undecided(mp_read *read);
 /* Lock held: the read is to load itself, so it waits for nobody any more. */

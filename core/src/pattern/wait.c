@@ -78,25 +78,25 @@ static int finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, bool inside, 
     return code;
 }
 
-int mp_wait_read(pond *p, const pond_policy *policy, const mp_key *key, bool lookup, bool inside, pond_loader loader,
-                 void *ctx, pond_value **out, pond_error **err) {
+int mp_wait_read(pond *p, const mp_ask *ask, bool inside, pond_loader loader, void *ctx, pond_value **out,
+                 pond_error **err) {
     int code;
     mp_lane *lane = enter(p, inside, &code, err);
     if (!lane) return code;
     mp_waiter waiter;
     mp_waiter_init(&waiter);
-    mp_read *r = mp_read_start(lane, policy, key, lookup, 0, &waiter, NULL, NULL);
+    mp_read *r = mp_read_start(lane, ask, 0, &waiter, NULL);
     return finish(lane, r ? &r->call : NULL, &waiter, inside, loader, ctx, out, err);
 }
 
 int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
-                       bool inside, pond_error **err) {
+                       const pond_tags *tags, bool inside, pond_error **err) {
     int code;
     mp_lane *lane = enter(p, inside, &code, err);
     if (!lane) return code;
     mp_waiter waiter;
     mp_waiter_init(&waiter);
-    mp_call *call = mp_invalidate_start(lane, policy, keys, lens, n, 0, &waiter);
+    mp_call *call = mp_invalidate_start(lane, policy, keys, lens, n, tags, 0, &waiter);
     return finish(lane, call, &waiter, inside, NULL, NULL, NULL, err);
 }
 

@@ -7,16 +7,17 @@
 
 #include "model/key.h"
 #include "pattern/call.h"
+#include "pattern/read.h"
 #include "pattern/source.h"
 
 /* A read of a key that was checked and peeked at. */
-int mp_wait_read(pond *p, const pond_policy *policy, const mp_key *key, bool lookup, bool inside, pond_loader loader,
-                 void *ctx, pond_value **out, pond_error **err);
+int mp_wait_read(pond *p, const mp_ask *ask, bool inside, pond_loader loader, void *ctx, pond_value **out,
+                 pond_error **err);
 /* n reads, whose loads `source` does together; `out` has room for the answers. */
 int mp_wait_many(pond *p, const pond_policy *policy, const mp_key *keys, size_t n, mp_source *source, pond_value **out,
                  pond_error **err);
 int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
-                       bool inside, pond_error **err);
+                       const pond_tags *tags, bool inside, pond_error **err);
 /* What the cache knows of a key, as a JSON object. */
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
                     pond_error **err);

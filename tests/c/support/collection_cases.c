@@ -226,6 +226,47 @@ static void invalidation_drops_documents(void **state) {
     counted("get", s->gets, 5);
 }
 
+/* For who writes past the library: the pages go with the documents, or alone. */
+static void invalidation_drops_pages(void **state) {
+    (void)state;
+    static const char *const list[] = {"1"};
+    static const size_t lens[] = {1};
+    pond_error *err = NULL;
+    char before[4000];
+    snprintf(before, sizeof before, "%s", find_of(films, "limit=2"));
+    find_of(films, "title=film%201");
+    put("1", "{\"n\":100,\"title\":\"other\"}");
+    assert_string_equal(find_of(films, "limit=2"), before);
+    ok(pond_collection_invalidate(films, list, lens, 1, &err), err, "invalidate");
+    assert_string_not_equal(find_of(films, "limit=2"), before);
+    assert_non_null(strstr(find_of(films, "title=film%201"), "\"total\":0"));
+    put("1", "{\"n\":100,\"title\":\"film 1\"}");
+    ok(pond_collection_invalidate_start(films, d.queue[0], NULL, NULL, 0, 6, &err), err, "invalidate all pages");
+    desk_ok(&d, 0, 6);
+    assert_non_null(strstr(find_of(films, "title=film%201"), "\"total\":1"));
+}
+
+/* Somebody invalidates all the time: pages stay in use for so long. */
+static void bounded_pages_are_so_old_at_most(void **state) {
+    (void)state;
+    static const char *const bounded[] = {"search_consistency", "bounded(400ms)"};
+    pond_collection *loose = collection_made(p, bounded, 1);
+    const char *query = "title=film%201";
+    pond_error *err = NULL;
+    assert_non_null(strstr(find_of(loose, query), "\"total\":1"));
+    int64_t changed = clock_ms(), seen = 0;
+    put("1", "{\"n\":100,\"title\":\"other\"}");
+    int finds = s->finds;
+    do {
+        ok(pond_collection_invalidate(loose, NULL, NULL, 0, &err), err, "invalidate");
+        if (strstr(find_of(loose, query), "\"total\":0")) seen = clock_ms();
+        rest_ms(5);
+    } while (!seen && clock_ms() - changed < 5000);
+    assert_in_range(seen - changed, 300, 1500);
+    assert_in_range(s->finds - finds, 1, 2);
+    pond_collection_free(loose);
+}
+
 static void what_is_missing_is_one_statement(void **state) {
     (void)state;
     ids want = {0};
@@ -567,6 +608,12 @@ static void bad_options_open_nothing(void **state) {
     refused("default_limit", "0", POND_EOPTION, "default_limit");
     refused("max_limit", "1000000", POND_EOPTION, "max_limit");
     refused("max_limit", "", POND_EOPTION, "max_limit");
+    refused("search_consistency", "eventual", POND_EOPTION, "strict, or bounded(1s)");
+    refused("search_consistency", "", POND_EOPTION, "search_consistency");
+    refused("search_consistency", "bounded", POND_EOPTION, "search_consistency");
+    refused("search_consistency", "bounded()", POND_EOPTION, "search_consistency");
+    refused("search_consistency", "bounded(2h)", POND_EOPTION, "1ms to 1h");
+    refused("search_consistency", "bounded(0s)", POND_EOPTION, "search_consistency");
     refused("indexes", "a..b", POND_EOPTION, "indexes");
     refused("indexes", "_mpv", POND_EOPTION, "indexes");
     refused("find_ttl", "0", POND_EOPTION, "find_ttl");
@@ -1090,6 +1137,8 @@ int collection_cases(const char *cache) {
     const struct CMUnitTest tests[] = {
         T(a_document_is_loaded_once),
         T(invalidation_drops_documents),
+        T(invalidation_drops_pages),
+        T(bounded_pages_are_so_old_at_most),
         T(what_is_missing_is_one_statement),
         T(a_thousand_are_one_statement_too),
         T(overlapping_sets_load_each_id_once),

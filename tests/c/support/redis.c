@@ -69,3 +69,10 @@ long long redis_calls(redisContext *c, const char *command) {
 }
 
 long long redis_scripts_run(redisContext *c) { return redis_calls(c, "eval") + redis_calls(c, "evalsha"); }
+
+long long redis_reads(redisContext *c) {
+    static const char head[] = "total_reads_processed:";
+    const char *at = strstr(redis_do(c, "INFO stats")->str, head);
+    assert_non_null(at);
+    return strtoll(at + sizeof head - 1, NULL, 10);
+}

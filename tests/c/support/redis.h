@@ -18,5 +18,7 @@ long long redis_number(redisContext *c, const char *format, ...);
 /* How often the server has run a command, by anybody, from scripts too; and how many scripts. */
 long long redis_calls(redisContext *c, const char *command);
 long long redis_scripts_run(redisContext *c);
+/* How often it has read from any connection: once for everything that was sent together. */
+long long redis_reads(redisContext *c);
 
 #endif

@@ -255,6 +255,12 @@ void desk_fetch(desk *d, size_t i, const char *key, pond_policy *policy, uint64_
         fail_msg("fetch_start: %s", pond_error_message(err));
 }
 
+void desk_fetch_tagged(desk *d, size_t i, const char *key, pond_tags *tags, uint64_t user) {
+    pond_error *err = NULL;
+    if (pond_fetch_tagged_start(d->p, d->queue[i], key, strlen(key), NULL, tags, user, NULL, NULL, &err) != POND_OK)
+        fail_msg("fetch_tagged_start: %s", pond_error_message(err));
+}
+
 /* One turn of the host's loop. */
 static void turn(desk *d, int64_t wait_ms) {
     struct pollfd fds[DESK_QUEUES];
@@ -346,4 +352,50 @@ void desk_nothing(desk *d, int64_t ms) {
 void answer_text(pond_load *load, const char *text) {
     if (text) assert_int_equal(pond_load_value(load, text, strlen(text), POND_TEXT, 0), POND_OK);
     else assert_int_equal(pond_load_absent(load, 0), POND_OK);
+}
+
+/* ---- tags ---- */
+
+pond_tags *tags_made(pond *p, const char *names) {
+    const char *tags[64];
+    size_t lens[64], n = 0;
+    while (*names) {
+        lens[n] = strcspn(names, " ");
+        tags[n] = names;
+        names += lens[n] + (names[lens[n]] == ' ');
+        n++;
+    }
+    pond_tags *made = NULL;
+    pond_error *err = NULL;
+    if (pond_tags_new(&made, p, NULL, tags, lens, n, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
+    return made;
+}
+
+const char *fetch_tagged_text(pond *p, const char *key, pond_tags *tags, const char *value) {
+    pond_value *got = NULL;
+    pond_error *err = NULL;
+    script s = {.value = value};
+    if (pond_fetch_tagged(p, key, strlen(key), NULL, tags, run_script, &s, &got, &err) != POND_OK)
+        fail_msg("fetch of %s: %s", key, pond_error_message(err));
+    show(got, shown, sizeof shown);
+    pond_value_free(got);
+    return shown;
+}
+
+const char *lookup_tagged_text(pond *p, const char *key, pond_tags *tags) {
+    pond_value *value = NULL;
+    pond_error *err = NULL;
+    if (pond_lookup_tagged(p, key, strlen(key), NULL, tags, &value, &err) != POND_OK)
+        fail_msg("lookup of %s: %s", key, pond_error_message(err));
+    show(value, shown, sizeof shown);
+    pond_value_free(value);
+    return shown;
+}
+
+void invalidate_tags(pond *p, const char *names) {
+    pond_tags *tags = tags_made(p, names);
+    pond_error *err = NULL;
+    if (pond_invalidate_tagged(p, NULL, NULL, 0, NULL, tags, &err) != POND_OK)
+        fail_msg("invalidate: %s", pond_error_message(err));
+    pond_tags_free(tags);
 }

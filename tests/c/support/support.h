@@ -92,6 +92,7 @@ void desk_open(desk *d, pond *p, size_t queues);
 void desk_close(desk *d); /* frees queues and events, not the pond */
 void desk_free_queue(desk *d, size_t i);
 void desk_fetch(desk *d, size_t i, const char *key, pond_policy *policy, uint64_t user, pond_request **request);
+void desk_fetch_tagged(desk *d, size_t i, const char *key, pond_tags *tags, uint64_t user);
 /* Moves everything for so long. */
 void desk_drive(desk *d, int64_t ms);
 /* The next event of queue i; NULL if none comes. */
@@ -103,5 +104,11 @@ void desk_error(desk *d, size_t i, uint64_t user, int code);
 void desk_ok(desk *d, size_t i, uint64_t user);
 void desk_nothing(desk *d, int64_t ms); /* on any queue */
 void answer_text(pond_load *load, const char *text);
+/* Tags of a pond's own namespace: "a b c", or fails the test. */
+pond_tags *tags_made(pond *p, const char *names);
+/* As fetch_text and lookup_text. */
+const char *fetch_tagged_text(pond *p, const char *key, pond_tags *tags, const char *value);
+const char *lookup_tagged_text(pond *p, const char *key, pond_tags *tags);
+void invalidate_tags(pond *p, const char *names); /* or fails the test */
 
 #endif

@@ -1,0 +1,4 @@
+/* Tags on memory: */
+#include "support/tag_cases.h"
+
+int main(void) { return tag_cases("memory:tags"); }

@@ -87,7 +87,8 @@ void mp_source_start(mp_task *task) {
     lane->sourced = NULL;
     while (job) {
         mp_source_job *next = job->next;
-        start(lane, job);
+        if (job->n) start(lane, job);
+        else job_free(job); /* there was no memory for its only load */
         job = next;
     }
 }

@@ -249,7 +249,7 @@ static void queries_of_the_store(void **state) {
 
 static void calls_of_a_collection(void **state) {
     (void)state;
-    until_nothing_fails(collection_scene, false, 1, 500);
+    until_nothing_fails(collection_scene, false, 3, 500);
     until_nothing_fails(collection_scene, true, 7, 500);
 }
 #endif

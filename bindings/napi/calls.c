@@ -53,6 +53,17 @@ static napi_value explain(napi_env napi, napi_callback_info info) {
     return mpn_started(p, rc, NULL, error);
 }
 
+/* processes(user) */
+static napi_value processes(napi_env napi, napi_callback_info info) {
+    napi_value args[1];
+    uint32_t user = 0;
+    mpn_pond *p = mpn_args(napi, info, 1, args);
+    if (!p || !mpn_uint_get(napi, args[0], &user)) return NULL;
+    pond_error *error = NULL;
+    int rc = pond_processes_start(p->core, p->queue, user, &error);
+    return mpn_started(p, rc, NULL, error);
+}
+
 /* invalidate(keys, policy, user) */
 static napi_value invalidate(napi_env napi, napi_callback_info info) {
     napi_value args[3];
@@ -156,9 +167,11 @@ static napi_value close_(napi_env napi, napi_callback_info info) {
 #define METHOD(name, function)                                                                                         \
     { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
 const napi_property_descriptor mpn_call_methods[] = {
-    METHOD("fetch", fetch),     METHOD("lookup", lookup), METHOD("invalidate", invalidate),
-    METHOD("explain", explain), METHOD("stats", stats),   METHOD("stat", stat_),
-    METHOD("metrics", metrics), METHOD("policy", policy), METHOD("freePolicy", free_policy),
+    METHOD("fetch", fetch),           METHOD("lookup", lookup),
+    METHOD("invalidate", invalidate), METHOD("explain", explain),
+    METHOD("stats", stats),           METHOD("stat", stat_),
+    METHOD("processes", processes),   METHOD("metrics", metrics),
+    METHOD("policy", policy),         METHOD("freePolicy", free_policy),
     METHOD("close", close_),
 };
 const size_t mpn_call_method_count = sizeof mpn_call_methods / sizeof *mpn_call_methods;

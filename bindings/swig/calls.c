@@ -144,6 +144,17 @@ done:
     return result;
 }
 
+static PyObject *loop_processes(PyObject *object, PyObject *unused) {
+    mp_handle *self = (mp_handle *)object;
+    mp_py_queue *queue = mp_py_queue_here(self->engine);
+    if (!queue) return mp_py_later(object, "processes", NULL, 0, NULL);
+    mp_await *a = mp_py_await_new(queue, MP_PY_PLAIN);
+    if (!a) return NULL;
+    pond_error *err = NULL;
+    int code = pond_processes_start(self->engine->pond, queue->queue, user_of(a), &err);
+    return mp_py_started(a, queue, code, NULL, err);
+}
+
 /* ---- the store ---- */
 
 /* The queue, the collection and one text after it, if it is wanted. NULL: no loop runs, or an exception. */
@@ -267,6 +278,8 @@ PyMethodDef mp_py_loop_methods[] = {
      "invalidate(*keys, **options): drops what is cached; nothing read before is served or cached afterwards."},
     {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS,
      "explain(key, **options): what is known of a key, as a dict."},
+    {"processes", loop_processes, METH_NOARGS,
+     "processes(): what the processes count that publish it to this cache (option publish_stats)."},
     {"_store_create", FAST(store_create), METH_FASTCALL, NULL},
     {"_store_get", FAST(store_get), METH_FASTCALL, NULL},
     {"_store_get_many", FAST(store_get_many), METH_FASTCALL, NULL},

@@ -103,6 +103,7 @@ static int text_argument(PyObject *object, int optional, const char *name, const
 %enddef
 %waits(pond_open)
 %waits(pond_close)
+%waits(pond_processes)
 %waits(pond_store_create)
 %waits(pond_store_get)
 %waits(pond_store_put)

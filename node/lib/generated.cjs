@@ -44,6 +44,7 @@ exports.options = [
   {"name": "storeTimeout", "core": "store_timeout", "type": "duration", "scope": "pond", "default": "5s", "range": "1ms..10m", "text": "longest wait for a lock of SQLite; longest call to MongoDB"},
   {"name": "storeThreads", "core": "store_threads", "type": "count", "scope": "pond", "default": "4", "range": "1..64", "text": "worker threads for the store's calls from event loops"},
   {"name": "fence", "core": "fence", "type": "switch", "scope": "pond", "default": "on", "range": "on|off", "text": "refuse entries of a server history that was lost (see GUIDE.md)"},
+  {"name": "publishStats", "core": "publish_stats", "type": "duration", "scope": "pond", "default": "0ms", "range": "0ms..1h", "text": "how often what this process counts is put into Redis, for `millpond stats`; 0: never"},
   {"name": "namespace", "core": "namespace", "type": "text", "scope": "both", "default": "default", "range": "1..64 bytes without / ? { } :", "text": "prefix of the keys, and the row of the statistics"},
   {"name": "ttl", "core": "ttl", "type": "duration", "scope": "both", "default": "5m", "range": "1ms..365d", "text": "how long a value is served"},
   {"name": "negativeTtl", "core": "negative_ttl", "type": "duration", "scope": "both", "default": "30s", "range": "0ms..365d", "text": "how long an absence is served; 0: absences are not cached"},

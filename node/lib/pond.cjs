@@ -234,6 +234,11 @@ class Pond {
     }
   }
 
+  async processes () {
+    const { value } = await this.#view.start((native, number) => native.processes(number))
+    return JSON.parse(value)
+  }
+
   async close ({ timeout = '30s' } = {}) {
     const pond = this.#root ?? this
     const patience = milliseconds('timeout', timeout)

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { after, test } from 'node:test'
 import { Worker } from 'node:worker_threads'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { open } from 'millpond'
 import { redisFor } from './redis.mjs'
 
 const redis = await redisFor(after)
@@ -137,4 +139,27 @@ test('ponds that nobody closed are collected', async () => {
     for (let i = 0; i < 20 && open_() > before + 40; i++) { gc(); await sleep(20) }
     console.log(open_() <= before + 40)`, '--expose-gc')
   assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: 'true\n', stderr: '' })
+})
+
+test('a process that publishes its statistics is seen by others, is gone when it closes, and ends by itself', async t => {
+  const pond = await open(redis.url, { namespace: 'watching' })
+  t.after(() => pond.close())
+  const rows = async () => (await pond.processes()).filter(({ namespaces }) => namespaces.published)
+  const { code, stdout, stderr } = await run(redis.url, `
+    const pond = await open(cache, { namespace: 'published', publishStats: '50ms' })
+    await pond.fetch('k' + Math.random(), () => 1)
+    for (;;) {
+      const row = (await pond.processes()).find(({ pid }) => pid === process.pid)
+      if (row?.total.loads === 1) { console.log(row.namespaces.published.loads, row.every_ms); break }
+      await sleep(10)
+    }`)
+  assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '1 50\n', stderr: '' })
+  const closed = await run(redis.url, `
+    const pond = await open(cache, { namespace: 'published', publishStats: '10m' })
+    await pond.fetch('k', () => 1)
+    while (!(await pond.processes()).some(({ pid }) => pid === process.pid)) await sleep(10)
+    await pond.close()`)
+  assert.equal(closed.code, 0, closed.stderr)
+  for (let i = 0; i < 100 && (await rows()).length > 0; i++) await sleep(20)
+  assert.deepEqual(await rows(), [])
 })

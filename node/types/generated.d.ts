@@ -160,6 +160,8 @@ export interface PondOptions extends PolicyOptions {
   storeThreads?: number | string | null | undefined
   /** Refuse entries of a server history that was lost (see GUIDE.md). Default: on. */
   fence?: boolean | 'on' | 'off' | null | undefined
+  /** How often what this process counts is put into Redis, for `millpond stats`; 0: never. Default: 0ms. */
+  publishStats?: Duration | null | undefined
 }
 
 /** What a collection may set, beside PolicyOptions. */

@@ -63,6 +63,22 @@ export interface Stats {
   [more: string]: unknown
 }
 
+/** A process, as it has published itself. */
+export interface Process {
+  host: string
+  pid: number
+  version: string
+  /** Milliseconds since it opened its pond. */
+  up_ms: number
+  /** It publishes so often. */
+  every_ms: number
+  /** It is forgotten in so many milliseconds, unless it publishes again. */
+  left_ms: number
+  total: Counters
+  namespaces: { [namespace: string]: Counters }
+  [more: string]: unknown
+}
+
 export interface Explanation {
   state: 'value' | 'absent' | 'miss'
   [more: string]: unknown
@@ -181,6 +197,8 @@ export declare class Pond {
 
   /** The counters and more for Prometheus: what its text format 0.0.4 has for them. */
   metrics(): string
+  /** What the processes count that publish it to this cache (option publishStats). */
+  processes(): Promise<Process[]>
 
   /** Refuses new work, waits for what is under way, ends the rest with ClosedError; rejects with TimeoutError if there was
    * such a rest. Default: 30 s. Closing a namespace's view closes its pond. */

@@ -271,6 +271,8 @@ class PondOptions(TypedDict, total=False):
     store_threads: int | str | None
     # refuse entries of a server history that was lost (see GUIDE.md) (default on)
     fence: bool | str | None
+    # how often what this process counts is put into Redis, for `millpond stats`; 0: never (default 0ms)
+    publish_stats: Duration | None
     # how long a value is served (default 5m)
     ttl: Duration | None
     # how long an absence is served; 0: absences are not cached (default 30s)

@@ -117,6 +117,10 @@ class Pond(_core.SyncHandle):
         """The counters and more for Prometheus: what its text format 0.0.4 has for them."""
         return _core.metrics(self)
 
+    def processes(self) -> list[dict[str, Any]]:
+        """What the processes count that publish it to this cache (option publish_stats): their host, pid, total, namespaces..."""
+        return _core.processes(self)
+
     def close(self, timeout: Duration = "30s") -> None:
         """Refuses new work, waits for what is under way, ends the rest with ClosedError. Again: nothing happens."""
         _core.close(self, milliseconds("timeout", timeout))

@@ -45,7 +45,7 @@ class Pond(_core.LoopHandle):
 
     __slots__ = ("__weakref__",)
 
-    # fetch, lookup, invalidate and explain are _core.LoopHandle's.
+    # fetch, lookup, invalidate, explain and processes are _core.LoopHandle's.
 
     def namespace(self, name: str | None = None, **options: Unpack[CallOptions]) -> Self:
         """The same pond under another namespace, with other defaults for what its calls do not say."""

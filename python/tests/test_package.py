@@ -214,7 +214,7 @@ def test_names():
     assert sorted(millpond.__all__, key=str.lower) == sorted(set(millpond.__all__), key=str.lower)
     for name in millpond.__all__:
         assert getattr(millpond, name) is not None
-    for method in ("fetch", "lookup", "invalidate", "explain", "stats", "stat", "metrics", "namespace", "cached", "store", "close"):
+    for method in ("fetch", "lookup", "invalidate", "explain", "stats", "stat", "metrics", "processes", "namespace", "cached", "store", "close"):
         assert inspect.getdoc(getattr(millpond.Pond, method)), method
         assert hasattr(millpond.aio.Pond, method), method
 

@@ -55,6 +55,9 @@ static void blocking_calls(pond *p, const char *key) {
     value = NULL;
     allowed(pond_metrics(p, &value, NULL));
     pond_value_free(value);
+    value = NULL;
+    allowed(pond_processes(p, &value, NULL));
+    pond_value_free(value);
     const char *options[] = {"ttl", "1m", "namespace", "elsewhere"};
     pond_policy *policy = NULL;
     if (pond_policy_new(&policy, p, NULL, options, 2, &err) == POND_OK) {
@@ -129,6 +132,7 @@ static long until_nothing_fails(const char *cache, bool follow) {
     assert_int_equal(pond_config_set(config, "command_timeout", "300ms", NULL), POND_OK);
     assert_int_equal(pond_config_set(config, "load_timeout", "2s", NULL), POND_OK);
     assert_int_equal(pond_config_set(config, "lease", "100ms", NULL), POND_OK);
+    assert_int_equal(pond_config_set(config, "publish_stats", "10ms", NULL), POND_OK);
     atomic_store(&all_that_follow, follow);
     for (int i = 0; i < 3; i++) scene(config, "warm-up"); /* what is allocated once for the process */
     long n = 0;

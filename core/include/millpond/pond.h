@@ -81,6 +81,11 @@ POND_API uint64_t pond_stat(pond *p, const char *ns, const char *counter);
  * 1,000 rows the newest are summed up under namespace="?others". @threads any */
 POND_API int pond_metrics(pond *p, pond_value **out, pond_error **err);
 
+/* What the processes count that share this cache and publish it (option publish_stats), as a JSON array with an object each: its host,
+ * pid and version, up_ms since it opened its pond, total and namespaces as in pond_stats, and left_ms: it is forgotten then unless it
+ * publishes again, which it does every every_ms. A memory: cache has none. Errors: POND_ECACHE. @threads any, blocks */
+POND_API int pond_processes(pond *p, pond_value **out, pond_error **err);
+
 /* Loads. The answer of a loader, once; every function below but pond_load_key ends the load and its handle.
  * They return POND_OK, or what is wrong with the answer: the load is then ended with that error for all who wait, so a
  * caller need not do anything more. @threads any */

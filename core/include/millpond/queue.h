@@ -66,6 +66,7 @@ POND_API int pond_invalidate_start(pond *p, pond_queue *queue, const char *const
                                    const pond_policy *policy, uint64_t user, pond_error **err);
 POND_API int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy,
                                 uint64_t user, pond_error **err);
+POND_API int pond_processes_start(pond *p, pond_queue *queue, uint64_t user, pond_error **err);
 /* No event will come for this request any more. A load that it was asked to do must still be answered. */
 POND_API void pond_request_cancel(pond_request *request);
 

@@ -8,6 +8,7 @@
 
 int mp_closed(pond_error **err);
 int mp_no_memory(pond_error **err);
+int mp_open_check(pond *p, pond_error **err);
 /* The pond is open and the key is good; makes its name. */
 int mp_call_check(pond *p, const char *key, size_t len, const pond_policy *policy, char name[MP_NAME_MAX + 1],
                   mp_key *out, pond_error **err);

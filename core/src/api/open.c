@@ -47,6 +47,7 @@ int pond_open(pond **out, const pond_config *config, pond_error **err) {
     pthread_cond_init(&p->drained, &attr);
     pthread_condattr_destroy(&attr);
     mp_list_init(&p->lanes);
+    mp_publisher_init(&p->publisher);
     int code = POND_OK;
     bool options = config ? mp_options_copy(&p->options, &config->options) : mp_options_init(&p->options);
     p->stats = mp_stats_new();

@@ -204,6 +204,13 @@ int pond_explain_start(pond *p, pond_queue *queue, const char *key, size_t len, 
     return mp_queue_leave(queue, mp_inspect_start(queue->lane, policy, &k, user, NULL), err);
 }
 
+int pond_processes_start(pond *p, pond_queue *queue, uint64_t user, pond_error **err) {
+    int code = mp_open_check(p, err);
+    if (code == POND_OK) code = mp_queue_enter(p, queue, err);
+    if (code != POND_OK) return code;
+    return mp_queue_leave(queue, mp_inspect_start(queue->lane, NULL, NULL, user, NULL), err);
+}
+
 static int store_start(pond *p, pond_queue *queue, mp_store_kind kind, const char *collection, const char *const *ids,
                        const size_t *lens, size_t n, const char *doc, size_t doc_len, uint64_t user, pond_error **err) {
     int code = mp_store_check(p, collection, ids, lens, n, err);

@@ -4,6 +4,7 @@
 #include "api/check.h"
 #include "base/error.h"
 #include "observe/metrics.h"
+#include "pattern/wait.h"
 
 const char *pond_version(void) { return POND_VERSION_TEXT; }
 
@@ -22,7 +23,7 @@ int pond_stats(pond *p, pond_value **out, pond_error **err) {
     mp_buf json;
     mp_buf_init(&json);
     mp_buf_text(&json, "{");
-    mp_stats_json(p->stats, &json);
+    mp_stats_json(p->stats, SIZE_MAX, &json);
     mp_buf_printf(&json, ",\"calls\":%zu,", atomic_load(&p->calls));
     p->cache->vt->describe(p->cache, &json);
     mp_buf_text(&json, "}");
@@ -43,4 +44,10 @@ int pond_metrics(pond *p, pond_value **out, pond_error **err) {
 
 uint64_t pond_stat(pond *p, const char *ns, const char *counter) {
     return p && counter ? mp_stats_get(p->stats, ns, counter) : 0;
+}
+
+int pond_processes(pond *p, pond_value **out, pond_error **err) {
+    if (!out) return mp_fail(err, POND_EMISUSE, "pond_processes: out is NULL");
+    int code = mp_open_check(p, err);
+    return code == POND_OK ? mp_wait_inspect(p, NULL, NULL, false, out, err) : code;
 }

@@ -37,7 +37,9 @@ typedef enum mp_op_kind {
                     and with a fresh token it is an invalidation */
     MP_TAG_GET,  /* -> HIT, the tag's generation | MISS */
     MP_TAG_MAKE, /* the same, made if it is missing: token (random), ttl_ms, cut_ms -> HIT | INDOUBT (somebody writes) */
-    MP_INSPECT   /* -> HIT value = JSON object */
+    MP_INSPECT,  /* -> HIT value = JSON object */
+    MP_PUBLISH,  /* token (who), value (a JSON object), ttl_ms; without a value: no more -> DONE. The key is nobody's */
+    MP_PUBLISHED /* -> HIT value = JSON array of what others have published. The key is nobody's */
 } mp_op_kind;
 
 typedef enum mp_reply {
@@ -76,8 +78,8 @@ struct mp_op {
      * decoded, and of every value with tags, for it may have to be rejected. */
     uint8_t rejected_len;
     uint8_t rejected[64];
-    bool damaged;            /* out: GET: because it cannot be decoded */
-    pond_value *value;       /* in: FILL, END (borrowed); out: HIT, and LEASED and BUSY of a refresh (the owner's) */
+    bool damaged;      /* out: GET: because it cannot be decoded */
+    pond_value *value; /* in: FILL, END, PUBLISH (borrowed); out: HIT, and LEASED and BUSY of a refresh (the owner's) */
     void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
 
     mp_reply reply;

@@ -278,7 +278,7 @@ void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms) {
     op->ms = 0;
     op->error = NULL;
     op->damaged = false;
-    if (op->kind != MP_FILL && op->kind != MP_END) op->value = NULL;
+    if (op->kind != MP_FILL && op->kind != MP_END && op->kind != MP_PUBLISH) op->value = NULL;
     switch (op->kind) {
     case MP_GET: op_get(m, op, now_ms); break;
     case MP_LEASE: op_lease(m, op, now_ms); break;
@@ -291,6 +291,12 @@ void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms) {
     case MP_TAG_MAKE: mp_mtag_make(m, op, now_ms); break;
     case MP_INSPECT: mp_memory_inspect(m, op, now_ms); break;
     case MP_AWAIT: op->reply = MP_REFUSED; break;
+    case MP_PUBLISH: op->reply = MP_DONE; break; /* there is no other process that could see it */
+    case MP_PUBLISHED:
+        op->value = mp_value_new(POND_VALUE, POND_JSON, "[]", 2);
+        if (op->value) op->reply = MP_HIT;
+        else mp_memory_fail(op, "a list");
+        break;
     }
     op->done(op);
 }

@@ -93,7 +93,11 @@ typedef enum mp_verdict {
 } mp_verdict;
 /* Takes over the reply. `fence` is the one in force, `asked_under` the one that the command carried. */
 mp_verdict mp_command_decode(mp_op *op, redisReply *reply, const uint8_t *fence, const uint8_t *asked_under);
-void mp_op_end(mp_op *op, mp_reply reply, pond_error *error); /* calls done */
+/* redis_published.c: the two operations that are about no key. */
+void mp_publish_encode(mp_buf *out, const mp_op *op, bool with_text);
+void mp_published_encode(mp_buf *out, bool with_text);
+mp_reply mp_published_decode(mp_op *op, const redisReply *reply); /* HIT, or FAILED with its error */
+void mp_op_end(mp_op *op, mp_reply reply, pond_error *error);     /* calls done */
 
 /* redis_error.c: error replies, by their names. */
 typedef enum mp_remedy {

@@ -158,6 +158,8 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         three_keys(out, &op->key);
         break;
     case MP_AWAIT: break; /* redis_notify.c */
+    case MP_PUBLISH: mp_publish_encode(out, op, with_text); break;
+    case MP_PUBLISHED: mp_published_encode(out, with_text); break;
     }
 }
 
@@ -336,6 +338,7 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
         if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
         else op->reply = r->integer == 1 ? MP_STORED : MP_REFUSED;
         break;
+    case MP_PUBLISH:
     case MP_RELEASE: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op); break;
     case MP_BEGIN:
         memcpy(op->fence, fence, MP_FENCE_LEN); /* in force before the script ran: the check went ahead of it */
@@ -353,6 +356,7 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
         break;
     case MP_INSPECT: op->reply = describe(op, r, fence); break;
     case MP_AWAIT: break; /* redis_notify.c */
+    case MP_PUBLISHED: op->reply = mp_published_decode(op, r); break;
     }
     mp_reply_free(r);
     return verdict;

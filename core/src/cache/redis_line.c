@@ -329,7 +329,7 @@ static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, 
         return;
     }
     /* Nobody may be there to hear a NOSCRIPT for a release, and then the lease would stand. */
-    with_text = with_text || op->kind == MP_RELEASE;
+    with_text = with_text || op->kind == MP_RELEASE || (op->kind == MP_PUBLISH && !op->value);
     memcpy(q->fence, line->fence, MP_FENCE_LEN);
     q->evaluated = with_text;
     q->again = (uint8_t)again;

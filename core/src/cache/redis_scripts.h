@@ -14,6 +14,8 @@ typedef enum mp_script_id {
     MP_SCRIPT_end,
     MP_SCRIPT_gen,
     MP_SCRIPT_inspect,
+    MP_SCRIPT_publish,
+    MP_SCRIPT_published,
     MP_SCRIPTS
 } mp_script_id;
 

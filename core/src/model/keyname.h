@@ -14,6 +14,10 @@ typedef enum mp_part {
     MP_PART_TAG = 'g'     /* of a tag: its generation */
 } mp_part;
 
+/* What processes publish of their statistics, and until when each row of that stands. Nobody but `processes` reads it. */
+#define MP_KEYNAME_PUBLISHED "mp:p:{stats}"
+#define MP_KEYNAME_PUBLISHED_ENDS "mp:pe:{stats}"
+
 /* Writes the name of one part to `out` (MP_KEYNAME_MAX bytes), NUL-terminated, and returns its length. */
 size_t mp_keyname(char *out, mp_part part, const mp_key *key);
 /* The same of what has two letters: the intents of a tag, "mp:gw:{ns:tag}". */

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#define OTHERS "?others"
-
 static const struct {
     const char *name, *text;
 } counters[] = {
@@ -57,40 +55,9 @@ static void row_labels(mp_buf *out, const char *row) {
     mp_buf_printf(out, ",part=\"%s\"", part);
 }
 
-/* What is shown: the oldest rows, and the sum of the others, if there are any. */
-typedef struct view {
-    const mp_ns_stats *own; /* the newest of those with lines of their own */
-    mp_ns_stats others;
-    bool more;
-} view;
-
-static void add_row(mp_ns_stats *to, const mp_ns_stats *row) {
-    for (size_t i = 0; i < MP_COUNTERS; i++) to->counts[i] += mp_stats_count(row, i);
-    for (size_t i = 0; i <= MP_LOAD_BOUNDS; i++) to->load_times[i] += row->load_times[i];
-    to->load_ms += row->load_ms;
-}
-
-static void look(view *v, mp_stats *stats) {
-    size_t rows = 0;
-    const mp_ns_stats *first = mp_stats_rows(stats);
-    for (const mp_ns_stats *row = first; row; row = row->next) rows++;
-    memset(v, 0, sizeof *v);
-    strcpy(v->others.ns, OTHERS);
-    v->own = first;
-    for (; rows > MP_METRICS_ROWS; rows--, v->own = v->own->next) {
-        add_row(&v->others, v->own);
-        v->more = true;
-    }
-}
-
-static const mp_ns_stats *next_row(const view *v, const mp_ns_stats *row) {
-    if (!row) return v->more ? &v->others : v->own;
-    return row == &v->others ? v->own : row->next;
-}
-
-static void count_lines(const view *v, size_t i, mp_buf *out) {
+static void count_lines(const mp_stats_view *v, size_t i, mp_buf *out) {
     family(out, counters[i].name, "_total", "counter", counters[i].text);
-    for (const mp_ns_stats *row = NULL; (row = next_row(v, row));) {
+    for (const mp_ns_stats *row = NULL; (row = mp_stats_next(v, row));) {
         mp_buf_printf(out, "millpond_%s_total{", counters[i].name);
         row_labels(out, row->ns);
         mp_buf_printf(out, "} %llu\n", (unsigned long long)mp_stats_count(row, i));
@@ -104,9 +71,9 @@ static void load_line(const mp_ns_stats *row, const char *suffix, const char *le
     mp_buf_text(out, "} ");
 }
 
-static void load_lines(const view *v, mp_buf *out) {
+static void load_lines(const mp_stats_view *v, mp_buf *out) {
     family(out, "load_seconds", "", "histogram", "how long loads took, failed ones included");
-    for (const mp_ns_stats *row = NULL; (row = next_row(v, row));) {
+    for (const mp_ns_stats *row = NULL; (row = mp_stats_next(v, row));) {
         unsigned long long sum = 0, ms = row->load_ms;
         for (size_t i = 0; i <= MP_LOAD_BOUNDS; i++) {
             sum += row->load_times[i];
@@ -122,8 +89,8 @@ static void load_lines(const view *v, mp_buf *out) {
 
 void mp_metrics_text(mp_stats *stats, const int64_t values[MP_GAUGES], const char *version, const char *cache,
                      mp_buf *out) {
-    view v;
-    look(&v, stats);
+    mp_stats_view v;
+    mp_stats_look(&v, stats, MP_METRICS_ROWS);
     family(out, "info", "", "gauge", "the library's version and the kind of its cache");
     mp_buf_printf(out, "millpond_info{version=\"%s\",cache=\"%s\"} 1\n", version, cache);
     for (size_t i = 0; i < MP_GAUGES; i++) {

@@ -13,7 +13,7 @@ typedef enum mp_gauge {
 
 #define MP_GAUGE_UNKNOWN INT64_MIN
 
-/* Rows that have lines of their own, the oldest; newer ones are summed up in one that no namespace can be called like. */
+/* Rows that have lines of their own; newer ones are summed up. */
 #define MP_METRICS_ROWS 1000
 
 /* All unknown. */

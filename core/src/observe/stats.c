@@ -50,11 +50,36 @@ mp_ns_stats *mp_stats_ns(mp_stats *stats, const char *ns) {
     return row;
 }
 
-const mp_ns_stats *mp_stats_rows(mp_stats *stats) {
+/* The rows behind it stay as they are. */
+static const mp_ns_stats *newest(mp_stats *stats) {
     pthread_mutex_lock(&stats->lock);
     const mp_ns_stats *first = stats->first;
     pthread_mutex_unlock(&stats->lock);
     return first;
+}
+
+static void add_row(mp_ns_stats *to, const mp_ns_stats *row) {
+    for (size_t i = 0; i < MP_COUNTERS; i++) to->counts[i] += mp_stats_count(row, i);
+    for (size_t i = 0; i <= MP_LOAD_BOUNDS; i++) to->load_times[i] += row->load_times[i];
+    to->load_ms += row->load_ms;
+}
+
+void mp_stats_look(mp_stats_view *view, mp_stats *stats, size_t most) {
+    size_t rows = 0;
+    const mp_ns_stats *first = newest(stats);
+    for (const mp_ns_stats *row = first; row; row = row->next) rows++;
+    memset(view, 0, sizeof *view);
+    strcpy(view->others.ns, "?others");
+    view->own = first;
+    for (; rows > most; rows--, view->own = view->own->next) {
+        add_row(&view->others, view->own);
+        view->more = true;
+    }
+}
+
+const mp_ns_stats *mp_stats_next(const mp_stats_view *view, const mp_ns_stats *row) {
+    if (!row) return view->more ? &view->others : view->own;
+    return row == &view->others ? view->own : row->next;
 }
 
 void mp_count_load(mp_ns_stats *ns, int64_t took_ms) {
@@ -74,7 +99,7 @@ uint64_t mp_stats_get(mp_stats *stats, const char *ns, const char *counter) {
     while (i < MP_COUNTERS && strcmp(names[i], counter) != 0) i++;
     if (i == MP_COUNTERS) return 0;
     uint64_t sum = 0;
-    for (const mp_ns_stats *row = mp_stats_rows(stats); row; row = row->next)
+    for (const mp_ns_stats *row = newest(stats); row; row = row->next)
         if (!ns || strcmp(row->ns, ns) == 0) sum += mp_stats_count(row, i);
     return sum;
 }
@@ -88,17 +113,19 @@ static void counters_json(mp_buf *json, const uint64_t *counts) {
     mp_buf_printf(json, ",\"hit_rate\":%u.%04u}", rate / 10000, rate % 10000);
 }
 
-void mp_stats_json(mp_stats *stats, mp_buf *json) {
+void mp_stats_json(mp_stats *stats, size_t most, mp_buf *json) {
+    mp_stats_view view;
     uint64_t total[MP_COUNTERS] = {0}, counts[MP_COUNTERS];
-    const mp_ns_stats *first = mp_stats_rows(stats);
-    for (const mp_ns_stats *row = first; row; row = row->next)
+    mp_stats_look(&view, stats, most);
+    for (const mp_ns_stats *row = NULL; (row = mp_stats_next(&view, row));)
         for (size_t i = 0; i < MP_COUNTERS; i++) total[i] += mp_stats_count(row, i);
     mp_buf_text(json, "\"total\":");
     counters_json(json, total);
     mp_buf_text(json, ",\"namespaces\":{");
-    for (const mp_ns_stats *row = first; row; row = row->next) {
+    const char *comma = "";
+    for (const mp_ns_stats *row = NULL; (row = mp_stats_next(&view, row)); comma = ",") {
         for (size_t i = 0; i < MP_COUNTERS; i++) counts[i] = mp_stats_count(row, i);
-        if (row != first) mp_buf_text(json, ",");
+        mp_buf_text(json, comma);
         mp_buf_json(json, row->ns, strlen(row->ns));
         mp_buf_text(json, ":");
         counters_json(json, counts);

@@ -35,12 +35,22 @@ mp_stats *mp_stats_new(void);
 void mp_stats_free(mp_stats *stats);
 /* The row of a namespace, made if missing; NULL without memory. @threads any */
 mp_ns_stats *mp_stats_ns(mp_stats *stats, const char *ns);
-/* All rows, the newest first; they stay. @threads any */
-const mp_ns_stats *mp_stats_rows(mp_stats *stats);
+
+/* A bounded look at the rows: the oldest `most`, and the sum of the newer ones, if there are any, as one that no namespace can be
+ * called like. That sum only grows. @threads any */
+typedef struct mp_stats_view {
+    const mp_ns_stats *own; /* the newest of those that are shown by themselves */
+    bool more;
+    mp_ns_stats others;
+} mp_stats_view;
+void mp_stats_look(mp_stats_view *view, mp_stats *stats, size_t most);
+/* The row after this one; NULL: the first, or the last has been. */
+const mp_ns_stats *mp_stats_next(const mp_stats_view *view, const mp_ns_stats *row);
+
 /* ns NULL: the sum over all; 0 for a name that there is not. @threads any */
 uint64_t mp_stats_get(mp_stats *stats, const char *ns, const char *counter);
 /* `"total": {...}, "namespaces": {...}` appended to an open JSON object. @threads any */
-void mp_stats_json(mp_stats *stats, mp_buf *json);
+void mp_stats_json(mp_stats *stats, size_t most, mp_buf *json);
 
 static inline void mp_count(mp_ns_stats *ns, mp_counter counter) {
     atomic_fetch_add_explicit(&ns->counts[counter], 1, memory_order_relaxed);

@@ -31,13 +31,15 @@ static void inspected(mp_op *op) {
 
 mp_call *mp_inspect_start(mp_lane *lane, const pond_policy *policy, const mp_key *key, uint64_t user,
                           mp_waiter *waiter) {
-    inspection *in = calloc(1, sizeof *in + key->len + 1);
+    inspection *in = calloc(1, sizeof *in + (key ? key->len : 0) + 1);
     if (!in) return NULL;
-    memcpy(in->name, key->name, key->len);
     mp_call_init(&in->call, &vt, lane, policy, user);
     in->call.waiter = waiter;
-    in->op.kind = MP_INSPECT;
-    in->op.key = *key;
+    in->op.kind = key ? MP_INSPECT : MP_PUBLISHED;
+    if (key) {
+        memcpy(in->name, key->name, key->len);
+        in->op.key = *key;
+    }
     in->op.key.name = in->name;
     in->op.timeout_ms = in->call.policy->options.command_timeout;
     in->op.done = inspected;

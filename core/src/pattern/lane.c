@@ -30,6 +30,7 @@ mp_lane *mp_lane_new(pond *p, bool blocking, pond_error **err) {
     mp_list_init(&lane->calls);
     mp_list_init(&lane->flights);
     mp_list_init(&lane->events);
+    mp_publish_start(lane);
     pthread_mutex_lock(&p->lock);
     mp_list_push(&p->lanes, &lane->node);
     pthread_mutex_unlock(&p->lock);
@@ -98,6 +99,7 @@ size_t mp_lane_close(mp_lane *lane, bool silently) {
         ended++;
     }
     mp_flights_abandon(lane);
+    mp_publish_stop(lane);
     lane->closed = true;
     mp_loop_turn(lane->loop, 0); /* what was posted, and what is still to be sent: releases */
     if (lane->link) {

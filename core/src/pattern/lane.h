@@ -11,6 +11,7 @@
 #include "cache/cache.h"
 #include "engine/blocking.h"
 #include "engine/loop.h"
+#include "pattern/publish.h"
 #include <millpond/queue.h>
 
 typedef struct mp_lane {
@@ -28,6 +29,7 @@ typedef struct mp_lane {
     bool closing;                  /* pond->lock: somebody closes it */
     struct mp_source_job *sourced; /* loads from the store that this turn has brought */
     mp_task start_sourced;
+    mp_publication publication;
     mp_task wake; /* makes the descriptor readable */
 } mp_lane;
 

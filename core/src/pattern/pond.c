@@ -28,6 +28,7 @@ mp_pool *mp_pond_pool(pond *p) {
 
 static void destroy(pond *p) {
     mp_lane *blocking = atomic_load(&p->blocking);
+    atomic_store(&p->closed, true);
     if (blocking) {
         mp_lane_close(blocking, true);
         mp_lane_unlist(blocking);

@@ -21,6 +21,7 @@ struct pond {
     mp_store *store; /* NULL: loaders only */
     mp_stats *stats;
     mp_flights *flights;
+    mp_publisher publisher;
 
     _Atomic bool closed;
     _Atomic bool ending;       /* closed, and what is still under way is being ended: no load starts any more */

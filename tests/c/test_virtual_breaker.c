@@ -102,6 +102,18 @@ static void a_crowd_opens_it_at_once(void **state) {
     expect_state("open", 1);
     assert_int_equal(open_it(), 0);
     world_close();
+    /* The first deadline shows that the connection is dead, and ends them all. */
+    world_open(NULL, NULL, NULL);
+    world_start(WORLD_LOOKUP);
+    pond_event_free(world_expect("a good start", 0, "a miss"));
+    world_rules(mute);
+    for (int i = 1; i <= 10; i++) {
+        world_pass_to(10 * i);
+        world_start(WORLD_LOOKUP);
+    }
+    for (int i = 0; i < 10; i++) pond_event_free(world_expect("a crowd, one after the other", 510, "POND_ECACHE"));
+    expect_state("open", 1);
+    world_close();
 }
 
 /* An answer in between, whatever it says, and it counts anew; one that comes too late does not. */

@@ -62,6 +62,8 @@ struct mp_line {
     mp_timer timer;     /* the earliest of their deadlines */
     mp_request *free;
     unsigned free_count;
+    mp_node doubts; /* leases that may have been granted on a connection that was lost, to nobody */
+    unsigned doubt_count;
     mp_buf scratch;
     bool stands; /* the connection, and is counted */
     bool closing;

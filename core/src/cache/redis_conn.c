@@ -426,7 +426,7 @@ static void timed_out(mp_timer *timer) {
         if (look <= now) {
             look = judge > now ? judge : judge + cmd->timeout;
             stuck =
-                stuck || look <= now || (judge <= now && (c->last_read < cmd->sent || c->state == MP_CONN_HANDSHAKE));
+                stuck || look <= now || (judge <= now && (c->last_read <= cmd->sent || c->state == MP_CONN_HANDSHAKE));
             if (!cmd->is_late) {
                 cmd->is_late = true;
                 cmd->late(cmd);
@@ -435,6 +435,7 @@ static void timed_out(mp_timer *timer) {
         if (look < next) next = look;
     }
     c->busy = false;
+    for (mp_node *n = c->sent.next; stuck && n != &c->sent; n = n->next) MP_OF(n, mp_cmd, node)->is_late = true;
     if (stuck)
         mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout", c->address->shown));
     else if (c->doomed) drop_now(&c->drop_later);

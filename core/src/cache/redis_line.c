@@ -16,6 +16,7 @@
     1000 /* where there is no fence to refuse a server that is none: no more than one connection in this time */
 #define AGAIN_MAX 4   /* an operation is asked at most so often anew: only a broken server wants it more often */
 #define FREE_MAX 1024 /* requests kept for the next commands */
+#define DOUBTS_MAX 256
 
 /* ---- requests ---- */
 
@@ -122,7 +123,7 @@ static bool turned_away(mp_line *line, mp_op *op) {
 
 /* ---- the fence ---- */
 
-static void drain_waiting(mp_line *line);
+static void go_on(mp_line *line);
 
 static pond_error *fence_problem(mp_line *line, const redisReply *r) {
     const char *at = line->node->address.shown;
@@ -166,11 +167,7 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         text_at(r, 1, 1, MP_RUN_ID_MAX) && text_at(r, 2, 1, MP_RUN_ID_MAX)) {
         memcpy(line->fence, r->element[0]->str, MP_FENCE_LEN);
         mp_fence_learn(&line->node->fence, line->fence, r->element[1]->str, r->element[2]->str, sent);
-        if (mp_conn_state_of(line->conn) == MP_CONN_HANDSHAKE) {
-            mp_conn_ready(line->conn);
-            problem(line, "");
-            drain_waiting(line);
-        }
+        if (mp_conn_state_of(line->conn) == MP_CONN_HANDSHAKE) go_on(line);
     } else {
         mp_conn_drop(line->conn,
                      fence_problem(line, r)); /* with what was sent behind it: nothing may be judged by no fence */
@@ -220,6 +217,39 @@ static void fire_release(mp_line *line, const mp_key *key, const uint8_t *token)
     send_own(line, release);
 }
 
+typedef struct doubt {
+    mp_node node;
+    mp_key key;
+    uint8_t token[MP_TOKEN_LEN];
+    char name[];
+} doubt;
+
+/* The question for a lease was sent and never answered: if it was granted, nobody would load, and all would wait for its end. */
+static void remember_doubt(mp_line *line, const mp_key *key, const uint8_t *token) {
+    if (line->closing || line->doubt_count == DOUBTS_MAX) return;
+    doubt *d = malloc(sizeof *d + key->len);
+    if (!d) return;
+    d->key = *key;
+    d->key.name = memcpy(d->name, key->name, key->len);
+    memcpy(d->token, token, MP_TOKEN_LEN);
+    mp_list_push(&line->doubts, &d->node);
+    line->doubt_count++;
+}
+
+static void end_doubts(mp_line *line) {
+    for (mp_node *n; (n = mp_list_shift(&line->doubts)); line->doubt_count--) {
+        doubt *d = MP_OF(n, doubt, node);
+        if (!line->closing) fire_release(line, &d->key, d->token);
+        free(d);
+    }
+}
+
+/* An operation that was sent ends without an answer. */
+static void fail_unanswered(mp_line *line, mp_op *op, pond_error *error) {
+    if (op->kind == MP_LEASE) remember_doubt(line, &op->key, op->token);
+    mp_op_end(op, MP_FAILED, pond_error_ref(error));
+}
+
 /* The deadline of an operation that goes on. */
 static int64_t on_time(const mp_line *line, const mp_op *op, int64_t deadline) {
     int64_t now = mp_loop_now(line->loop);
@@ -239,6 +269,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_op *op = q->op;
     if (r) heard(line, cmd);
     if (!op) { /* nobody waits; a lease that was granted all the same goes back */
+        if (!r && q->forgotten) remember_doubt(line, &q->forgotten_key, q->token);
         if (r && q->forgotten && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[0] &&
             r->element[0]->type == REDIS_REPLY_INTEGER && r->element[0]->integer == 2)
             fire_release(line, &q->forgotten_key, q->token);
@@ -257,7 +288,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     memcpy(asked_under, q->fence, MP_FENCE_LEN);
     bool evaluated = q->evaluated;
     unsigned again = q->again + 1u;
-    bool cut = q->cmd.cut;
+    bool cut = q->cmd.cut, waited = q->cmd.is_late;
     int64_t deadline = q->cmd.deadline;
     recycle(q);
     if (!r) {
@@ -266,7 +297,8 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
             op->resent = true;
             submit(line, op, deadline);
         } else {
-            mp_op_end(op, MP_FAILED, pond_error_ref(error));
+            if (waited) deadline_passed(line);
+            fail_unanswered(line, op, error);
         }
         return;
     }
@@ -379,6 +411,11 @@ static void park(mp_line *line, mp_op *op, int64_t deadline) {
     if (!line->timer.place || w->deadline < line->timer.at) mp_loop_timer_set(line->loop, &line->timer, w->deadline);
 }
 
+static void fail_parked(mp_line *line, mp_op *op, pond_error *error) {
+    if (op->resent) fail_unanswered(line, op, error);
+    else mp_op_end(op, MP_FAILED, pond_error_ref(error));
+}
+
 static void park_timeout(mp_timer *timer) {
     mp_line *line = MP_OF(timer, mp_line, timer);
     int64_t now = mp_loop_now(line->loop), next = INT64_MAX;
@@ -391,9 +428,10 @@ static void park_timeout(mp_timer *timer) {
         }
         mp_op *op = unpark(line, w);
         deadline_passed(line);
-        mp_op_end(op, MP_FAILED,
-                  mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
-                               line->node->address.shown, (long long)op->timeout_ms));
+        pond_error *error = mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
+                                         line->node->address.shown, (long long)op->timeout_ms);
+        fail_parked(line, op, error);
+        pond_error_free(error);
         after = line->waiting.next; /* the list may have changed under the owner's hands */
         next = INT64_MAX;
     }
@@ -408,13 +446,17 @@ static void end_waiting(mp_line *line, pond_error *why, bool waited) {
     mp_list_move(&all, &line->waiting);
     while ((n = mp_list_shift(&all))) {
         if (waited) deadline_passed(line);
-        mp_op_end(unpark(line, MP_OF(n, parked, node)), MP_FAILED, pond_error_ref(why));
+        fail_parked(line, unpark(line, MP_OF(n, parked, node)), why);
     }
 }
 
-static void drain_waiting(mp_line *line) {
+/* The handshake is done: what waited for it goes out. */
+static void go_on(mp_line *line) {
     mp_node *n;
+    mp_conn_ready(line->conn);
+    problem(line, "");
     mp_loop_timer_stop(line->loop, &line->timer);
+    end_doubts(line);
     while ((n = mp_list_shift(&line->waiting))) {
         parked *w = MP_OF(n, parked, node);
         int64_t deadline = w->deadline;
@@ -509,9 +551,7 @@ static void connected(void *owner) {
     if (sent && line->redis->fenced) {
         sent = ask_fence(line);
     } else if (sent) {
-        mp_conn_ready(line->conn);
-        problem(line, "");
-        drain_waiting(line);
+        go_on(line);
     }
     if (!sent) mp_conn_drop(line->conn, mp_error_new(POND_ENOMEM, "no memory to connect to the cache"));
     else if (!line->redis->fenced && !mp_breaker_closed(&line->node->breaker)) probe(line); /* nothing was asked yet */
@@ -534,6 +574,7 @@ static void lost(void *owner, pond_error *why, bool waited) {
 bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *loop) {
     *line = (mp_line){.redis = redis, .node = node, .loop = loop};
     mp_list_init(&line->waiting);
+    mp_list_init(&line->doubts);
     mp_buf_init(&line->scratch);
     line->timer.fire = park_timeout;
     mp_conn_events events = {.owner = line, .connected = connected, .lost = lost};
@@ -550,6 +591,7 @@ void mp_line_close(mp_line *line) {
     stands_no_more(line);
     end_waiting(line, closed, false);
     pond_error_free(closed);
+    end_doubts(line);
     for (mp_request *r = line->free, *next; r; r = next) {
         next = r->next_free;
         free(r);

@@ -22,6 +22,8 @@ void world_rules(const world_rule *r) {
     memset(seen, 0, sizeof seen);
 }
 
+int world_seen(fake_kind kind) { return seen[kind]; }
+
 void world_open(const world_rule *r, const char *url, const char *const *options) {
     world_rules(r);
     virtual_begin(1);

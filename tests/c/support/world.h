@@ -27,6 +27,7 @@ extern struct world {
  * server's. `options`: names and values, and NULL. */
 void world_open(const world_rule *rules, const char *url, const char *const *options);
 void world_rules(const world_rule *rules); /* others, counted anew */
+int world_seen(fake_kind kind);            /* how many commands of this kind came since */
 void world_close(void);
 int64_t world_now(void); /* since it began */
 

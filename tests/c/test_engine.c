@@ -394,7 +394,7 @@ static void *call_often(void *arg) {
             pthread_mutex_unlock(&box.lock);
         }
         mp_blocking_submitted(b, false);
-        assert_true(mp_blocking_wait(b, &c.waiter, shared->check, NULL));
+        assert_int_equal(mp_blocking_wait(b, &c.waiter, shared->check, NULL), MP_WAIT_OVER);
         mp_loop_unlock(loop);
         mp_waiter_destroy(&c.waiter);
         if (dice(8) == 0) sched_yield();
@@ -569,7 +569,7 @@ static void *wait_impatiently(void *arg) {
     mp_loop_lock(loop);
     mp_waiter_init(&waiter);
     int64_t began = mp_loop_touch(loop);
-    self->answered = mp_blocking_wait(self->blocking, &waiter, give_up, self);
+    self->answered = mp_blocking_wait(self->blocking, &waiter, give_up, self) == MP_WAIT_OVER;
     self->took = clock_ms() - began;
     mp_loop_unlock(loop);
     mp_waiter_destroy(&waiter);

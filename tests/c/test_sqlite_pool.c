@@ -3,7 +3,11 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
+
+#include "base/clock.h"
+#include "support/support.h"
 
 static void another_program_writes(void **state) {
     fixture *f = *state;
@@ -321,6 +325,86 @@ static void a_forked_child_has_its_own_connections(void **state) {
     for (int i = 0; i < 2; i++) close(down[i]), close(up[i]);
 }
 
+/* Two stores on one file, and the child uses one of them: SQLite must not count the other's locks for the child's. */
+static void a_child_of_two_stores(void **state) {
+    fixture *f = *state;
+    int down[2], up[2];
+    assert_int_equal(pipe(down), 0);
+    assert_int_equal(pipe(up), 0);
+    mp_store *other = opened(f->address, "5s");
+    create(f->store, "films");
+    assert_true(put_ok(other, "1", "{}"));
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        if (!put_ok(f->store, "2", "{}")) _exit(1);
+        signal_on(up[1]);
+        wait_on(down[0]); /* the parent has closed its last connection, which must not take the log along */
+        if (!put_ok(f->store, "3", "{}")) _exit(2);
+        _exit(put_ok(other, "4", "{}") ? 0 : 3);
+    }
+    wait_on(up[0]);
+    other->vt->close(other);
+    f->store->vt->close(f->store);
+    f->store = NULL;
+    char log[sizeof f->path + 8];
+    snprintf(log, sizeof log, "%s-wal", f->path);
+    assert_int_equal(access(log, F_OK), 0);
+    signal_on(down[1]);
+    assert_int_equal(status_of(child), 0);
+    f->store = opened(f->address, "5s");
+    assert_string_equal(sql(f, "SELECT count(*) FROM films"), "4");
+    assert_string_equal(sql(f, "PRAGMA integrity_check"), "ok");
+    for (int i = 0; i < 2; i++) close(down[i]), close(up[i]);
+}
+
+typedef struct busy {
+    mp_sqlite_pool *pool;
+    int64_t ms;
+    atomic_bool began;
+} busy;
+
+static void *be_busy(void *arg) {
+    busy *b = arg;
+    mp_sqlite_conn *conn;
+    if (mp_sqlite_take(b->pool, false, &conn, NULL) != POND_OK) return arg;
+    atomic_store(&b->began, true);
+    rest_ms(b->ms);
+    mp_sqlite_give(b->pool, conn);
+    return NULL;
+}
+
+/* A call under way holds a fork up for a moment; one that lasts does not, and then the child is told. */
+static void a_fork_waits_for_calls(void **state) {
+    fixture *f = *state;
+    static const struct {
+        int64_t call_ms;
+        int status;
+        int64_t least_ms, most_ms; /* that the fork takes; a slow machine may take its time */
+    } cases[] = {{30, 0, 0, 5000}, {2000, 1, 90, 1500}};
+    create(f->store, "films");
+    for (size_t i = 0; i < 2; i++) {
+        mp_sqlite_pool *pool = NULL;
+        pthread_t thread;
+        void *failed;
+        ok(mp_sqlite_pool_open(&pool, f->path, 2, 1000, e));
+        busy b = {.pool = pool, .ms = cases[i].call_ms};
+        assert_int_equal(pthread_create(&thread, NULL, be_busy, &b), 0);
+        while (!atomic_load(&b.began)) rest_ms(1);
+        int64_t began = mp_clock_ms();
+        pid_t child = fork();
+        int64_t took = mp_clock_ms() - began;
+        assert_true(child >= 0);
+        if (child == 0) _exit(put_ok(f->store, "1", "{}") ? 0 : 1);
+        assert_int_equal(status_of(child), cases[i].status);
+        assert_in_range(took, cases[i].least_ms, cases[i].most_ms);
+        assert_int_equal(pthread_join(thread, &failed), 0);
+        assert_null(failed);
+        mp_sqlite_pool_close(pool);
+    }
+}
+
 static void a_child_that_only_closes(void **state) {
     fixture *f = *state;
     create(f->store, "films");
@@ -425,6 +509,8 @@ int main(void) {
         in_a_file(many_are_read_at_one_moment),
         in_a_file(a_new_file_by_many_processes),
         in_a_file(a_forked_child_has_its_own_connections),
+        in_a_file(a_child_of_two_stores),
+        in_a_file(a_fork_waits_for_calls),
         in_a_file(a_child_that_only_closes),
         in_a_file(a_child_that_cannot_be_served),
         in_a_file(killed_in_mid_write),

@@ -2,10 +2,12 @@
 #include <arpa/inet.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/close_cases.h"
 #include "support/fetch_cases.h"
+#include "support/fork_cases.h"
 #include "support/lane_cases.h"
 #include "support/redis.h"
 #include "support/support.h"
@@ -300,6 +302,34 @@ static void a_server_that_closes_is_asked_again(void **state) {
     pond_free(p);
 }
 
+/* A worker that has given up its rights may not read the key again. */
+static void a_child_connects_without_the_files(void **state) {
+    (void)state;
+    char file[64] = "/tmp/millpond-tls-XXXXXX", command[600];
+    close(mkstemp(file));
+    snprintf(command, sizeof command, "cp %s %s", certificate("both.pem"), file);
+    assert_int_equal(system(command), 0);
+    redis_do(server, "CONFIG SET tls-auth-clients yes");
+    const char *key = fresh("k");
+    pond *p = pond_made(redis_tls_url(), "namespace", "child", "tls_ca", certificate("ca.pem"), "tls_cert", file, NULL);
+    assert_string_equal(fetch_text(p, key, NULL, "x"), "x");
+    unlink(file);
+    pid_t child = fork();
+    if (child == 0) {
+        pond_value *value = NULL;
+        int code = pond_lookup(p, key, strlen(key), NULL, &value, NULL);
+        int wrong = code != POND_OK || pond_value_state(value) != POND_VALUE;
+        pond_value_free(value);
+        pond_free(p);
+        _exit(wrong);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_string_equal(lookup_text(p, key, NULL), "x");
+    pond_free(p);
+}
+
 static int begin(void **state) {
     (void)state;
     server = redis_open(redis_url());
@@ -326,8 +356,10 @@ int main(void) {
         TEST(values_of_all_sizes_pass),
         TEST(a_thousand_at_once),
         TEST(a_server_that_closes_is_asked_again),
+        TEST(a_child_connects_without_the_files),
     };
     int failed = cmocka_run_group_tests_name("TLS", tests, begin, NULL);
     redisFree(server);
+    failed += fork_cases(redis_tls_url(), true);
     return failed + fetch_cases(redis_tls_url()) + lane_cases(redis_tls_url()) + close_cases(redis_tls_url());
 }

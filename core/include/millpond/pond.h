@@ -1,4 +1,9 @@
-/* A pond: a cache in front of a store, and the calls that block until they have an answer. */
+/* A pond: a cache in front of a store, and the calls that block until they have an answer.
+ *
+ * fork(): a child may go on with the ponds, policies and collections that it inherits. Its first call gives the pond what belongs to
+ * one process: connections, counters (from zero), a memory: cache (empty). What the child inherits it neither uses, closes
+ * nor frees. Calls, loads and queues that were under way are the parent's: see queue.h, and POND_ECLOSED is what a call
+ * gives in whose loader or interrupt check the process forked, to the child. */
 #ifndef MILLPOND_POND_H
 #define MILLPOND_POND_H
 
@@ -21,7 +26,8 @@ POND_API const char *pond_version(void);
 POND_API int pond_open(pond **out, const pond_config *config, pond_error **err);
 POND_API pond *pond_ref(pond *p);
 /* Refuses new work, waits up to `timeout_ms` for what is under way, ends the rest with POND_ECLOSED. Idempotent; may be
- * called from a loader. The handle stays valid until pond_free. POND_ETIMEOUT if something had to be ended.
+ * called from a loader. The handle stays valid until pond_free. POND_ETIMEOUT if something had to be ended; POND_EINTERRUPTED if
+ * the interrupt check ended the wait: new work is refused, what is under way was left alone.
  * @threads any, blocks */
 POND_API int pond_close(pond *p, int64_t timeout_ms);
 /* Drops a reference; the last one closes at once. @threads any */

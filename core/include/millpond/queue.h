@@ -3,6 +3,10 @@
  * A queue has one driver: the thread that polls it. Nothing moves on a queue unless its driver calls pond_queue_poll or
  * pond_queue_flush; the library makes no thread for it. Watch pond_queue_fd for reading and poll when it is
  * readable. All calls below are for the driver's thread unless they say @threads any.
+ *
+ * A queue, its requests and its loads are those of the process that made them. In a child of fork() pond_queue_fd is -1, starts are
+ * POND_EMISUSE, and all else does nothing, so a child may free, cancel and answer what it inherits; it makes a queue of its
+ * own.
  */
 #ifndef MILLPOND_QUEUE_H
 #define MILLPOND_QUEUE_H

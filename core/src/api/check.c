@@ -8,7 +8,7 @@ int mp_no_memory(pond_error **err) { return mp_fail(err, POND_ENOMEM, "no memory
 
 int mp_open_check(pond *p, pond_error **err) {
     if (!p) return mp_fail(err, POND_EMISUSE, "the pond is NULL");
-    return atomic_load_explicit(&p->closed, memory_order_relaxed) ? mp_closed(err) : POND_OK;
+    return atomic_load_explicit(&p->closed, memory_order_relaxed) ? mp_closed(err) : mp_pond_here(p, err);
 }
 
 int mp_call_check(pond *p, const char *key, size_t len, const pond_policy *policy, char name[MP_NAME_MAX + 1],

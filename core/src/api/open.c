@@ -37,17 +37,8 @@ static int open_store(pond *p, pond_error **err) {
 
 int pond_open(pond **out, const pond_config *config, pond_error **err) {
     if (!out) return mp_fail(err, POND_EMISUSE, "pond_open: out is NULL");
-    pond *p = calloc(1, sizeof *p);
+    pond *p = mp_pond_new();
     if (!p) return mp_fail(err, POND_ENOMEM, "no memory for a pond");
-    p->refs = 1;
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->drained, &attr);
-    pthread_condattr_destroy(&attr);
-    mp_list_init(&p->lanes);
-    mp_publisher_init(&p->publisher);
     int code = POND_OK;
     bool options = config ? mp_options_copy(&p->options, &config->options) : mp_options_init(&p->options);
     p->stats = mp_stats_new();

@@ -14,6 +14,8 @@
 int pond_queue_new(pond_queue **out, pond *p, pond_error **err) {
     if (!out || !p) return mp_fail(err, POND_EMISUSE, "pond_queue_new: out or pond is NULL");
     if (atomic_load(&p->closed)) return mp_closed(err);
+    int code = mp_pond_here(p, err);
+    if (code != POND_OK) return code;
     pond_queue *queue = calloc(1, sizeof *queue);
     if (!queue) return mp_no_memory(err);
     queue->lane = mp_lane_new(p, false, err);
@@ -28,6 +30,12 @@ int pond_queue_new(pond_queue **out, pond *p, pond_error **err) {
 void pond_queue_free(pond_queue *queue) {
     if (!queue) return;
     mp_lane *lane = queue->lane;
+    if (mp_lane_inherited(lane)) {
+        pond_free(lane->pond); /* the lane's reference; the rest is left where it is */
+        mp_leave_aside(lane);
+        free(queue);
+        return;
+    }
     mp_lane_close(lane, true);
     mp_lane_lock(lane);
     mp_node *n;
@@ -38,9 +46,10 @@ void pond_queue_free(pond_queue *queue) {
     free(queue);
 }
 
-int pond_queue_fd(pond_queue *queue) { return mp_loop_fd(queue->lane->loop); }
+int pond_queue_fd(pond_queue *queue) { return mp_lane_inherited(queue->lane) ? -1 : mp_loop_fd(queue->lane->loop); }
 
 void pond_queue_flush(pond_queue *queue) {
+    if (mp_lane_inherited(queue->lane)) return;
     mp_lane_lock(queue->lane);
     mp_loop_touch(queue->lane->loop);
     mp_loop_flush(queue->lane->loop);
@@ -48,6 +57,7 @@ void pond_queue_flush(pond_queue *queue) {
 }
 
 size_t pond_queue_pending(const pond_queue *queue) {
+    if (mp_lane_inherited(queue->lane)) return 0;
     mp_lane_lock(queue->lane);
     size_t pending = queue->lane->pending;
     mp_lane_unlock(queue->lane);
@@ -70,6 +80,7 @@ static pond_event *take(mp_lane *lane) {
 
 size_t pond_queue_poll(pond_queue *queue, pond_event **events, size_t max, int64_t timeout_ms) {
     mp_lane *lane = queue->lane;
+    if (mp_lane_inherited(lane)) return 0;
     mp_lane_lock(lane);
     lane->polling = true;
     int64_t until = mp_clock_after(timeout_ms), wait = timeout_ms;
@@ -108,6 +119,7 @@ void pond_event_free(pond_event *event) {
 
 void pond_request_cancel(pond_request *request) {
     mp_lane *lane = request->lane;
+    if (mp_lane_inherited(lane)) return;
     mp_lane_lock(lane);
     if (request->ended) { /* its event waits to be taken */
         mp_list_remove(&request->event.node);
@@ -124,6 +136,8 @@ void pond_request_cancel(pond_request *request) {
 
 int mp_queue_enter(pond *p, pond_queue *queue, pond_error **err) {
     if (!queue || queue->lane->pond != p) return mp_fail(err, POND_EMISUSE, "the queue is NULL, or another pond's");
+    if (mp_lane_inherited(queue->lane))
+        return mp_fail(err, POND_EMISUSE, "the queue was made before fork(), and is the parent's: make a new one");
     mp_lane_lock(queue->lane);
     if (queue->lane->closed) {
         mp_lane_unlock(queue->lane);

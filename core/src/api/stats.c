@@ -20,6 +20,8 @@ static int give(mp_buf *text, pond_codec codec, pond_value **out, pond_error **e
 
 int pond_stats(pond *p, pond_value **out, pond_error **err) {
     if (!p || !out) return mp_fail(err, POND_EMISUSE, "pond_stats: pond or out is NULL");
+    int code = mp_pond_here(p, err);
+    if (code != POND_OK) return code;
     mp_buf json;
     mp_buf_init(&json);
     mp_buf_text(&json, "{");
@@ -32,6 +34,8 @@ int pond_stats(pond *p, pond_value **out, pond_error **err) {
 
 int pond_metrics(pond *p, pond_value **out, pond_error **err) {
     if (!p || !out) return mp_fail(err, POND_EMISUSE, "pond_metrics: pond or out is NULL");
+    int code = mp_pond_here(p, err);
+    if (code != POND_OK) return code;
     int64_t gauges[MP_GAUGES];
     mp_buf text;
     mp_buf_init(&text);
@@ -43,7 +47,7 @@ int pond_metrics(pond *p, pond_value **out, pond_error **err) {
 }
 
 uint64_t pond_stat(pond *p, const char *ns, const char *counter) {
-    return p && counter ? mp_stats_get(p->stats, ns, counter) : 0;
+    return p && counter && mp_pond_here(p, NULL) == POND_OK ? mp_stats_get(p->stats, ns, counter) : 0;
 }
 
 int pond_processes(pond *p, pond_value **out, pond_error **err) {

@@ -41,11 +41,9 @@ static _Thread_local uint64_t state; /* 0: not seeded */
 /* Children of one parent must not all draw the same jitter. */
 static void after_fork(void) { state = 0; }
 
-static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
 
 static void seed(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
     do mp_random_bytes(&state, sizeof state);
     while (state == 0);
 }

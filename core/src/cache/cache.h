@@ -112,6 +112,9 @@ typedef struct mp_cache_vt {
     void (*measure)(mp_cache *cache, int64_t gauges[MP_GAUGES]);
     /* No link is open any more. @threads any */
     void (*close)(mp_cache *cache);
+    /* In the child of a fork: a cache of this process's own in the place of `inherited`, which is left where it is; what is
+     * immutable in it may be shared. */
+    int (*reopen)(mp_cache **out, mp_cache *inherited, const mp_options *options, pond_error **err);
 } mp_cache_vt;
 
 struct mp_cache {

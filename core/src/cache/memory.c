@@ -164,6 +164,7 @@ static const mp_cache_vt vt = {
     .describe = describe,
     .measure = measure,
     .close = mp_memory_close,
+    .reopen = mp_memory_reopen,
 };
 
 static void lock_init(pthread_mutex_t *mutex) {

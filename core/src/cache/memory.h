@@ -13,5 +13,7 @@ void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms);
 
 /* The vtable's close (memory_open.c): drops the reference of one mp_memory_open. */
 void mp_memory_close(mp_cache *cache);
+/* The vtable's reopen. */
+int mp_memory_reopen(mp_cache **out, mp_cache *inherited, const mp_options *options, pond_error **err);
 
 #endif

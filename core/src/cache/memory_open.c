@@ -35,7 +35,9 @@ static void after_fork_in_child(void) {
     pthread_mutex_unlock(&registry.lock);
 }
 
-static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
 
 static named *named_of(mp_node *node) { return MP_OF(node, named, link); }
 
@@ -107,14 +109,18 @@ static int get(mp_cache **out, const char *name, int64_t max, pond_error **err) 
 }
 
 int mp_memory_open(mp_cache **out, const mp_options *options, pond_error **err) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const char *name = parse(options->cache ? options->cache : SCHEME, err);
     if (!name) return POND_EURL;
-    pthread_once(&once, watch_forks);
     pthread_mutex_lock(&registry.lock);
     int code = get(out, name, options->memory_max, err);
     pthread_mutex_unlock(&registry.lock);
     return code;
+}
+
+/* By its name: all ponds of the child share it again. It begins empty. */
+int mp_memory_reopen(mp_cache **out, mp_cache *inherited, const mp_options *options, pond_error **err) {
+    (void)inherited;
+    return mp_memory_open(out, options, err);
 }
 
 void mp_memory_close(mp_cache *cache) {

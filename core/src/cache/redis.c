@@ -96,6 +96,8 @@ static void close_cache(mp_cache *cache) {
     free(redis);
 }
 
+static int reopen(mp_cache **out, mp_cache *inherited, const mp_options *options, pond_error **err);
+
 static const mp_cache_vt vt = {
     .scheme = "redis",
     .link_open = link_open,
@@ -105,6 +107,7 @@ static const mp_cache_vt vt = {
     .describe = describe,
     .measure = measure,
     .close = close_cache,
+    .reopen = reopen,
 };
 
 /* Who asks for TLS and writes redis:// must not find out by reading the wire. */
@@ -117,6 +120,30 @@ static int open_tls(mp_tls **out, const mp_address *address, const mp_options *o
                    address->shown);
 }
 
+/* Takes over the address. */
+static mp_redis *make(mp_address *address, mp_tls *tls, const mp_options *options, pond_error **err) {
+    mp_redis *redis = calloc(1, sizeof *redis);
+    if (redis) redis->node = calloc(1, sizeof redis->node[0]);
+    if (!redis || !redis->node) {
+        free(redis);
+        mp_address_free(address);
+        mp_fail(err, POND_ENOMEM, "no memory for a cache");
+        return NULL;
+    }
+    address->tls = redis->tls = tls;
+    redis->cache.vt = &vt;
+    redis->fenced = options->fence;
+    redis->connect_timeout = options->connect_timeout;
+    redis->command_timeout = options->command_timeout;
+    redis->nodes = 1;
+    redis->node[0].address = *address;
+    mp_fence_init(&redis->node[0].fence);
+    mp_breaker_init(&redis->node[0].breaker, options->breaker_failures, options->breaker_pause,
+                    redis->connect_timeout + redis->command_timeout);
+    pthread_mutex_init(&redis->lock, NULL);
+    return redis;
+}
+
 int mp_redis_open(mp_cache **out, const mp_options *options, pond_error **err) {
     mp_address address;
     mp_tls *tls = NULL;
@@ -126,26 +153,22 @@ int mp_redis_open(mp_cache **out, const mp_options *options, pond_error **err) {
         mp_address_free(&address);
         return code;
     }
-    address.tls = tls;
-    mp_redis *redis = calloc(1, sizeof *redis);
-    if (redis) redis->node = calloc(1, sizeof redis->node[0]);
-    if (!redis || !redis->node) {
-        free(redis);
-        mp_address_free(&address);
+    mp_redis *redis = make(&address, tls, options, err);
+    if (!redis) {
         mp_tls_free(tls);
-        return mp_fail(err, POND_ENOMEM, "no memory for a cache");
+        return POND_ENOMEM;
     }
-    redis->tls = tls;
-    redis->cache.vt = &vt;
-    redis->fenced = options->fence;
-    redis->connect_timeout = options->connect_timeout;
-    redis->command_timeout = options->command_timeout;
-    redis->nodes = 1;
-    redis->node[0].address = address;
-    mp_fence_init(&redis->node[0].fence);
-    mp_breaker_init(&redis->node[0].breaker, options->breaker_failures, options->breaker_pause,
-                    redis->connect_timeout + redis->command_timeout);
-    pthread_mutex_init(&redis->lock, NULL);
+    *out = &redis->cache;
+    return POND_OK;
+}
+
+/* What was read of certificates is taken over: the child may no longer be allowed to read the files. */
+static int reopen(mp_cache **out, mp_cache *inherited, const mp_options *options, pond_error **err) {
+    mp_address address;
+    int code = mp_address_parse(&address, options, err);
+    if (code != POND_OK) return code;
+    mp_redis *redis = make(&address, ((mp_redis *)inherited)->tls, options, err);
+    if (!redis) return POND_ENOMEM;
     *out = &redis->cache;
     return POND_OK;
 }

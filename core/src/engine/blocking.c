@@ -5,9 +5,8 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/fork.h"
 #include "engine/loop_private.h"
-
-#define SLICE_MS 100
 
 struct mp_blocking {
     mp_loop *loop;
@@ -124,7 +123,7 @@ static void *background(void *arg) {
             continue;
         }
         b->led = true;
-        mp_loop_turn(b->loop, mp_loop_has_inflight(b->loop) ? SLICE_MS : 0);
+        mp_loop_turn(b->loop, mp_loop_has_inflight(b->loop) ? MP_SLICE_MS : 0);
         b->led = false;
         hand_over(b);
         signal_woken(b);
@@ -153,7 +152,7 @@ static void gather(mp_blocking *b) {
     mp_loop_lock(b->loop);
 }
 
-bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *ctx) {
+mp_waited mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *ctx) {
     int64_t checked = mp_loop_now(b->loop);
     while (!w->ready) {
         if (!b->led) {
@@ -164,8 +163,8 @@ bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *
                 b->crowd = 0;
                 mp_loop_flush(b->loop); /* it may bring the answer: then there is nothing to sleep for */
                 if (w->ready) break;
-                mp_loop_turn(b->loop, check ? SLICE_MS : -1);
-                if (check && mp_loop_now(b->loop) - checked >= SLICE_MS) break;
+                mp_loop_turn(b->loop, check ? MP_SLICE_MS : -1);
+                if (check && mp_loop_now(b->loop) - checked >= MP_SLICE_MS) break;
             }
             b->led = false;
             w->leads = NULL;
@@ -174,7 +173,7 @@ bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *
         } else {
             w->asleep = b;
             mp_list_push(&b->followers, &w->node);
-            cond_wait_until(b, &w->cond, check ? mp_clock_ms() + SLICE_MS : INT64_MAX);
+            cond_wait_until(b, &w->cond, check ? mp_clock_ms() + MP_SLICE_MS : INT64_MAX);
             mp_list_remove(&w->node);
             mp_list_remove(&w->woken);
             w->asleep = NULL;
@@ -183,19 +182,21 @@ bool mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), void *
         }
         if (!w->ready && check) {
             int64_t now = mp_clock_ms();
-            if (now - checked >= SLICE_MS) {
+            if (now - checked >= MP_SLICE_MS) {
                 checked = now;
                 mp_loop_unlock(b->loop);
+                uint32_t generation = mp_generation();
                 int stop = check(ctx);
+                if (mp_generation() != generation) return MP_WAIT_FORKED;
                 mp_loop_lock(b->loop);
                 if (stop && !w->ready) {
                     if (!b->led) hand_over(b);
-                    return false;
+                    return MP_WAIT_STOPPED;
                 }
             }
         }
     }
-    return true;
+    return MP_WAIT_OVER;
 }
 
 void mp_blocking_submitted(mp_blocking *b, bool waits) {

@@ -9,6 +9,8 @@
 #include "base/list.h"
 #include "engine/loop.h"
 
+#define MP_SLICE_MS 100 /* between two looks whether a wait shall go on */
+
 typedef struct mp_blocking mp_blocking;
 
 typedef struct mp_waiter {
@@ -30,9 +32,13 @@ void mp_waiter_destroy(mp_waiter *waiter);
 /* Lock held. */
 void mp_waiter_wake(mp_waiter *waiter);
 
-/* Lock held on entry and return. Returns true once `waiter->ready`; false if `check` (may be NULL; called about every
- * 100 ms without lock or leadership) returned non-zero. */
-bool mp_blocking_wait(mp_blocking *blocking, mp_waiter *waiter, int (*check)(void *), void *ctx);
+typedef enum mp_waited {
+    MP_WAIT_OVER,    /* `waiter->ready` */
+    MP_WAIT_STOPPED, /* `check` returned non-zero */
+    MP_WAIT_FORKED   /* `check` forked, and this is the child: all that is here is the parent's, the lock is not held */
+} mp_waited;
+/* Lock held on entry and return. `check` (may be NULL) is called about every 100 ms without lock or leadership. */
+mp_waited mp_blocking_wait(mp_blocking *blocking, mp_waiter *waiter, int (*check)(void *), void *ctx);
 
 /* Lock held: what was just submitted is sent, by the sleeping leader's stead or by whoever drives next; somebody will.
  * `waits`: the caller is about to wait, so it will drive itself if nobody else does. */

@@ -7,7 +7,7 @@
 
 struct mp_stats {
     pthread_mutex_t lock;
-    mp_ns_stats *first; /* rows are only ever added */
+    mp_ns_stats *_Atomic first; /* rows are only ever added, and whole when they are: a child of a fork may walk them */
 };
 
 static const char *const names[MP_COUNTERS] = {
@@ -30,6 +30,15 @@ void mp_stats_free(mp_stats *stats) {
     }
     pthread_mutex_destroy(&stats->lock);
     free(stats);
+}
+
+void mp_stats_restart(mp_stats *stats) {
+    pthread_mutex_init(&stats->lock, NULL);
+    for (mp_ns_stats *row = stats->first; row; row = row->next) {
+        for (size_t i = 0; i < MP_COUNTERS; i++) row->counts[i] = 0;
+        for (size_t i = 0; i <= MP_LOAD_BOUNDS; i++) row->load_times[i] = 0;
+        row->load_ms = 0;
+    }
 }
 
 static mp_ns_stats *find(mp_stats *stats, const char *ns) {

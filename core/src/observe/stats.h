@@ -33,6 +33,8 @@ typedef struct mp_stats mp_stats;
 
 mp_stats *mp_stats_new(void);
 void mp_stats_free(mp_stats *stats);
+/* In the child of a fork: the rows stay, and count from zero. */
+void mp_stats_restart(mp_stats *stats);
 /* The row of a namespace, made if missing; NULL without memory. @threads any */
 mp_ns_stats *mp_stats_ns(mp_stats *stats, const char *ns);
 

@@ -107,15 +107,14 @@ void mp_call_clear(mp_call *call) {
     mp_source_unref(call->source);
 }
 
-bool mp_call_wait(mp_call *call) {
+mp_waited mp_call_wait(mp_call *call) {
     mp_lane *lane = call->lane;
     mp_waiter *waiter = call->waiter;
-    if (mp_blocking_wait(lane->blocking, waiter, call->quiet ? NULL : lane->pond->interrupt,
-                         lane->pond->interrupt_ctx)) {
-        waiter->ready = false;
-        return true;
-    }
+    int (*interrupt)(void *) = call->quiet ? NULL : lane->pond->interrupt;
+    mp_waited how = mp_blocking_wait(lane->blocking, waiter, interrupt, lane->pond->interrupt_ctx);
+    if (how == MP_WAIT_OVER) waiter->ready = false;
+    if (how != MP_WAIT_STOPPED) return how;
     mp_call_abort(call, NULL, true);
     mp_lane_kick(lane, false);
-    return false;
+    return how;
 }

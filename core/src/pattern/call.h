@@ -56,8 +56,8 @@ pond_load *mp_call_take(mp_call *call);
 /* Frees value, list and error and the policy's reference: the common part of every destroy. */
 void mp_call_clear(mp_call *call);
 
-/* Blocking calls: waits until the call has ended or was offered a load (true), or the interrupt check stopped it (false:
- * the call has been ended silently and freed). Lock held. */
-bool mp_call_wait(mp_call *call);
+/* Blocking calls: waits until the call has ended or was offered a load (MP_WAIT_OVER), or the interrupt check stopped it (the
+ * call has been ended silently and freed). Lock held, as mp_blocking_wait has it. */
+mp_waited mp_call_wait(mp_call *call);
 
 #endif

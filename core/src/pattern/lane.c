@@ -24,6 +24,7 @@ mp_lane *mp_lane_new(pond *p, bool blocking, pond_error **err) {
         return NULL;
     }
     lane->refs = 1;
+    lane->generation = mp_generation();
     lane->pond = blocking ? p : pond_ref(p);
     lane->wake.run = wake_run;
     lane->start_sourced.run = mp_source_start;
@@ -114,7 +115,7 @@ size_t mp_lane_close(mp_lane *lane, bool silently) {
 void mp_lane_ref(mp_lane *lane) { atomic_fetch_add_explicit(&lane->refs, 1, memory_order_relaxed); }
 
 void mp_lane_unref(mp_lane *lane) {
-    if (atomic_fetch_sub_explicit(&lane->refs, 1, memory_order_acq_rel) != 1) return;
+    if (mp_lane_inherited(lane) || atomic_fetch_sub_explicit(&lane->refs, 1, memory_order_acq_rel) != 1) return;
     pond *p = lane->blocking ? NULL : lane->pond;
     if (lane->blocking) mp_blocking_free(lane->blocking);
     else mp_loop_free(lane->loop);

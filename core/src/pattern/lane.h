@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include "base/fork.h"
 #include "base/list.h"
 #include "cache/cache.h"
 #include "engine/blocking.h"
@@ -16,6 +17,7 @@
 
 typedef struct mp_lane {
     _Atomic uint32_t refs; /* the pond or queue, and every load that is out */
+    uint32_t generation;   /* base/fork.h */
     pond *pond;            /* a queue's lane holds a reference */
     mp_loop *loop;
     mp_link *link;         /* opened by the first operation */
@@ -34,6 +36,9 @@ typedef struct mp_lane {
 } mp_lane;
 
 mp_lane *mp_lane_new(pond *p, bool blocking, pond_error **err);
+/* Is it the parent's? Then nothing in it may be touched but what is said here to look after it: its lock may be held for
+ * ever, and its descriptors are the parent's. */
+static inline bool mp_lane_inherited(const mp_lane *lane) { return lane->generation != mp_generation(); }
 void mp_lane_lock(mp_lane *lane);
 void mp_lane_unlock(mp_lane *lane);
 /* Lock held, after submitting from outside a turn: sends it, or sees to it that somebody does. */
@@ -50,6 +55,6 @@ size_t mp_lane_close(mp_lane *lane, bool silently);
 /* No longer one of the pond's. */
 void mp_lane_unlist(mp_lane *lane);
 void mp_lane_ref(mp_lane *lane);
-void mp_lane_unref(mp_lane *lane);
+void mp_lane_unref(mp_lane *lane); /* an inherited one is left where it is */
 
 #endif

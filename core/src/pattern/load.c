@@ -85,6 +85,12 @@ static int answer(pond_load *load, pond_value *value, pond_error *error, unsigne
     }
     int code = error ? pond_error_code(error) : POND_OK;
     mp_lane *lane = load->lane;
+    if (mp_lane_inherited(lane)) { /* the parent answers it; what a child says goes nowhere */
+        pond_value_free(value);
+        pond_error_free(error);
+        mp_load_unref(load);
+        return POND_ECLOSED;
+    }
     mp_lane_lock(lane);
     mp_loop_touch(lane->loop);
     give(load, value, error, flags);

@@ -73,6 +73,8 @@ int pond_policy_new(pond_policy **out, pond *p, const pond_policy *base, const c
                     pond_error **err) {
     if (!out || !p || (n && !options))
         return mp_fail(err, POND_EMISUSE, "pond_policy_new: out, pond or options is NULL");
+    int code = mp_pond_here(p, err);
+    if (code != POND_OK) return code;
     return mp_policy_make(out, p, base ? &base->options : &p->options, MP_SCOPE_POLICY, options, n, err);
 }
 

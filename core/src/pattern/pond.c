@@ -24,9 +24,76 @@ mp_pool *mp_pond_pool(pond *p) {
     return pool;
 }
 
+/* ---- its start, in this process and in a child ---- */
+
+static void fresh_locks(pond *p) {
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->drained, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+pond *mp_pond_new(void) {
+    pond *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->refs = 1;
+    p->generation = mp_generation();
+    fresh_locks(p);
+    mp_list_init(&p->lanes);
+    mp_publisher_init(&p->publisher);
+    return p;
+}
+
+static pthread_mutex_t adopting = PTHREAD_MUTEX_INITIALIZER;
+static void adopt_anew(void) { pthread_mutex_init(&adopting, NULL); }
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, adopt_anew); }
+
+/* What was counted is the parent's, what was under way goes on there. */
+static void begin_again(pond *p, mp_cache *cache, mp_flights *flights) {
+    mp_leave_aside(p->cache);
+    mp_leave_aside(p->flights);
+    mp_leave_aside(p->pool);
+    if (!mp_list_empty(&p->lanes)) mp_leave_aside(MP_OF(p->lanes.next, mp_lane, node)); /* and by it the others */
+    p->cache = cache;
+    p->flights = flights;
+    p->pool = NULL;
+    atomic_store(&p->blocking, NULL);
+    atomic_store(&p->calls, 0);
+    mp_list_init(&p->lanes);
+    fresh_locks(p);
+    mp_publisher_init(&p->publisher);
+    mp_stats_restart(p->stats);
+    for (mp_space *space = p->spaces; space; space = space->next) mp_negative_init(&space->negative);
+}
+
+int mp_pond_adopt(pond *p, pond_error **err) {
+    int code = POND_OK;
+    pthread_mutex_lock(&adopting);
+    if (mp_pond_inherited(p)) {
+        mp_cache *cache = NULL;
+        mp_flights *flights = mp_flights_new();
+        code = flights ? p->cache->vt->reopen(&cache, p->cache, &p->options, err)
+                       : mp_fail(err, POND_ENOMEM, "no memory to use an inherited pond");
+        if (code == POND_OK) {
+            begin_again(p, cache, flights);
+            atomic_store_explicit(&p->generation, mp_generation(), memory_order_release);
+        } else {
+            mp_flights_free(flights);
+        }
+    }
+    pthread_mutex_unlock(&adopting);
+    return code;
+}
+
 /* ---- its end ---- */
 
 static void destroy(pond *p) {
+    if (mp_pond_inherited(p)) { /* a child never used it */
+        mp_leave_aside(p);
+        return;
+    }
     mp_lane *blocking = atomic_load(&p->blocking);
     atomic_store(&p->closed, true);
     if (blocking) {
@@ -81,16 +148,27 @@ static size_t close_lanes(pond *p) {
     }
 }
 
-int pond_close(pond *p, int64_t timeout_ms) {
-    if (!p) return POND_OK;
-    atomic_store(&p->closed, true);
-    size_t own = mp_load_depth_here(p); /* calls of this thread that wait for the loader which closes */
-    int64_t until = mp_clock_after(timeout_ms);
+/* Until no more than `own` calls are under way, or for so long. */
+static void drain(pond *p, size_t own, int64_t until) {
     struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
     pthread_mutex_lock(&p->lock);
     while (atomic_load(&p->calls) > own && mp_clock_ms() < until) pthread_cond_timedwait(&p->drained, &p->lock, &ts);
     pthread_mutex_unlock(&p->lock);
+}
+
+int pond_close(pond *p, int64_t timeout_ms) {
+    if (!p) return POND_OK;
+    atomic_store(&p->closed, true);
+    size_t own = mp_load_depth_here(p); /* calls of this thread that wait for the loader which closes */
+    for (int64_t until = mp_clock_after(timeout_ms), now; !mp_pond_inherited(p);) {
+        int64_t slice = mp_clock_after(p->interrupt ? MP_SLICE_MS : timeout_ms);
+        drain(p, own, slice < until ? slice : until);
+        now = mp_clock_ms();
+        if (atomic_load(&p->calls) <= own || now >= until) break;
+        if (p->interrupt && p->interrupt(p->interrupt_ctx)) return POND_EINTERRUPTED;
+    }
     atomic_store(&p->ending, true);
+    if (mp_pond_inherited(p)) return POND_OK; /* what is under way is the parent's */
     bool left = atomic_load(&p->calls) > own;
     return close_lanes(p) > own || left ? POND_ETIMEOUT : POND_OK;
 }

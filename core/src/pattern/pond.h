@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include "base/fork.h"
 #include "base/list.h"
 #include "cache/cache.h"
 #include "engine/pool.h"
@@ -15,10 +16,11 @@
 
 struct pond {
     _Atomic uint32_t refs;
+    _Atomic uint32_t generation; /* base/fork.h: whose the cache, the flights, the lanes, the pool and the locks are */
     mp_options options;
     pond_policy *defaults;
     mp_cache *cache;
-    mp_store *store; /* NULL: loaders only */
+    mp_store *store; /* NULL: loaders only; it looks after forks itself */
     mp_stats *stats;
     mp_flights *flights;
     mp_publisher publisher;
@@ -31,12 +33,24 @@ struct pond {
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t drained;
     mp_node lanes;
-    mp_pool *pool; /* made with the first job */
-    mp_space *spaces;
+    mp_pool *pool;            /* made with the first job */
+    mp_space *_Atomic spaces; /* only ever added */
 
     int (*interrupt)(void *ctx);
     void *interrupt_ctx;
 };
+
+/* With no cache and no store yet; NULL without memory. */
+pond *mp_pond_new(void);
+/* Every call begins here: in the child of a fork the first one makes the pond this process's own, with a cache, flights and
+ * lanes of its own. POND_OK, or why that cannot be done (nothing is changed then). @threads any */
+int mp_pond_adopt(pond *p, pond_error **err);
+static inline bool mp_pond_inherited(const pond *p) {
+    return atomic_load_explicit(&p->generation, memory_order_acquire) != mp_generation();
+}
+static inline int mp_pond_here(pond *p, pond_error **err) {
+    return mp_pond_inherited(p) ? mp_pond_adopt(p, err) : POND_OK;
+}
 
 /* NULL without memory or descriptors. */
 mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err);

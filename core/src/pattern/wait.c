@@ -28,11 +28,18 @@ static mp_lane *enter(pond *p, bool inside, int *code, pond_error **err) {
     return lane;
 }
 
-/* Lock held. The call may have a load to do, or may have ended; false: it was interrupted, and is gone. */
-static bool wait_for(mp_call *call, pond_error **err, int *code) {
-    if (mp_call_wait(call)) return true;
-    *code = mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait");
-    return false;
+/* User code ran, and forked: this is the child. The call, and the lock that is not held, are the parent's. */
+static int forked(pond_error **err) {
+    return mp_fail(err, POND_ECLOSED, "the process forked within this call, which is the parent's: make a new one");
+}
+
+/* Lock held. The call may have a load to do, or may have ended (POND_OK); else it is gone. */
+static int wait_for(mp_call *call, pond_error **err) {
+    switch (mp_call_wait(call)) {
+    case MP_WAIT_OVER: return POND_OK;
+    case MP_WAIT_STOPPED: return mp_fail(err, POND_EINTERRUPTED, "a signal interrupted the wait");
+    default: return forked(err);
+    }
 }
 
 /* Takes the answer out of an ended call, and frees it. Lock held. */
@@ -61,16 +68,18 @@ static int finish(mp_lane *lane, mp_call *call, mp_waiter *waiter, bool inside, 
     } else {
         call->quiet = inside;
         mp_lane_kick(lane, !call->ended); /* what ended at once may have left something to be done all the same */
-        while (!call->ended && wait_for(call, err, &code)) {
+        while (!call->ended && (code = wait_for(call, err)) == POND_OK) {
             pond_load *load = mp_call_take(call);
             if (!load) continue;
             mp_load_unref(load);       /* the event's reference: there is no event here */
             mp_lane_kick(lane, false); /* others go on while this thread loads */
             mp_lane_unlock(lane);
             mp_load_run(load, loader, ctx);
+            if (mp_lane_inherited(lane)) return forked(err);
             mp_lane_lock(lane);
             mp_loop_touch(lane->loop);
         }
+        if (mp_lane_inherited(lane)) return code;
         if (code == POND_OK) code = leave(call, out, err);
     }
     mp_lane_unlock(lane);
@@ -117,7 +126,7 @@ static int finish_many(mp_lane *lane, mp_group *group, pond_value **out, pond_er
     int code = POND_OK;
     mp_lane_kick(lane, !call->ended); /* what ended at once may have left something to be done all the same */
     while (!call->ended) {
-        if (!wait_for(call, err, &code)) return code;
+        if ((code = wait_for(call, err)) != POND_OK) return code;
         size_t n = mp_group_take(group);
         if (!n) continue;
         mp_lane_kick(lane, false);
@@ -142,6 +151,7 @@ int mp_wait_many(pond *p, const pond_policy *policy, const mp_key *keys, size_t 
     mp_waiter_init(&waiter);
     mp_group *group = mp_group_start(lane, policy, keys, n, source, 0, &waiter);
     code = group ? finish_many(lane, group, out, err) : no_memory(err);
+    if (mp_lane_inherited(lane)) return code;
     mp_lane_unlock(lane);
     mp_waiter_destroy(&waiter);
     return code;

@@ -73,8 +73,11 @@ static int find(mp_store_plugin **out, pond_error **err) {
     return rc;
 }
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void unlocked_in_child(void) { pthread_mutex_init(&lock, NULL); }
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, unlocked_in_child); }
+
 int mp_mongodb_plugin_open(mp_store **out, const mp_options *options, pond_error **err) {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static mp_store_plugin *plugin;
     pthread_mutex_lock(&lock);
     int rc = plugin != NULL ? POND_OK : find(&plugin, err);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,13 +13,14 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fork.h"
+#include "base/list.h"
 #include "base/quote.h"
 
-enum { LOOK_MS = 100 };
+enum { LOOK_MS = 100, FORK_WAIT_MS = 100 };
 
-/* What belongs to one process: a child makes its own, for it may find these locks held by threads that it has not. */
+/* What belongs to one process. */
 typedef struct crew {
-    pid_t pid;
     const char *broken; /* why no call can be served, or NULL */
     pthread_mutex_t lock;
     pthread_cond_t returned; /* a connection came back, or the right to open one */
@@ -28,16 +28,14 @@ typedef struct crew {
     mp_sqlite_conn *idle;    /* the last one used is first: its caches are warm */
     unsigned open;           /* connections, idle or lent, or just being opened */
     bool writing;
-    /* Lent or being opened. Read without the lock by a child, so it goes up before the list changes, and down after. */
-    _Atomic unsigned lent;
 } crew;
 
 struct mp_sqlite_pool {
+    mp_node node; /* in `process` */
     char *path;
     unsigned max;
     int64_t timeout_ms;
-    _Atomic(crew *) crew;
-    _Atomic pid_t adopting; /* the process one of whose threads makes a new crew; another's number means nothing */
+    _Atomic(crew *) crew; /* NULL: a child's, to be made */
 };
 
 /* The address. */
@@ -111,7 +109,7 @@ static int check_path(char **out, const char *path, pond_error **err) {
 
 /* The crew. */
 
-static crew *crew_new(pid_t pid) {
+static crew *crew_new(void) {
     crew *c = calloc(1, sizeof *c);
     if (c == NULL) return NULL;
     pthread_condattr_t monotonic;
@@ -121,7 +119,6 @@ static crew *crew_new(pid_t pid) {
     pthread_cond_init(&c->returned, &monotonic);
     pthread_cond_init(&c->turn, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    c->pid = pid;
     return c;
 }
 
@@ -142,41 +139,103 @@ static void dismiss(crew *c, void (*close)(mp_sqlite_conn *)) {
 
 static bool is_memory(const mp_sqlite_pool *pool) { return strcmp(pool->path, ":memory:") == 0; }
 
-/* The parent's crew is left where it is: its locks may be held for ever. */
-static crew *succeed(mp_sqlite_pool *pool, crew *parents, pid_t me) {
-    crew *mine = crew_new(me);
-    if (mine == NULL) return NULL;
-    if (parents->broken != NULL) mine->broken = parents->broken;
-    else if (is_memory(pool))
-        mine->broken = "sqlite::memory: stays with the process that opened it, and this one is its child "
-                       "by fork(): open the pond after the fork";
-    else if (atomic_load(&parents->lent) > 0)
-        mine->broken = "the process forked while a call to the store was under way: open the pond after the fork";
-    else dismiss(parents, mp_sqlite_conn_close_inherited);
-    return mine;
+/* fork(). Whoever is in SQLite, or changes a list of connections or of pools, holds `calls` for reading; a fork waits a little
+ * until nobody does. If it waited in vain, SQLite's own locks and lists may be in any state in the child. */
+
+#ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+#define CALLS_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP /* a fork does not wait behind new calls */
+#else
+#define CALLS_INITIALIZER PTHREAD_RWLOCK_INITIALIZER
+#endif
+
+static pthread_rwlock_t calls = CALLS_INITIALIZER;
+static _Thread_local bool held; /* by this thread, which forks */
+
+static struct {
+    pthread_mutex_t lock;
+    _Atomic uint32_t generation; /* whose the crews are */
+    bool useless;                /* see above */
+    mp_node pools;
+} process = {.lock = PTHREAD_MUTEX_INITIALIZER, .pools = {&process.pools, &process.pools}};
+
+static void before_fork(void) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += FORK_WAIT_MS * 1000000l;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    held = pthread_rwlock_timedwrlock(&calls, &until) == 0;
 }
 
-/* This process's crew; NULL without memory. */
-static crew *crew_of(mp_sqlite_pool *pool) {
-    pid_t me = getpid();
-    crew *c = atomic_load(&pool->crew);
-    while (c->pid != me) {
-        pid_t by = atomic_load(&pool->adopting);
-        if (by == me || !atomic_compare_exchange_strong(&pool->adopting, &by, me)) {
-            sched_yield(); /* another thread of this process is at it */
-            c = atomic_load(&pool->crew);
-            continue;
-        }
-        c = atomic_load(&pool->crew);
-        if (c->pid != me) {
-            crew *mine = succeed(pool, c, me);
-            if (mine != NULL) atomic_store(&pool->crew, mine);
-            c = mine;
-        }
-        atomic_store(&pool->adopting, 0);
-        if (c == NULL) return NULL;
+static void after_fork(void) {
+    if (held) pthread_rwlock_unlock(&calls);
+}
+
+static void after_fork_in_child(void) {
+    calls = (pthread_rwlock_t)CALLS_INITIALIZER;
+    pthread_mutex_init(&process.lock, NULL);
+    process.useless = process.useless || !held;
+}
+
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+/* All pools at once, whichever is used: SQLite counts by file, not by pool. */
+static void leave_inherited(void) {
+    for (mp_node *n = process.pools.next; n != &process.pools; n = n->next) {
+        mp_sqlite_pool *pool = MP_OF(n, mp_sqlite_pool, node);
+        crew *parents = atomic_load(&pool->crew);
+        if (parents != NULL && !is_memory(pool)) dismiss(parents, mp_sqlite_conn_close_inherited);
+        mp_leave_aside(parents);
+        atomic_store(&pool->crew, NULL);
     }
+}
+
+static int useless(pond_error **err) {
+    if (err != NULL)
+        *err = mp_error_new_retriable(
+            POND_ESTORE, 0,
+            "sqlite: the process forked while a call to SQLite was under way, and its child cannot use "
+            "SQLite: fork before the first call, or start the child anew (spawn)");
+    return POND_ESTORE;
+}
+
+/* `calls` held: nothing of a parent's is among what SQLite has open in this process. */
+static int be_this_process(pond_error **err) {
+    if (process.useless) return useless(err);
+    if (atomic_load(&process.generation) == mp_generation()) return POND_OK;
+    pthread_mutex_lock(&process.lock);
+    if (atomic_load(&process.generation) != mp_generation()) {
+        leave_inherited();
+        atomic_store(&process.generation, mp_generation());
+    }
+    pthread_mutex_unlock(&process.lock);
+    return POND_OK;
+}
+
+/* The crew of a pool that was open before the fork. */
+static crew *crew_in_child(mp_sqlite_pool *pool) {
+    pthread_mutex_lock(&process.lock);
+    crew *c = atomic_load(&pool->crew);
+    if (c == NULL && (c = crew_new()) != NULL) {
+        if (is_memory(pool))
+            c->broken =
+                "sqlite::memory: stays with the process that opened it, and this one is its child by fork(): open "
+                "the pond after the fork";
+        atomic_store(&pool->crew, c);
+    }
+    pthread_mutex_unlock(&process.lock);
     return c;
+}
+
+/* `calls` held. This process's crew. */
+static int crew_of(mp_sqlite_pool *pool, crew **out, pond_error **err) {
+    int rc = be_this_process(err);
+    if (rc != POND_OK) return rc;
+    *out = atomic_load(&pool->crew);
+    if (*out == NULL) *out = crew_in_child(pool);
+    return *out != NULL ? POND_OK : no_memory(err, pool->path);
 }
 
 int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, int64_t timeout_ms, pond_error **err) {
@@ -191,9 +250,17 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
         return rc;
     }
     mp_sqlite_pool *pool = calloc(1, sizeof *pool);
-    crew *c = crew_new(getpid());
+    crew *c = crew_new();
     if (pool == NULL || c == NULL) rc = no_memory(err, path);
+    pthread_rwlock_rdlock(&calls);
+    if (rc == POND_OK) rc = be_this_process(err);
     if (rc == POND_OK) rc = mp_sqlite_conn_open(&c->idle, real, true, timeout_ms, err);
+    if (rc == POND_OK) {
+        pthread_mutex_lock(&process.lock);
+        mp_list_push(&process.pools, &pool->node);
+        pthread_mutex_unlock(&process.lock);
+    }
+    pthread_rwlock_unlock(&calls);
     if (rc != POND_OK) {
         if (c != NULL) crew_free(c);
         free(pool);
@@ -211,11 +278,21 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
 
 void mp_sqlite_pool_close(mp_sqlite_pool *pool) {
     if (pool == NULL) return;
+    pthread_rwlock_rdlock(&calls);
+    bool usable = be_this_process(NULL) == POND_OK;
     crew *c = atomic_load(&pool->crew);
-    if (c->pid == getpid()) {
-        dismiss(c, mp_sqlite_conn_close);
-        crew_free(c);
-    } else if (!is_memory(pool) && atomic_load(&c->lent) == 0) dismiss(c, mp_sqlite_conn_close_inherited);
+    if (usable) {
+        pthread_mutex_lock(&process.lock);
+        mp_list_remove(&pool->node);
+        pthread_mutex_unlock(&process.lock);
+        if (c != NULL) dismiss(c, mp_sqlite_conn_close);
+    }
+    pthread_rwlock_unlock(&calls);
+    if (!usable) {
+        mp_leave_aside(pool);
+        return;
+    }
+    if (c != NULL) crew_free(c);
     free(pool->path);
     free(pool);
 }
@@ -227,7 +304,7 @@ static int too_late(const mp_sqlite_pool *pool, pond_error **err, const char *wh
                    (long long)pool->timeout_ms);
 }
 
-/* Waits until `deadline`, which the first wait of a call sets; false: it is over. */
+/* Waits until `deadline`, which the first wait of a call sets; false: it is over. Who waits holds up no fork. */
 static bool wait_for(mp_sqlite_pool *pool, crew *c, pthread_cond_t *cond, struct timespec *deadline) {
     if (deadline->tv_sec == 0) {
         clock_gettime(CLOCK_MONOTONIC, deadline);
@@ -235,7 +312,12 @@ static bool wait_for(mp_sqlite_pool *pool, crew *c, pthread_cond_t *cond, struct
         deadline->tv_sec += (time_t)(pool->timeout_ms / 1000 + ns / 1000000000);
         deadline->tv_nsec = (long)(ns % 1000000000);
     }
-    return pthread_cond_timedwait(cond, &c->lock, deadline) != ETIMEDOUT;
+    pthread_rwlock_unlock(&calls);
+    bool in_time = pthread_cond_timedwait(cond, &c->lock, deadline) != ETIMEDOUT;
+    pthread_mutex_unlock(&c->lock);
+    pthread_rwlock_rdlock(&calls);
+    pthread_mutex_lock(&c->lock);
+    return in_time;
 }
 
 /* Lock held, and dropped while a connection is opened. */
@@ -243,7 +325,6 @@ static int lend(mp_sqlite_pool *pool, crew *c, struct timespec *deadline, mp_sql
     while (c->idle == NULL && c->open >= pool->max)
         if (!wait_for(pool, c, &c->returned, deadline) && c->idle == NULL && c->open >= pool->max)
             return too_late(pool, err, "all connections were busy");
-    atomic_fetch_add(&c->lent, 1);
     if (c->idle != NULL) {
         *out = c->idle;
         c->idle = (*out)->next;
@@ -257,7 +338,6 @@ static int lend(mp_sqlite_pool *pool, crew *c, struct timespec *deadline, mp_sql
     if (rc != POND_OK) {
         c->open--;
         pthread_cond_signal(&c->returned);
-        atomic_fetch_sub(&c->lent, 1);
     }
     return rc;
 }
@@ -277,15 +357,15 @@ static bool in_place(mp_sqlite_conn *conn, bool writes) {
     return true;
 }
 
-int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err) {
-    crew *c = crew_of(pool);
-    if (c == NULL) return no_memory(err, pool->path);
+static int take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err) {
+    crew *c;
+    int rc = crew_of(pool, &c, err);
+    if (rc != POND_OK) return rc;
     if (c->broken != NULL) {
         if (err != NULL) *err = mp_error_new_retriable(POND_ESTORE, 0, "sqlite:%s: %s", pool->path, c->broken);
         return POND_ESTORE;
     }
     struct timespec deadline = {0};
-    int rc = POND_OK;
     pthread_mutex_lock(&c->lock);
     while (writes && c->writing && rc == POND_OK)
         if (!wait_for(pool, c, &c->turn, &deadline) && c->writing)
@@ -297,11 +377,21 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
         else if (writes) end_turn(c);
     }
     pthread_mutex_unlock(&c->lock);
-    if (rc == POND_OK && !mp_sqlite_conn_tidy(*out)) { /* left over, see mp_sqlite_give */
+    return rc;
+}
+
+int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err) {
+    pthread_rwlock_rdlock(&calls); /* until mp_sqlite_give */
+    int rc = take(pool, writes, out, err);
+    if (rc != POND_OK) {
+        pthread_rwlock_unlock(&calls);
+        return rc;
+    }
+    if (!mp_sqlite_conn_tidy(*out)) { /* left over, see mp_sqlite_give */
         mp_sqlite_give(pool, *out);
         return no_memory(err, pool->path);
     }
-    if (rc != POND_OK || in_place(*out, writes)) return rc;
+    if (in_place(*out, writes)) return POND_OK;
     mp_sqlite_give(pool, *out);
     if (err != NULL)
         *err =
@@ -325,6 +415,6 @@ void mp_sqlite_give(mp_sqlite_pool *pool, mp_sqlite_conn *conn) {
         c->idle = conn;
     }
     pthread_cond_signal(&c->returned);
-    atomic_fetch_sub(&c->lent, 1);
     pthread_mutex_unlock(&c->lock);
+    pthread_rwlock_unlock(&calls);
 }

@@ -7,8 +7,9 @@
  * fork(): a child may neither use nor just leak what it inherits. SQLite counts the locks of a process in its memory, so
  * a connection that a child opens beside inherited ones would count on locks that only the parent holds, and the
  * parent's last close would delete a log that the child still writes to. So the child's first call closes what it
- * inherited, without the checkpoint that belongs to a close, and opens its own. That is safe only if no call was under
- * way when the process forked; if one was, and for :memory:, every call in the child is an error that says so. */
+ * inherited, in all pools, without the checkpoint that belongs to a close, and opens its own. That is safe only if no call
+ * was under way when the process forked, so a fork waits for that, up to 100 ms. If it waited in vain, and for :memory:,
+ * every call in the child is an error that says so. */
 #ifndef MP_STORE_SQLITE_POOL_H
 #define MP_STORE_SQLITE_POOL_H
 
@@ -24,7 +25,7 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
 /* Every connection was given back. Takes NULL. */
 void mp_sqlite_pool_close(mp_sqlite_pool *pool);
 
-/* A connection outside any transaction, the caller's own until it is given back. POND_ESTORE: retriable if the time is
+/* A connection outside any transaction, the caller's own until it is given back, by the same thread. POND_ESTORE: retriable if the time is
  * over before there is one, or before the writer's turn comes; not if the file was removed or replaced (a writer finds
  * out at once, readers within 100 ms). */
 int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond_error **err);

@@ -63,6 +63,35 @@ static void a_load_that_ends_in_time(void **state) {
     gate_destroy(&go);
 }
 
+static int stop(void *ctx) { return atomic_fetch_add((atomic_int *)ctx, 1) + 1; }
+
+/* A program that is told to stop while it closes: it may close again. */
+static void an_interrupted_close(void **state) {
+    (void)state;
+    gate began, go;
+    gate_init(&began);
+    gate_init(&go);
+    atomic_int asked = 0;
+    pond *p = made();
+    fetcher f = {.p = p, .key = key, .script = {.value = "kept", .began = &began, .go = &go}};
+    fetcher_start(&f);
+    assert_true(gate_wait(&began, 5000));
+    pond_set_interrupt(p, stop, &asked);
+    int64_t at = clock_ms();
+    assert_int_equal(pond_close(p, 60000), POND_EINTERRUPTED);
+    assert_in_range(clock_ms() - at, 50, 5000);
+    assert_int_equal(atomic_load(&asked), 1);
+    fetcher late = {.p = p, .key = key, .script = {.value = "no"}};
+    assert_int_equal(fetch(&late), POND_ECLOSED);
+    gate_open(&go);
+    assert_int_equal(pond_close(p, 5000), POND_OK);
+    fetcher_join(&f);
+    assert_string_equal(f.text, "kept");
+    pond_free(p);
+    gate_destroy(&began);
+    gate_destroy(&go);
+}
+
 typedef struct closer {
     pond *p;
     int64_t timeout_ms;
@@ -328,6 +357,7 @@ int close_cases(const char *cache) {
     const struct CMUnitTest tests[] = {
         CASE(an_idle_pond),
         CASE(a_load_that_ends_in_time),
+        CASE(an_interrupted_close),
         CASE(loads_and_waits_that_do_not_end),
         CASE(from_a_loader),
         CASE(queues_with_everything_under_way),

@@ -1,8 +1,8 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c asan fuzz sim python node nodes node-asan cross)
-EXTRA=(tsan faults) # only when named
+PARTS=(checks c faults asan fuzz sim python node nodes node-asan cross)
+EXTRA=(tsan) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
 # A hang must not cost the whole run: no suite may take longer than this.
@@ -30,13 +30,16 @@ END
     return $rc
 }
 
-c_tests() { # c_tests PRESET LABEL
-    "${LIMIT[@]}" ctest --test-dir "build/$1" -L "$2" ${3:+-LE "$3"} --output-on-failure --no-tests=error \
+c_tests() { # c_tests PRESET LABEL [NOT_THIS_LABEL [OPTION...]]
+    "${LIMIT[@]}" ctest --test-dir "build/$1" -L "$2" ${3:+-LE "$3"} "${@:4}" --output-on-failure --no-tests=error \
         --output-junit "$RESULTS/$1.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000
 }
 suite_c() { c_build dev && c_tests dev '.' '^(faults|sim)$'; }
 suite_sim() { c_build dev && c_tests dev '^sim$'; }
-suite_faults() { c_build dev && c_tests dev '^faults$'; }
+suite_faults() { # FAULT_ROUNDS: how often, until one fails
+    LIMIT=(timeout -k 10 $((300 * ${FAULT_ROUNDS:-1})))
+    c_build dev && c_tests dev '^faults$' '' --repeat "until-fail:${FAULT_ROUNDS:-1}"
+}
 suite_asan() { c_build asan && c_tests asan '^c$'; }
 suite_tsan() { c_build tsan && c_tests tsan '^c$'; }
 suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz

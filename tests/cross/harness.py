@@ -45,9 +45,9 @@ def command_of(language: str) -> list[str]:
 class Tool:
     """One language's tool as a process. `ask` waits for the answer; `tell` and `answer` let several work at once."""
 
-    def __init__(self, language: str):
+    def __init__(self, language: str, command: list[str] | None = None):
         self.language = language
-        self.process = subprocess.Popen(command_of(language), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen(command or command_of(language), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, encoding="utf-8")
         self._lines: queue.Queue = queue.Queue()
         self._errors: list[str] = []

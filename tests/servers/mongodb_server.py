@@ -183,7 +183,8 @@ def _die_with_parent() -> None:
 
 
 class MongoServer:
-    """A replica set `rs`. Members are counted from 0; the first one is preferred as the primary."""
+    """A replica set `rs`. Members are counted from 0; the first one is the primary at first, and none is preferred: there are no
+    elections but those that a test makes, on a machine that keeps up."""
 
     def __init__(self, members: int = 1, secure: bool = False):
         self.program = mongod()
@@ -304,7 +305,7 @@ class MongoServer:
 
     def _initiate(self) -> None:
         host = "localhost" if self.ca else "127.0.0.1"
-        members = [{"_id": i, "host": f"{host}:{port}", "priority": 2 if i == 0 else 1} for i, port in enumerate(self.ports)]
+        members = [{"_id": i, "host": f"{host}:{port}"} for i, port in enumerate(self.ports)]
         settings = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
         self.call({"replSetInitiate": {"_id": "rs", "members": members, "settings": settings}}, member=0)
         first = self.primary()

@@ -12,20 +12,21 @@ from ._options import option_text
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._generated import CollectionOptions
     from ._pond import Pond
+    from ._types import ViewOptions
 
 _NAMES = frozenset({"filterable", "sortable", "searchable", "search_fields", "indexes"})
 _NONE = " "  # the text of a list without names: an empty one is 'not given'
 
 
-def texts(options: Any) -> tuple[str, ...]:
-    """(name, text, name, text...) of what was given."""
+def split(pond: Any, options: Any) -> tuple[Any, tuple[str, ...]]:
+    """-> (the pond, which knows what becomes of an absence; (name, text, name, text...) of what else was given)"""
+    absent = options.pop("absent", None)
     out: list[str] = []
     for name, value in options.items():
         if value is not None:
             out += (name, names_text(name, value) if name in _NAMES and not isinstance(value, str) else option_text(name, value))
-    return tuple(out)
+    return pond if absent is None else pond._derive(absent=absent), tuple(out)
 
 
 def names_text(option: str, names: Any) -> str:
@@ -69,8 +70,9 @@ class Collection(_core.SyncCollection):
 
     # prepare, get, get_many, find, explain and invalidate are _core.SyncCollection's.
 
-    def __init__(self, pond: Pond, name: str, **options: Unpack[CollectionOptions]) -> None:
-        super().__init__(pond, name, texts(options))
+    def __init__(self, pond: Pond, name: str, **options: Unpack[ViewOptions]) -> None:
+        view, texts = split(pond, options)
+        super().__init__(view, name, texts)
         self.name = name
 
     def __repr__(self) -> str:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
-    from ._generated import CollectionOptions, CounterName, Duration, PondOptions
-    from ._types import CallOptions, Stats
+    from ._generated import CounterName, Duration
+    from ._types import CallOptions, OpenOptions, Stats, ViewOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -40,16 +40,29 @@ def open_engine(cache: str, store: str | None, options: dict[str, Any]) -> tuple
         _core.config_free(config)
 
 
-def open(cache: str = "memory:", *, store: str | None = None, namespace: str | None = None, **options: Unpack[PondOptions]) -> Pond:
+# What the core has no word for: how values come and go. The others are its own.
+_OURS = ("encode", "decode", "model", "should_cache", "absent")
+
+
+def opened(kind: Any, cache: str, store: str | None, options: dict[str, Any]) -> Any:
+    """A pond of this kind, its calls' defaults included."""
+    ours = {name: options.pop(name) for name in _OURS if name in options}
+    pond = kind(*open_engine(cache, store, options))
+    return pond._derive(**ours) if ours else pond
+
+
+def open(cache: str = "memory:", *, store: str | None = None, namespace: str | None = None, **options: Unpack[OpenOptions]) -> Pond:
     """Opens a pond: a cache, perhaps in front of a store. Nothing is connected yet.
 
         millpond.open("redis://127.0.0.1:6379/0", namespace="shop", ttl="10m")
         millpond.open("memory:", store="sqlite:shop.db")
 
-    Durations are milliseconds, texts ("250ms", "30s", "5m", "1h") or timedeltas. The options are listed in the manual; one that is
+    Durations are milliseconds, texts ("250ms", "30s", "5m", "1h") or timedeltas. What a call may be told (`ttl`, `encode`, `decode`,
+    `model`, `should_cache`, `absent`...) may be told here for all of them. The options are listed in the manual; one that is
     unknown or out of range raises OptionError, an address that cannot be used UrlError.
     """
-    return Pond(*open_engine(cache, store, {"namespace": namespace, **options}))
+    pond: Pond = opened(Pond, cache, store, {"namespace": namespace, **options})
+    return pond
 
 
 class Pond(_core.SyncHandle):
@@ -93,11 +106,12 @@ class Pond(_core.SyncHandle):
 
         return decorate
 
-    def collection(self, name: str, **options: Unpack[CollectionOptions]) -> Collection:
+    def collection(self, name: str, **options: Unpack[ViewOptions]) -> Collection:
         """A collection of the store, through the cache: documents by id, and pages of queries.
 
         What a query may ask for is bounded by `filterable`, `sortable` and `searchable` (lists of fields; not given: all), `max_limit` and
         `default_limit`. `indexes` are made by prepare(). `ttl` is that of documents (default 1h), `find_ttl` and `search_ttl` those of pages.
+        `absent="raise"`: get() raises Absent for what is not there.
         """
         return Collection(self, name, **options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterable, Literal, Mapping, TypedDict, Union
 
-from ._generated import Counters, PolicyOptions
+from ._generated import CollectionOptions, Counters, PolicyOptions, PondOptions
 
 
 # what find() takes: a query string; an object, nested or flat; parameters as frameworks have them; pairs
@@ -16,10 +16,26 @@ class FetchOptions(PolicyOptions, total=False):
     should_cache: Callable[[Any], object] | None
 
 
-class CallOptions(FetchOptions, total=False):
+class Conversions(TypedDict, total=False):
     encode: Callable[[Any], bytes | str] | None
     decode: Callable[[Any], Any] | None
     model: Any
+    absent: Literal["none", "raise"] | None
+
+
+class CallOptions(FetchOptions, Conversions, total=False):
+    """What a namespace or a call may be told."""
+
+
+class OpenOptions(PondOptions, Conversions, total=False):
+    """What open() may be told: the defaults of all calls among it."""
+
+    should_cache: Callable[[Any], object] | None
+
+
+class ViewOptions(CollectionOptions, total=False):
+    """What collection() may be told."""
+
     absent: Literal["none", "raise"] | None
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterable, overload
 from . import _core, _loops
 from . import _setup as _setup  # noqa: F401
 from ._cached import AsyncCached, Cached
-from ._collection import texts
+from ._collection import split
 from ._options import milliseconds
-from ._pond import open_engine
+from ._pond import opened
 from ._store import document_text
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
-    from ._generated import CollectionOptions, CounterName, Duration, PondOptions
-    from ._types import CallOptions, Stats
+    from ._generated import CounterName, Duration
+    from ._types import CallOptions, OpenOptions, Stats, ViewOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["Collection", "Pond", "Store", "open"]
 
 
-def open(cache: str = "memory:", *, store: str | None = None, namespace: str | None = None, **options: Unpack[PondOptions]) -> Pond:
+def open(cache: str = "memory:", *, store: str | None = None, namespace: str | None = None, **options: Unpack[OpenOptions]) -> Pond:
     """As millpond.open(), for asyncio. Not awaited: nothing is connected yet, and no loop needs to run."""
-    return Pond(*open_engine(cache, store, {"namespace": namespace, **options}))
+    pond: Pond = opened(Pond, cache, store, {"namespace": namespace, **options})
+    return pond
 
 
 class Pond(_core.LoopHandle):
@@ -78,7 +79,7 @@ class Pond(_core.LoopHandle):
         pond = self._derive(**options) if options else self
         return lambda function: AsyncCached(pond, function, key)
 
-    def collection(self, name: str, **options: Unpack[CollectionOptions]) -> Collection:
+    def collection(self, name: str, **options: Unpack[ViewOptions]) -> Collection:
         """A collection of the store, through the cache: as millpond.Pond.collection(), its methods awaited."""
         return Collection(self, name, **options)
 
@@ -129,8 +130,9 @@ class Collection(_core.LoopCollection):
 
     # prepare, get, get_many, find, explain and invalidate are _core.LoopCollection's.
 
-    def __init__(self, pond: Pond, name: str, **options: Unpack[CollectionOptions]) -> None:
-        super().__init__(pond, name, texts(options))
+    def __init__(self, pond: Pond, name: str, **options: Unpack[ViewOptions]) -> None:
+        view, texts = split(pond, options)
+        super().__init__(view, name, texts)
         self.name = name
 
     def __repr__(self) -> str:

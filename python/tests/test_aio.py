@@ -66,6 +66,19 @@ def test_values(run, never, value):
     run(test)
 
 
+def test_what_open_is_told_holds_for_all_calls(cache, name, never):
+    async def main():
+        async with millpond.aio.open(cache, namespace=name, encode=str, decode=int, should_cache=lambda n: n > 0, absent="raise") as pond:
+            assert await pond.fetch("n", aloader(7)) == await pond.fetch("n", never) == 7
+            assert await pond.fetch("none", aloader(0)) == 0
+            assert (await pond.lookup("none")).state == "miss"
+            with pytest.raises(millpond.Absent):
+                await pond.fetch("ghost", aloader(None))
+            assert await pond.fetch("ghost", never, absent="none") is None
+
+    asyncio.run(main())
+
+
 def test_options(run, never):
     async def test(pond):
         with pytest.raises(millpond.Absent, match="ghost"):

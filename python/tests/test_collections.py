@@ -352,7 +352,7 @@ def test_hostile_awaited(name, catalogue):
 # ---- documents ----
 
 
-def test_documents(pond):
+def test_documents(pond, cache, name, catalogue):
     films = pond.collection("films")
     first = films.get("0000")
     assert list(first)[0] == "id" and first["Title"] == "The Land Girls" and films.get(id="0000") == first
@@ -368,6 +368,16 @@ def test_documents(pond):
     with pytest.raises(millpond.Absent):
         view.get("ghost")
     assert view.get("ghost", absent="none") is None
+    strict = pond.collection("films", absent="raise", ttl="1m")
+    with pytest.raises(millpond.Absent):
+        strict.get("ghost")
+    assert strict.get("ghost", absent="none") is None and strict.get("0000") == first
+    assert pond.collection("films", absent=None).get("ghost") is None
+    with pytest.raises(millpond.OptionError, match="absent"):
+        pond.collection("films", absent="maybe")
+    with millpond.open(cache, namespace=name, store=catalogue, absent="raise") as firm:
+        with pytest.raises(millpond.Absent):
+            firm.collection("films").get("ghost")
     for call, error in [(lambda: films.get(1), TypeError), (lambda: films.get(), TypeError), (lambda: films.get("1", "2"), TypeError),
                         (lambda: films.get("\udcff"), millpond.InvalidKey), (lambda: films.get("x" * 600), millpond.InvalidKey),
                         (lambda: films.get("1", absent="maybe"), millpond.OptionError), (lambda: films.get("1", ttl="1m"), TypeError),

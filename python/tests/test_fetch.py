@@ -104,6 +104,27 @@ def test_should_cache(pond, counter):
     assert pond.lookup("other").state == "miss"
 
 
+def test_what_open_is_told_holds_for_all_calls(cache, name, counter, never):
+    day = datetime.date(2026, 5, 9)
+    with millpond.open(cache, namespace=name, encode=datetime.date.isoformat, decode=datetime.date.fromisoformat,
+                       should_cache=lambda found: found != day, absent="raise", ttl="1m") as pond:
+        assert pond.fetch("kept", lambda: datetime.date(1999, 1, 1)) == pond.fetch("kept", never) == datetime.date(1999, 1, 1)
+        load = counter(day)
+        assert pond.fetch("today", load) == pond.fetch("today", load) == day and load.calls == 2
+        for _ in range(2):
+            with pytest.raises(millpond.Absent, match="ghost"):
+                pond.fetch("ghost", lambda: None)
+        assert pond.fetch("ghost", never, absent="none") is None  # a call's own word wins
+        assert pond.fetch("n", lambda: 7, encode=str, decode=int, should_cache=None) == 7
+        assert pond.namespace(ttl="2m").fetch("kept", never) == datetime.date(1999, 1, 1)
+        assert pond.explain("kept")["ttl_ms"] <= 60_000
+    with millpond.open(cache, namespace=name, model=float, absent=None, encode=None) as pond:
+        assert pond.fetch("f", lambda: 7) == 7.0 and type(pond.fetch("f", never)) is float
+    for wrong in ({"encode": 5}, {"decode": "x"}, {"should_cache": 1}, {"absent": "maybe"}, {"model": float, "encode": str}):
+        with pytest.raises((millpond.OptionError, TypeError)):
+            millpond.open(cache, namespace=name, **wrong)
+
+
 def test_should_cache_is_not_asked_about_absence(pond, never):
     assert pond.fetch("ghost", lambda: None, should_cache=never) is None
     assert pond.lookup("ghost").state == "absent"

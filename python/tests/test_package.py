@@ -110,6 +110,10 @@ pond.fetch("k", len)  # E: takes an argument
 price(1)  # E: no str
 pond.lookup("k", should_cache=len)  # E: not of lookup
 millpond.open("memory:", when_cache_down="panic")  # E: no choice
+millpond.open("memory:", absent="raise", decode=int, should_cache=len, ttl="1m")
+millpond.open("memory:", absent="maybe")  # E: no choice
+pond.collection("films", absent="raise")
+pond.collection("films", encode=str)  # E: not of collections
 millpond.open("memory:", find_ttl="1m")  # E: of collections
 pond.collection("films", filterable=[1])  # E: no names
 films.find(5)  # E: no query

@@ -2,6 +2,7 @@
 // cannot hold, is an error that names the path.
 'use strict'
 
+const { randomUUID } = require('node:crypto')
 const { types } = require('node:util')
 const { classes: { InvalidValue } } = require('./errors.cjs')
 const { KIND } = require('./generated.cjs')
@@ -50,20 +51,26 @@ function strange (value) {
   return types.isGeneratorObject(value) ? 'Generator' : null
 }
 
-/** Throws if `value` would not come back from JSON as it is. `path` leads to it, `above` holds the objects around it. `dates`,
- * if there is one, is a document's: Dates are fine there, and `dates.found` says that there are some. */
-function check (value, path, above, dates) {
+/** Throws if `value` would not come back from JSON as it is. `path` leads to it, `above` holds the objects around it. `special`,
+ * if there is one, is a document's: Dates and BigInts are fine there, and it says whether there are some, or Numbers that must not
+ * look like integers. */
+function check (value, path, above, special) {
   switch (typeof value) {
     case 'string':
       if (!value.isWellFormed()) refuse(path, 'text with a lone surrogate', 'it is not Unicode, so it has no UTF-8')
       return
     case 'number':
       if (!Number.isFinite(value)) refuse(path, String(value))
+      if (special !== undefined && isLargeDouble(value)) special.numbers = true
+      return
+    case 'bigint':
+      if (special === undefined) refuse(path, 'bigint')
+      special.numbers = true
       return
     case 'boolean':
       return
     case 'object':
-      if (value !== null) checkObject(value, path, above, dates)
+      if (value !== null) checkObject(value, path, above, special)
       return
     case 'undefined':
       return refuse(path, 'undefined', 'JSON would make it null; leave it out or say null')
@@ -72,22 +79,22 @@ function check (value, path, above, dates) {
   }
 }
 
-function checkObject (value, path, above, dates) {
+function checkObject (value, path, above, special) {
   if (above.includes(value)) refuse(path, 'a value that holds itself')
   const what = strange(value)
-  if (what === 'Date' && dates !== undefined && path.length > 0) {
+  if (what === 'Date' && special !== undefined && path.length > 0) {
     if (Number.isNaN(value.getTime())) refuse(path, 'an invalid Date')
-    dates.found = true
+    special.dates = true
     return
   }
   if (what !== null) refuse(path, what, CHANGED)
-  if (typeof value.toJSON === 'function') return check(value.toJSON(path.at(-1) ?? ''), path, [...above, value], dates)
+  if (typeof value.toJSON === 'function') return check(value.toJSON(path.at(-1) ?? ''), path, [...above, value], special)
   const depth = path.length
   above.push(value)
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       path[depth] = i
-      check(value[i], path, above, dates)
+      check(value[i], path, above, special)
     }
   } else {
     for (const name of Object.keys(value)) {
@@ -95,7 +102,7 @@ function checkObject (value, path, above, dates) {
       if (member === undefined) continue // left out, as JSON does
       path[depth] = name
       if (!name.isWellFormed()) refuse(path, 'a name with a lone surrogate', 'it is not Unicode, so it has no UTF-8')
-      check(member, path, above, dates)
+      check(member, path, above, special)
     }
   }
   path.length = depth
@@ -103,25 +110,39 @@ function checkObject (value, path, above, dates) {
 }
 
 /** The JSON text of anything that JSON can hold. */
-function toJson (value, dates) {
+function toJson (value, special) {
   try {
-    check(value, [], [], dates)
-    return JSON.stringify(value, dates?.found ? dateForm : undefined)
+    check(value, [], [], special)
+    const text = JSON.stringify(value, special?.dates || special?.numbers ? storeForm : undefined)
+    return special?.numbers ? text.replaceAll(MARKED, '$1') : text
   } catch (error) {
     if (error instanceof RangeError) throw new InvalidValue('the value is nested too deep', { cause: error })
     throw error
   }
 }
 
-/** Writes Dates as stores keep them. JSON has made texts of them before it asks here, but for what a toJSON gave. */
-function dateForm (name, value) {
-  const date = types.isDate(this[name]) ? this[name] : value
-  return types.isDate(date) ? { $date: { $numberLong: String(date.getTime()) } } : value
+// JSON.stringify has no word for these numbers: texts stand for them until it is done.
+const MARK = `a number of ${randomUUID()}: `
+const MARKED = new RegExp(`"${MARK}([^"]*)"`, 'g')
+
+/** Beyond 2^53 a Number is a double, and would be spelled like an integer. */
+function isLargeDouble (value) {
+  return Number.isInteger(value) && !Number.isSafeInteger(value)
 }
 
-/** The JSON text of a document: JSON, and Dates. */
+/** Writes Dates and numbers as stores keep them. What has a toJSON (Dates, and BigInts in some programs) is a text before JSON
+ * asks here, but for what a toJSON gave. */
+function storeForm (name, value) {
+  const own = this[name]
+  const found = types.isDate(own) || typeof own === 'bigint' ? own : value
+  if (typeof found === 'bigint') return `${MARK}${found}`
+  if (typeof found === 'number') return isLargeDouble(found) ? `${MARK}${found.toExponential()}` : found
+  return types.isDate(found) ? { $date: { $numberLong: String(found.getTime()) } } : found
+}
+
+/** The JSON text of a document: JSON, Dates, and BigInts for integers beyond 2^53. */
 function documentText (document) {
-  return toJson(document, { found: false })
+  return toJson(document, { dates: false, numbers: false })
 }
 
 /** -> { kind, data } of a value that is neither null nor undefined. */

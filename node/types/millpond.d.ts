@@ -98,7 +98,8 @@ export interface Cached<This, A extends unknown[], R> {
   invalidate(...args: A): Promise<void>
 }
 
-/** The store, past the cache: the documents of one collection. Dates in them are stored as dates. */
+/** The store, past the cache: the documents of one collection. Dates in them are stored as dates; integers that no Number holds
+ * exactly are BigInts. */
 export interface Store<D extends object = Record<string, unknown>> {
   /** Makes the collection if there is none. */
   create(): Promise<void>

@@ -78,20 +78,23 @@ static inline void check(crowd *c, const char *what, const pond_value *value, co
 
 /* ---- those who call ---- */
 
+/* A write that failed may have been done, or may still be: it is made again until it is known to be, and then what is cached is
+ * dropped. */
 static inline void *write_on(void *arg) {
     crowd *c = arg;
     for (long n = 1; !atomic_load(&c->stop); n++) {
         char doc[80], id[2] = {(char)('0' + n % DOCUMENTS), 0};
         const char *ids[] = {id};
         const size_t lens[] = {1};
-        pond_error *err = NULL;
         int len = snprintf(doc, sizeof doc, "{\"n\":%ld,\"twice\":%ld}", n, 2 * n);
-        int64_t start = clock_ms();
-        int rc = pond_store_put(c->pond, "films", id, 1, doc, (size_t)len, &err);
-        bool written = done(c, start, c->timeout_ms, "put", rc, err);
-        /* A write that failed may have been done, and may be undone: either way what is cached is dropped. */
+        for (bool written = false; !written;) {
+            pond_error *err = NULL;
+            int64_t start = clock_ms();
+            int rc = pond_store_put(c->pond, "films", id, 1, doc, (size_t)len, &err);
+            written = done(c, start, c->timeout_ms, "put", rc, err);
+        }
         if (pond_collection_invalidate(c->films, ids, lens, 1, NULL) != POND_OK) wrong(c, "invalidate", id);
-        if (written) atomic_store(&c->newest[n % DOCUMENTS], n);
+        atomic_store(&c->newest[n % DOCUMENTS], n);
     }
     return NULL;
 }

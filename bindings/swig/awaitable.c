@@ -31,7 +31,7 @@ static void forget_question(mp_await *self) {
 static int await_clear(PyObject *object) {
     mp_await *self = (mp_await *)object;
     if (self->queue) { /* only the collector comes here with it: the core must not answer to freed memory */
-        if (self->request && self->queue->queue && mp_py_ours(self->queue->engine)) pond_request_cancel(self->request);
+        if (self->request && self->queue->queue) pond_request_cancel(self->request);
         mp_py_queue_unlist(self);
         self->state = MP_PY_CANCELLED;
         Py_DECREF(object); /* the list's */

@@ -261,8 +261,7 @@ static PyObject *loop_queue(PyObject *object, PyObject *unused) {
     mp_engine *engine = ((mp_handle *)object)->engine;
     PyObject *loop = PyObject_CallFunctionObjArgs(mp_py.running_loop, NULL);
     if (!loop) return NULL;
-    mp_py_queue *queue = engine->queues;
-    while (queue && queue->loop != loop) queue = queue->next;
+    mp_py_queue *queue = mp_py_queue_of(engine, loop);
     Py_DECREF(loop);
     return Py_NewRef(queue ? (PyObject *)queue : Py_None);
 }

@@ -62,7 +62,7 @@ static int collection_init(PyObject *object, PyObject *args, PyObject *kwargs) {
 static void collection_dealloc(PyObject *object) {
     collection *self = (collection *)object;
     /* Never the pond's last reference: the engine has one. */
-    if (self->collection && mp_py_ours(self->engine)) pond_collection_free(self->collection);
+    if (self->collection) pond_collection_free(self->collection);
     Py_XDECREF((PyObject *)self->engine);
     MP_PY_FREE(object);
 }

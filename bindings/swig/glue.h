@@ -45,6 +45,7 @@
     X(cancel)                                                                                                          \
     X(get)                                                                                                             \
     X(remove_reader)                                                                                                   \
+    X(is_closed)                                                                                                       \
     X(number)                                                                                                          \
     X(retriable)                                                                                                       \
     X(reason)                                                                                                          \
@@ -179,7 +180,6 @@ typedef struct mp_engine {
     PyObject_HEAD pond *pond;
     struct mp_py_queue *queues; /* live ones, borrowed: the loop owns them */
     Py_ssize_t loads;           /* that tasks carry out now */
-    int pid;                    /* of the process that opened it */
 } mp_engine;
 
 typedef struct mp_plan { /* a compiled policy */
@@ -241,9 +241,6 @@ const char *mp_py_key(PyObject *object, size_t *len);
 
 /* SWIG's door: the pond of a handle or an engine; NULL with an exception. Borrowed. */
 pond *mp_py_pond(PyObject *object);
-/* Is this the process that opened it? What a forked child inherits it leaks: closing it would wait for threads that are not
- * there, or drop the parent's locks. */
-bool mp_py_ours(const mp_engine *engine);
 /* An engine for a pond that was just opened; takes it over. */
 PyObject *mp_py_engine(pond *p);
 
@@ -304,6 +301,8 @@ typedef struct mp_py_load {
 /* Starts the load in a task of the loop. -1: an exception that must leave the loop; the load is then answered. */
 int mp_py_load_start(mp_await *asker, pond_load *load);
 void mp_py_load_unlist(mp_py_load *load);
+/* Nobody will answer it: others may load. */
+void mp_py_load_give_up(mp_py_load *load);
 /* Is this task inside of the load of that key? */
 bool mp_py_loading(mp_engine *engine, PyObject *ns, PyObject *key);
 /* Nobody of this loop waits for `key` any more: ends the tasks that load it. */
@@ -321,6 +320,8 @@ typedef struct mp_py_queue {
 
 /* The queue of the running loop, made at the first call (borrowed: the loop owns it). NULL: no loop runs, or an exception. */
 mp_py_queue *mp_py_queue_here(mp_engine *engine);
+/* The queue of a loop, if it has one in this process. Borrowed. */
+mp_py_queue *mp_py_queue_of(mp_engine *engine, PyObject *loop);
 /* The core has the request: `a` is kept alive until its final event. */
 void mp_py_queue_list(mp_py_queue *queue, mp_await *a);
 /* Takes it out; the list's reference is now the caller's. */

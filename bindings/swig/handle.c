@@ -3,15 +3,12 @@
 #include "glue.h"
 
 #include <stddef.h>
-#include <unistd.h>
 
 /* ---- engine ---- */
 
-bool mp_py_ours(const mp_engine *engine) { return engine->pid == (int)getpid(); }
-
 static void engine_dealloc(PyObject *self) {
     pond *p = ((mp_engine *)self)->pond;
-    if (p && mp_py_ours((mp_engine *)self)) {
+    if (p) {
         Py_BEGIN_ALLOW_THREADS pond_free(p);
         Py_END_ALLOW_THREADS
     }
@@ -35,7 +32,6 @@ PyObject *mp_py_engine(pond *p) {
     engine->pond = p;
     engine->queues = NULL;
     engine->loads = 0;
-    engine->pid = (int)getpid();
     pond_set_interrupt(p, mp_py_interrupt, NULL);
     return (PyObject *)engine;
 }

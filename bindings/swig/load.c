@@ -156,10 +156,14 @@ static int load_traverse(PyObject *object, visitproc visit, void *arg) {
     return 0;
 }
 
+void mp_py_load_give_up(mp_py_load *self) {
+    pond_load *load = take(self);
+    if (load) pond_load_fail(load, POND_ECANCELED, "the task that loaded it is gone");
+}
+
 static int load_clear(PyObject *object) {
     mp_py_load *self = (mp_py_load *)object;
-    pond_load *load = take(self);
-    if (load && mp_py_ours(self->engine)) pond_load_fail(load, POND_ECANCELED, "the task that loaded it is gone");
+    mp_py_load_give_up(self);
     mp_py_load_unlist(self);
     Py_CLEAR(self->task);
     Py_CLEAR(self->key);

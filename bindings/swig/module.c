@@ -21,6 +21,11 @@ static PyMethodDef functions[] = {
 };
 
 int mp_py_init(PyObject *module) {
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError, "millpond works in the main interpreter only, not in a subinterpreter: use "
+                                           "threads, or a process of its own");
+        return -1;
+    }
 #define X(text)                                                                                                        \
     if (!mp_py.name.text && !(mp_py.name.text = PyUnicode_InternFromString(#text))) return -1;
     MP_PY_NAMES(X)

@@ -166,8 +166,9 @@ static PyObject *queue_ready(PyObject *object, PyObject *unused) {
 
 /* ---- life ---- */
 
-/* `quietly`: whoever awaits is garbage too. */
-static void shut(mp_py_queue *self, bool quietly) {
+typedef enum why { CLOSED, LOOP_CLOSED, GARBAGE } why; /* in the last, whoever awaits is garbage too */
+
+static void shut(mp_py_queue *self, why why) {
     pond_queue *queue = self->queue;
     if (!queue) return;
     self->queue = NULL;
@@ -176,12 +177,12 @@ static void shut(mp_py_queue *self, bool quietly) {
         *at = self->next;
         break;
     }
-    if (mp_py_ours(self->engine)) pond_queue_free(queue); /* no event comes any more */
+    pond_queue_free(queue); /* no event comes any more */
     mp_await *a;
     while ((a = self->pending)) {
         mp_py_queue_unlist(a);
         a->request = NULL;
-        if (quietly) {
+        if (why == GARBAGE) {
             a->state = MP_PY_CANCELLED;
         } else {
             mp_py_fail(POND_ECLOSED, "the pond was closed in this event loop");
@@ -192,11 +193,12 @@ static void shut(mp_py_queue *self, bool quietly) {
     mp_py_load *load;
     while ((load = self->loads)) {
         Py_INCREF((PyObject *)load);
-        mp_py_load_unlist(load); /* its task answers it, or its end */
+        mp_py_load_unlist(load); /* its task answers it, if it goes on */
         PyObject *done =
-            load->task && !quietly ? PyObject_CallMethodObjArgs(load->task, mp_py.name.cancel, NULL) : NULL;
+            load->task && why == CLOSED ? PyObject_CallMethodObjArgs(load->task, mp_py.name.cancel, NULL) : NULL;
         if (!done) PyErr_Clear();
         Py_XDECREF(done);
+        if (why != CLOSED) mp_py_load_give_up(load); /* its task does not run any more */
         Py_DECREF((PyObject *)load);
     }
 }
@@ -206,7 +208,7 @@ static PyObject *queue_close(PyObject *object, PyObject *unused) {
     size_t n = BATCH;
     if (!self->polling) /* what has come is handed out, in the loop's next turn */
         while (n == BATCH && self->queue) n = take(self, false);
-    shut(self, false);
+    shut(self, CLOSED);
     if (PyErr_Occurred()) return NULL;
     Py_RETURN_NONE;
 }
@@ -235,7 +237,7 @@ static int queue_traverse(PyObject *object, visitproc visit, void *arg) {
 
 static int queue_clear(PyObject *object) {
     mp_py_queue *self = (mp_py_queue *)object;
-    shut(self, true);
+    shut(self, GARBAGE);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->call_soon);
     return 0;
@@ -302,15 +304,46 @@ static mp_py_queue *queue_for(mp_engine *engine, PyObject *loop) {
     return NULL;
 }
 
+/* A loop that was closed lets go of its queue when it is collected, which may be long after: with a loop for every test or job
+ * descriptors would run out meanwhile. */
+static mp_py_queue *of_closed_loop(mp_engine *engine) {
+    for (mp_py_queue *queue = engine->queues; queue; queue = queue->next) {
+        PyObject *closed = PyObject_CallMethodObjArgs(queue->loop, mp_py.name.is_closed, NULL);
+        bool is_closed = closed == Py_True;
+        if (!closed) PyErr_Clear();
+        Py_XDECREF(closed);
+        if (is_closed) return queue;
+    }
+    return NULL;
+}
+
+static void shut_those_of_closed_loops(mp_engine *engine) {
+    for (mp_py_queue *queue; (queue = of_closed_loop(engine));) {
+        Py_INCREF((PyObject *)queue);
+        shut(queue, LOOP_CLOSED);
+        PyErr_Clear();
+        Py_DECREF((PyObject *)queue);
+    }
+}
+
+mp_py_queue *mp_py_queue_of(mp_engine *engine, PyObject *loop) {
+    mp_py_queue *queue = engine->queues;
+    while (queue && (queue->loop != loop || pond_queue_fd(queue->queue) < 0)) /* -1: the parent's, by fork() */
+        queue = queue->next;
+    return queue;
+}
+
 mp_py_queue *mp_py_queue_here(mp_engine *engine) {
     PyObject *loop = PyObject_CallFunctionObjArgs(mp_py.running_loop, NULL);
     if (!loop) {
         PyErr_Clear(); /* no running loop */
         return NULL;
     }
-    mp_py_queue *queue = engine->queues;
-    while (queue && queue->loop != loop) queue = queue->next;
-    if (!queue) queue = queue_for(engine, loop);
+    mp_py_queue *queue = mp_py_queue_of(engine, loop);
+    if (!queue) {
+        shut_those_of_closed_loops(engine);
+        queue = queue_for(engine, loop);
+    }
     Py_DECREF(loop); /* the queue holds it */
     return queue;
 }

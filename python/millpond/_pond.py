@@ -148,5 +148,8 @@ class Pond(_core.SyncHandle):
     def __repr__(self) -> str:
         return f"<millpond.Pond, namespace {self._namespace!r}>"
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a pond is not pickled: open it in each process, or let a forked child inherit it")
+
 
 Pond.__module__ = "millpond"

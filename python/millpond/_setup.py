@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 
 from . import _collection, _core, _json, _loops, _models, _options, _queries
@@ -33,3 +34,6 @@ _core.setup(
     invalid_state_error=asyncio.InvalidStateError,
     main_thread=threading.main_thread().ident,
 )
+
+# Signals are the main thread's, which in a child is the one that forked.
+os.register_at_fork(after_in_child=lambda: _core.setup(main_thread=threading.get_ident()))

@@ -117,6 +117,9 @@ class Pond(_core.LoopHandle):
     def __repr__(self) -> str:
         return f"<millpond.aio.Pond, namespace {self._namespace!r}>"
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a pond is not pickled: open it in each process, or let a forked child inherit it")
+
 
 class Collection(_core.LoopCollection):
     """As millpond.Collection, awaited. Any number of event loops may use it.

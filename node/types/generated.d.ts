@@ -124,6 +124,12 @@ export interface PolicyOptions {
   whenWaitEnds?: 'error' | 'load' | null | undefined
   /** When the cache cannot be reached: load without it, or an error. Default: store. */
   whenCacheDown?: 'store' | 'error' | null | undefined
+  /** Readers pass by the cache for so long if a writer dies; a living one renews every third of it. Default: 10s. */
+  intent?: Duration | null | undefined
+  /** Longest time that a writer's intents are renewed. Default: 30s. */
+  writeTimeout?: Duration | null | undefined
+  /** When the cache cannot be told of a write: fail before anything is written, or write and invalidate later. Default: strict. */
+  whenCacheDownWrite?: 'strict' | 'lenient' | null | undefined
 }
 
 /** What open() alone may set, beside PolicyOptions. The cache is its first argument. */
@@ -218,6 +224,22 @@ export interface Counters {
   cache_errors: number
   /** Cached values that could not be decoded, counted as misses. */
   damaged: number
+  /** Writes that were committed. */
+  writes: number
+  /** Writes that failed, or of which it is not known. */
+  write_errors: number
+  /** Values of writes that were cached. */
+  written_values: number
+  /** Values of writes that were not cached, because another writer was about. */
+  refused_values: number
+  /** Intents renewed because a write took long. */
+  renewed_intents: number
+  /** Ends of writes that the cache did not take at once: repeated until it does. */
+  failed_ends: number
+  /** Of these, those that it took in the end. */
+  delivered_ends: number
+  /** Of these, those that were given up: too many of them, or the pond was closed. */
+  lost_ends: number
   /** Hits and negative hits by all reads. */
   hit_rate: number
 }

@@ -236,6 +236,12 @@ class PolicyOptions(TypedDict, total=False):
     when_wait_ends: Literal["error", "load"] | None
     # when the cache cannot be reached: load without it, or an error (default store)
     when_cache_down: Literal["store", "error"] | None
+    # readers pass by the cache for so long if a writer dies; a living one renews every third of it (default 10s)
+    intent: Duration | None
+    # longest time that a writer's intents are renewed (default 30s)
+    write_timeout: Duration | None
+    # when the cache cannot be told of a write: fail before anything is written, or write and invalidate later (default strict)
+    when_cache_down_write: Literal["strict", "lenient"] | None
 
 
 class PondOptions(TypedDict, total=False):
@@ -293,6 +299,12 @@ class PondOptions(TypedDict, total=False):
     when_wait_ends: Literal["error", "load"] | None
     # when the cache cannot be reached: load without it, or an error (default store)
     when_cache_down: Literal["store", "error"] | None
+    # readers pass by the cache for so long if a writer dies; a living one renews every third of it (default 10s)
+    intent: Duration | None
+    # longest time that a writer's intents are renewed (default 30s)
+    write_timeout: Duration | None
+    # when the cache cannot be told of a write: fail before anything is written, or write and invalidate later (default strict)
+    when_cache_down_write: Literal["strict", "lenient"] | None
 
 
 class CollectionOptions(PolicyOptions, total=False):
@@ -336,6 +348,14 @@ CounterName = Literal[
     "timeouts",
     "cache_errors",
     "damaged",
+    "writes",
+    "write_errors",
+    "written_values",
+    "refused_values",
+    "renewed_intents",
+    "failed_ends",
+    "delivered_ends",
+    "lost_ends",
 ]
 
 
@@ -368,5 +388,21 @@ class Counters(TypedDict):
     cache_errors: int
     # cached values that could not be decoded, counted as misses
     damaged: int
+    # writes that were committed
+    writes: int
+    # writes that failed, or of which it is not known
+    write_errors: int
+    # values of writes that were cached
+    written_values: int
+    # values of writes that were not cached, because another writer was about
+    refused_values: int
+    # intents renewed because a write took long
+    renewed_intents: int
+    # ends of writes that the cache did not take at once: repeated until it does
+    failed_ends: int
+    # of these, those that it took in the end
+    delivered_ends: int
+    # of these, those that were given up: too many of them, or the pond was closed
+    lost_ends: int
     # hits and negative hits by all reads
     hit_rate: float

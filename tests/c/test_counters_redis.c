@@ -101,6 +101,68 @@ static void lookup_fails(const scene *s) {
     assert_int_equal(pond_lookup(s->p, s->key, strlen(s->key), NULL, &value, NULL), POND_ECACHE);
 }
 
+/* ---- writers ---- */
+
+static const scene *writing_in; /* for what they do inside */
+
+static void write_with(const scene *s, pond_policy *policy, pond_writer writer, int code) {
+    const size_t len = strlen(s->key);
+    writing_in = s;
+    assert_int_equal(pond_write(s->p, &s->key, &len, 1, policy, NULL, writer, NULL, NULL), code);
+}
+
+static void give_value(pond_writing *writing, void *ctx) {
+    (void)ctx;
+    assert_int_equal(pond_writing_value(writing, 0, "new", 3, POND_TEXT, NULL), POND_OK);
+    pond_write_done(writing);
+}
+
+static void write_and_cache(const scene *s) { write_with(s, NULL, give_value, POND_OK); }
+
+static void invalidate_first(pond_writing *writing, void *ctx) {
+    invalidate(writing_in->p, writing_in->key, NULL);
+    give_value(writing, ctx);
+}
+
+static void write_not_alone(const scene *s) { write_with(s, NULL, invalidate_first, POND_OK); }
+
+static void say_no(pond_writing *writing, void *ctx) {
+    (void)ctx;
+    pond_write_fail(writing, POND_NOT_WRITTEN, POND_EVALUE, "no");
+}
+
+static void write_in_vain(const scene *s) { write_with(s, NULL, say_no, POND_EVALUE); }
+
+static void until_renewed(pond_writing *writing, void *ctx) {
+    (void)ctx;
+    await_stat(writing_in->p, writing_in->ns, "renewed_intents", 1);
+    pond_write_done(writing);
+}
+
+static void write_slowly(const scene *s) {
+    pond_policy *brief = policy_made(s->p, "intent", "2s", NULL);
+    write_with(s, brief, until_renewed, POND_OK);
+    pond_policy_free(brief);
+}
+
+static void pause_server(pond_writing *writing, void *ctx) {
+    (void)ctx;
+    redis_do(redis, "CLIENT PAUSE 700 WRITE");
+    pond_write_done(writing);
+}
+
+static void write_and_tell_later(const scene *s) {
+    write_with(s, NULL, pause_server, POND_OK);
+    await_stat(s->p, s->ns, "delivered_ends", 1);
+}
+
+static void write_and_tell_never(const scene *s) {
+    pond_policy *lenient = policy_made(s->p, "when_cache_down_write", "lenient", NULL);
+    write_with(s, lenient, give_value, POND_OK);
+    assert_int_equal(pond_close(s->p, 0), POND_ETIMEOUT);
+    pond_policy_free(lenient);
+}
+
 #define ROW(...) .row = {__VA_ARGS__}
 #define N(counter) [MP_COUNT_##counter]
 static const struct story {
@@ -124,6 +186,16 @@ static const struct story {
     {"something undecodable", .run = write_garbage, ROW(N(misses) = 1, N(damaged) = 1)},
     {"a load without a cache", .cache = NOWHERE, .run = load,
      ROW(N(misses) = 1, N(loads) = 1, N(unfilled_loads) = 1, N(cache_errors) = 1)},
+    {"a write whose value is cached", .first = "old", .run = write_and_cache,
+     ROW(N(writes) = 1, N(written_values) = 1)},
+    {"a write that was not alone", .run = write_not_alone,
+     ROW(N(writes) = 1, N(refused_values) = 1, N(invalidations) = 1)},
+    {"a write that failed", .run = write_in_vain, ROW(N(write_errors) = 1)},
+    {"a write that takes long", .run = write_slowly, ROW(N(writes) = 1, N(renewed_intents) = 1)},
+    {"a write that is told late", .run = write_and_tell_later,
+     ROW(N(writes) = 1, N(cache_errors) = 1, N(failed_ends) = 1, N(delivered_ends) = 1)},
+    {"a write that is never told", .cache = NOWHERE, .run = write_and_tell_never,
+     ROW(N(writes) = 1, N(cache_errors) = 2, N(failed_ends) = 1, N(lost_ends) = 1)},
     {"a lookup without a cache", .cache = NOWHERE, .run = lookup_fails, ROW(N(misses) = 1, N(cache_errors) = 1)},
 };
 enum { STORIES = sizeof stories / sizeof stories[0] };

@@ -10,5 +10,6 @@
 #include <millpond/queue.h>
 #include <millpond/tags.h>
 #include <millpond/value.h>
+#include <millpond/write.h>
 
 #endif

@@ -10,6 +10,7 @@
 #include "pattern/load.h"
 #include "pattern/read.h"
 #include "pattern/store_call.h"
+#include "pattern/write.h"
 
 int pond_queue_new(pond_queue **out, pond *p, pond_error **err) {
     if (!out || !p) return mp_fail(err, POND_EMISUSE, "pond_queue_new: out or pond is NULL");
@@ -37,6 +38,7 @@ void pond_queue_free(pond_queue *queue) {
         return;
     }
     mp_lane_close(lane, true);
+    mp_pond_rehome_overdue(lane);
     mp_lane_lock(lane);
     mp_node *n;
     while ((n = mp_list_shift(&lane->events))) pond_event_free(MP_OF(n, pond_event, node));
@@ -64,13 +66,16 @@ size_t pond_queue_pending(const pond_queue *queue) {
     return pending;
 }
 
-/* The host takes an event: a final one leaves the books, a LOAD is now owed an answer. */
+/* The host takes an event: a final one leaves the books, a LOAD or WRITE is now owed an answer. */
 static pond_event *take(mp_lane *lane) {
     mp_node *n = mp_list_shift(&lane->events);
     if (!n) return NULL;
     pond_event *event = MP_OF(n, pond_event, node);
     if (event->kind == POND_EVENT_LOAD) {
         mp_call_take(event->call);
+        event->call = NULL;
+    } else if (event->kind == POND_EVENT_WRITE) {
+        mp_write_take(event->call);
         event->call = NULL;
     } else {
         lane->pending--;
@@ -105,6 +110,7 @@ uint64_t pond_event_user(const pond_event *event) { return event->user; }
 pond_value *pond_event_value(const pond_event *event) { return event->call ? event->call->value : NULL; }
 pond_error *pond_event_error(const pond_event *event) { return event->call ? event->call->error : NULL; }
 pond_load *pond_event_load(const pond_event *event) { return event->load; }
+pond_writing *pond_event_writing(const pond_event *event) { return event->writing; }
 size_t pond_event_count(const pond_event *event) { return event->call ? event->call->list_len : 0; }
 
 pond_value *pond_event_value_at(const pond_event *event, size_t i) {
@@ -114,6 +120,7 @@ pond_value *pond_event_value_at(const pond_event *event, size_t i) {
 void pond_event_free(pond_event *event) {
     if (!event) return;
     if (event->load) mp_load_unref(event->load);
+    else if (event->writing) mp_writing_unref(event->writing);
     else event->call->vt->destroy(event->call);
 }
 

@@ -26,7 +26,7 @@ int pond_stats(pond *p, pond_value **out, pond_error **err) {
     mp_buf_init(&json);
     mp_buf_text(&json, "{");
     mp_stats_json(p->stats, SIZE_MAX, &json);
-    mp_buf_printf(&json, ",\"calls\":%zu,", atomic_load(&p->calls));
+    mp_buf_printf(&json, ",\"calls\":%zu,\"overdue_ends\":%zu,", atomic_load(&p->calls), atomic_load(&p->overdue));
     p->cache->vt->describe(p->cache, &json);
     mp_buf_text(&json, "}");
     return give(&json, POND_JSON, out, err);
@@ -41,6 +41,7 @@ int pond_metrics(pond *p, pond_value **out, pond_error **err) {
     mp_buf_init(&text);
     mp_gauges_init(gauges);
     gauges[MP_GAUGE_calls] = (int64_t)atomic_load(&p->calls);
+    gauges[MP_GAUGE_overdue_ends] = (int64_t)atomic_load(&p->overdue);
     p->cache->vt->measure(p->cache, gauges);
     mp_metrics_text(p->stats, gauges, POND_VERSION_TEXT, p->cache->vt->scheme, &text);
     return give(&text, POND_TEXT, out, err);

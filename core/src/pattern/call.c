@@ -19,20 +19,12 @@ void mp_call_init(mp_call *call, const mp_call_vt *vt, mp_lane *lane, const pond
     atomic_fetch_add(&lane->pond->calls, 1);
 }
 
-static void push_event(mp_lane *lane, pond_event *event) {
+void mp_call_push_event(mp_lane *lane, pond_event *event) {
     /* A host that is not polling must learn of it by its descriptor; one that sleeps in its poll, when another thread
      * brings the event, must be woken. */
     if ((!lane->polling || mp_loop_asleep(lane->loop)) && mp_list_empty(&lane->events))
         mp_loop_post(lane->loop, &lane->wake);
     mp_list_push(&lane->events, &event->node);
-}
-
-static void count_down(pond *p) {
-    if (atomic_fetch_sub(&p->calls, 1) == 1 || atomic_load(&p->closed)) {
-        pthread_mutex_lock(&p->lock);
-        pthread_cond_broadcast(&p->drained);
-        pthread_mutex_unlock(&p->lock);
-    }
 }
 
 void mp_call_end(mp_call *call, pond_event_type kind, pond_value *value, pond_error *error) {
@@ -42,7 +34,7 @@ void mp_call_end(mp_call *call, pond_event_type kind, pond_value *value, pond_er
     call->error = error;
     call->event.kind = kind;
     mp_list_remove(&call->node);
-    count_down(lane->pond);
+    mp_pond_call_ended(lane->pond);
     if (call->group) {
         lane->pending--;
         mp_group_ended(call->group, call);
@@ -53,7 +45,7 @@ void mp_call_end(mp_call *call, pond_event_type kind, pond_value *value, pond_er
         lane->pending--;
         mp_waiter_wake(call->waiter);
     } else {
-        push_event(lane, &call->event);
+        mp_call_push_event(lane, &call->event);
     }
 }
 
@@ -80,7 +72,7 @@ void mp_call_offer(mp_call *call, pond_load *load) {
     if (call->group) mp_group_offered(call->group);
     else if (call->source && !call->waiter) mp_source_offered(call->lane, call->source, mp_call_take(call));
     else if (call->waiter) mp_waiter_wake(call->waiter);
-    else push_event(call->lane, &load->event);
+    else mp_call_push_event(call->lane, &load->event);
 }
 
 void mp_call_retract(mp_call *call) {

@@ -11,8 +11,9 @@ struct pond_event {
     mp_node node; /* lane->events */
     pond_event_type kind;
     uint64_t user;
-    mp_call *call;   /* a final event is freed with its call */
-    pond_load *load; /* a LOAD event with its load's last reference */
+    mp_call *call;                /* a final event is freed with its call */
+    pond_load *load;              /* a LOAD event with its load's last reference */
+    struct pond_writing *writing; /* a WRITE event likewise */
 };
 
 typedef struct mp_call_vt {
@@ -47,6 +48,8 @@ void mp_call_end(mp_call *call, pond_event_type kind, pond_value *value, pond_er
 void mp_call_end_value(mp_call *call, pond_value *value); /* VALUE, ABSENT or MISS, by its state */
 /* Lock held. Ends it from outside: unhook, then the error; `silently`: it is freed without an event. */
 void mp_call_abort(mp_call *call, pond_error *error, bool silently);
+/* Lock held. For the host to take. */
+void mp_call_push_event(mp_lane *lane, pond_event *event);
 /* Lock held. A LOAD event for this call. */
 void mp_call_offer(mp_call *call, pond_load *load);
 /* Lock held. Takes the offer back, if the host has not taken it, and frees the load. */

@@ -32,6 +32,7 @@ mp_lane *mp_lane_new(pond *p, bool blocking, pond_error **err) {
     mp_list_init(&lane->flights);
     mp_list_init(&lane->events);
     mp_publish_start(lane);
+    mp_overdue_init(&lane->overdue);
     pthread_mutex_lock(&p->lock);
     mp_list_push(&p->lanes, &lane->node);
     pthread_mutex_unlock(&p->lock);
@@ -107,6 +108,7 @@ size_t mp_lane_close(mp_lane *lane, bool silently) {
         lane->link->vt->link_close(lane->link);
         lane->link = NULL;
     }
+    if (atomic_load(&lane->pond->ending)) mp_overdue_drop(lane->pond, &lane->overdue.waiting);
     mp_loop_post(lane->loop, &lane->wake); /* the turn above took the wake-ups that were the driver's */
     mp_lane_unlock(lane);
     return ended;
@@ -117,6 +119,7 @@ void mp_lane_ref(mp_lane *lane) { atomic_fetch_add_explicit(&lane->refs, 1, memo
 void mp_lane_unref(mp_lane *lane) {
     if (mp_lane_inherited(lane) || atomic_fetch_sub_explicit(&lane->refs, 1, memory_order_acq_rel) != 1) return;
     pond *p = lane->blocking ? NULL : lane->pond;
+    mp_overdue_drop(lane->pond, &lane->overdue.waiting);
     if (lane->blocking) mp_blocking_free(lane->blocking);
     else mp_loop_free(lane->loop);
     free(lane);

@@ -12,6 +12,7 @@
 #include "cache/cache.h"
 #include "engine/blocking.h"
 #include "engine/loop.h"
+#include "pattern/overdue.h"
 #include "pattern/publish.h"
 #include <millpond/queue.h>
 
@@ -31,6 +32,7 @@ typedef struct mp_lane {
     bool closing;                  /* pond->lock: somebody closes it */
     struct mp_source_job *sourced; /* loads from the store that this turn has brought */
     mp_task start_sourced;
+    mp_overdue overdue;
     mp_publication publication;
     mp_task wake; /* makes the descriptor readable */
 } mp_lane;

@@ -1,5 +1,6 @@
 #include "pattern/load.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,12 +9,7 @@
 #include "pattern/flight.h"
 #include "pattern/pond.h"
 
-/* The loaders that run in this thread, innermost first. */
-typedef struct frame {
-    struct frame *outer;
-    const pond_load *load;
-} frame;
-static _Thread_local frame *innermost;
+static _Thread_local mp_frame *innermost;
 
 enum { AT_ONCE = 64 }; /* answers while others wait for the lane's lock */
 
@@ -36,25 +32,32 @@ void mp_load_unref(pond_load *load) {
     free(load);
 }
 
+void mp_frame_enter(mp_frame *frame, const pond *p, const pond_load *load) {
+    *frame = (mp_frame){.outer = innermost, .p = p, .load = load};
+    innermost = frame;
+}
+
+void mp_frame_leave(mp_frame *frame) { innermost = frame->outer; }
+
+size_t mp_frames_here(const pond *p) {
+    size_t n = 0;
+    for (const mp_frame *f = innermost; f; f = f->outer) n += f->p == p;
+    return n;
+}
+
 bool mp_load_runs_here(const pond *p, const mp_key *key) {
-    for (frame *f = innermost; f; f = f->outer)
-        if (f->load->lane->pond == p && f->load->len == key->len && memcmp(f->load->name, key->name, key->len) == 0)
+    for (const mp_frame *f = innermost; f; f = f->outer)
+        if (f->p == p && f->load && f->load->len == key->len && memcmp(f->load->name, key->name, key->len) == 0)
             return true;
     return false;
 }
 
-size_t mp_load_depth_here(const pond *p) {
-    size_t depth = 0;
-    for (frame *f = innermost; f; f = f->outer) depth += f->load->lane->pond == p;
-    return depth;
-}
-
 void mp_load_run(pond_load *load, pond_loader loader, void *ctx) {
-    frame here = {.outer = innermost, .load = load};
-    innermost = &here;
+    mp_frame here;
+    mp_frame_enter(&here, load->lane->pond, load);
     atomic_fetch_add_explicit(&load->refs, 1, memory_order_relaxed);
     loader(load, ctx);
-    innermost = here.outer;
+    mp_frame_leave(&here);
     if (!atomic_load(&load->answered)) pond_load_fail(load, POND_EMISUSE, "the loader returned without an answer");
     mp_load_unref(load);
 }
@@ -109,28 +112,30 @@ void mp_load_fail_here(pond_load *load, pond_error *error) {
     mp_load_unref(load);
 }
 
-static pond_error *check(const pond_load *load, const void *data, size_t len, pond_codec codec) {
-    size_t key_len;
-    const char *key = pond_load_key(load, &key_len);
-    int shown = key_len > 80 ? 80 : (int)key_len;
+pond_error *mp_value_check(const char *what, const void *data, size_t len, pond_codec codec, int64_t max) {
     if (codec < POND_JSON || codec > POND_EJSON)
-        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" has codec %d, which there is not", shown, key,
-                            (int)codec);
-    if (!data && len)
-        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is NULL with length %zu", shown, key, len);
-    if (len > (uint64_t)load->max_value || len > UINT32_MAX - 1024)
+        return mp_error_new(POND_EVALUE, "the value of %s has codec %d, which there is not", what, (int)codec);
+    if (!data && len) return mp_error_new(POND_EVALUE, "the value of %s is NULL with length %zu", what, len);
+    if (len > (uint64_t)max || len > UINT32_MAX - 1024)
         return mp_error_new(POND_EVALUE,
-                            "the value of \"%.*s\" has %zu bytes, over max_value = %lld: store less, or raise it",
-                            shown, key, len, (long long)load->max_value);
+                            "the value of %s has %zu bytes, over max_value = %lld: store less, or raise it", what, len,
+                            (long long)max);
     if (codec != POND_BYTES) {
         size_t good = mp_utf8_check(data, len);
         if (good < len)
-            return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is not UTF-8 at byte %zu: store it as bytes", shown,
-                                key, good);
+            return mp_error_new(POND_EVALUE, "the value of %s is not UTF-8 at byte %zu: store it as bytes", what, good);
     }
     if (codec == POND_JSON && len == 0)
-        return mp_error_new(POND_EVALUE, "the value of \"%.*s\" is empty, which is not JSON", shown, key);
+        return mp_error_new(POND_EVALUE, "the value of %s is empty, which is not JSON", what);
     return NULL;
+}
+
+static pond_error *check(const pond_load *load, const void *data, size_t len, pond_codec codec) {
+    size_t key_len;
+    const char *key = pond_load_key(load, &key_len);
+    char what[88];
+    snprintf(what, sizeof what, "\"%.*s\"", key_len > 80 ? 80 : (int)key_len, key);
+    return mp_value_check(what, data, len, codec, load->max_value);
 }
 
 int pond_load_value(pond_load *load, const void *data, size_t len, pond_codec codec, unsigned flags) {

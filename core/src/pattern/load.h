@@ -20,6 +20,9 @@ struct pond_load {
 pond_load *mp_load_new(mp_lane *lane, const mp_key *key, int64_t max_value);
 void mp_load_unref(pond_load *load);
 
+/* What is wrong with a value that a caller gives (POND_EVALUE), or NULL. `what`: whose value it is called. */
+pond_error *mp_value_check(const char *what, const void *data, size_t len, pond_codec codec, int64_t max);
+
 /* The answers of loads that the library does itself. No lock held; errors and values are taken over. */
 void mp_load_fail_as(pond_load *load, pond_error *error);
 /* Loads of one lane: its lock is taken a few times only, and what goes to the cache is sent together. */
@@ -29,8 +32,16 @@ void mp_load_fail_here(pond_load *load, pond_error *error);
 
 /* Is this thread inside a loader for that key (blocking calls only)? */
 bool mp_load_runs_here(const pond *p, const mp_key *key);
-/* How many loaders of this pond's run in this thread, one inside the other. */
-size_t mp_load_depth_here(const pond *p);
+/* Code of a caller's that runs in this thread, inside a call of the pond's: a loader, or (load NULL) a writer. */
+typedef struct mp_frame {
+    struct mp_frame *outer;
+    const pond *p;
+    const pond_load *load;
+} mp_frame;
+void mp_frame_enter(mp_frame *frame, const pond *p, const pond_load *load);
+void mp_frame_leave(mp_frame *frame);
+/* How many of this pond's there are in this thread, one inside the other. */
+size_t mp_frames_here(const pond *p);
 /* Runs a loader in this thread, with no lock held, and sees to it that the load is answered. */
 void mp_load_run(pond_load *load, pond_loader loader, void *ctx);
 

@@ -61,6 +61,7 @@ static void begin_again(pond *p, mp_cache *cache, mp_flights *flights) {
     p->pool = NULL;
     atomic_store(&p->blocking, NULL);
     atomic_store(&p->calls, 0);
+    atomic_store(&p->overdue, 0);
     mp_list_init(&p->lanes);
     fresh_locks(p);
     mp_publisher_init(&p->publisher);
@@ -85,6 +86,34 @@ int mp_pond_adopt(pond *p, pond_error **err) {
     }
     pthread_mutex_unlock(&adopting);
     return code;
+}
+
+void mp_pond_call_ended(pond *p) {
+    if (atomic_fetch_sub(&p->calls, 1) == 1 || atomic_load(&p->closed)) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_broadcast(&p->drained);
+        pthread_mutex_unlock(&p->lock);
+    }
+}
+
+void mp_pond_rehome_overdue(mp_lane *lane) {
+    pond *p = lane->pond;
+    if (lane->blocking || !atomic_load(&p->overdue)) return;
+    mp_node list;
+    mp_list_init(&list);
+    mp_lane_lock(lane);
+    mp_overdue_take(lane, &list);
+    mp_lane_unlock(lane);
+    if (mp_list_empty(&list)) return;
+    mp_lane *to = atomic_load(&p->ending) ? NULL : mp_pond_blocking_lane(p, NULL);
+    if (to) {
+        mp_lane_lock(to);
+        mp_loop_touch(to->loop);
+        if (!to->closed) mp_overdue_give(to, &list);
+        mp_lane_kick(to, false);
+        mp_lane_unlock(to);
+    }
+    mp_overdue_drop(p, &list);
 }
 
 /* ---- its end ---- */
@@ -156,10 +185,28 @@ static void drain(pond *p, size_t own, int64_t until) {
     pthread_mutex_unlock(&p->lock);
 }
 
+/* A host whose thread waits here drives nothing: what is overdue on its lanes is sent by others. */
+static void rehome_all(pond *p) {
+    mp_lane *lanes[64];
+    size_t n = 0;
+    if (!atomic_load(&p->overdue)) return;
+    pthread_mutex_lock(&p->lock);
+    for (mp_node *at = p->lanes.next; at != &p->lanes && n < sizeof lanes / sizeof lanes[0]; at = at->next) {
+        lanes[n] = MP_OF(at, mp_lane, node);
+        mp_lane_ref(lanes[n++]);
+    }
+    pthread_mutex_unlock(&p->lock);
+    for (size_t i = 0; i < n; i++) {
+        mp_pond_rehome_overdue(lanes[i]);
+        mp_lane_unref(lanes[i]);
+    }
+}
+
 int pond_close(pond *p, int64_t timeout_ms) {
     if (!p) return POND_OK;
     atomic_store(&p->closed, true);
-    size_t own = mp_load_depth_here(p); /* calls of this thread that wait for the loader which closes */
+    if (!mp_pond_inherited(p)) rehome_all(p);
+    size_t own = mp_frames_here(p); /* calls of this thread that wait for the loader or writer which closes */
     for (int64_t until = mp_clock_after(timeout_ms), now; !mp_pond_inherited(p);) {
         int64_t slice = mp_clock_after(p->interrupt ? MP_SLICE_MS : timeout_ms);
         drain(p, own, slice < until ? slice : until);

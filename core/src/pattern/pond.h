@@ -27,7 +27,8 @@ struct pond {
 
     _Atomic bool closed;
     _Atomic bool ending;       /* closed, and what is still under way is being ended: no load starts any more */
-    _Atomic size_t calls;      /* under way, on all lanes */
+    _Atomic size_t calls;      /* under way, on all lanes; an overdue end is one, too */
+    _Atomic size_t overdue;    /* ends that the cache has not taken yet */
     mp_lane *_Atomic blocking; /* the lane of calls that block; made with the first */
 
     pthread_mutex_t lock; /* of what follows */
@@ -55,5 +56,9 @@ static inline int mp_pond_here(pond *p, pond_error **err) {
 /* NULL without memory or descriptors. */
 mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err);
 mp_pool *mp_pond_pool(pond *p);
+/* One call less is under way. */
+void mp_pond_call_ended(pond *p);
+/* No lock held: what is overdue on this lane, which is not driven any more, goes to that of blocking calls. */
+void mp_pond_rehome_overdue(mp_lane *lane);
 
 #endif

@@ -109,6 +109,52 @@ int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *ke
     return finish(lane, call, &waiter, inside, NULL, NULL, NULL, err);
 }
 
+/* Lock held. The writer, in this thread. If the pond was closed meanwhile the call has ended: what the writer says counts. False: this is
+ * a child of it. */
+static bool run_writer(mp_lane *lane, mp_call *call, pond_writing *writing, pond_writer writer, void *ctx) {
+    call->quiet = true; /* no signal can undo it any more */
+    mp_lane_kick(lane, false);
+    mp_lane_unlock(lane);
+    mp_writing_run(writing, writer, ctx);
+    if (mp_lane_inherited(lane)) return false;
+    mp_lane_lock(lane);
+    mp_loop_touch(lane->loop);
+    if (lane->closed) {
+        pond_error_free(call->error);
+        call->error = mp_writing_left(writing);
+        call->event.kind = call->error ? POND_EVENT_ERROR : POND_EVENT_OK;
+    }
+    mp_writing_unref(writing); /* the event's reference: there is no event here */
+    return true;
+}
+
+/* Lock held. */
+static int finish_write(mp_lane *lane, mp_call *call, pond_writer writer, void *ctx, pond_error **err) {
+    mp_lane_kick(lane, !call->ended);
+    while (!call->ended) {
+        int code = wait_for(call, err);
+        if (code != POND_OK) return code;
+        pond_writing *writing = mp_write_take(call);
+        if (writing && !run_writer(lane, call, writing, writer, ctx)) return forked(err);
+    }
+    return leave(call, NULL, err);
+}
+
+int mp_wait_write(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
+                  const pond_tags *tags, pond_writer writer, void *ctx, pond_error **err) {
+    int code;
+    mp_lane *lane = enter(p, false, &code, err);
+    if (!lane) return code;
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_write *w = mp_write_start(lane, policy, keys, lens, n, tags, 0, &waiter);
+    code = w ? finish_write(lane, &w->call, writer, ctx, err) : no_memory(err);
+    if (mp_lane_inherited(lane)) return code;
+    mp_lane_unlock(lane);
+    mp_waiter_destroy(&waiter);
+    return code;
+}
+
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
                     pond_error **err) {
     int code;

@@ -9,6 +9,7 @@
 #include "pattern/call.h"
 #include "pattern/read.h"
 #include "pattern/source.h"
+#include "pattern/write.h"
 
 /* A read of a key that was checked and peeked at. */
 int mp_wait_read(pond *p, const mp_ask *ask, bool inside, pond_loader loader, void *ctx, pond_value **out,
@@ -18,6 +19,8 @@ int mp_wait_many(pond *p, const pond_policy *policy, const mp_key *keys, size_t 
                  pond_error **err);
 int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
                        const pond_tags *tags, bool inside, pond_error **err);
+int mp_wait_write(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
+                  const pond_tags *tags, pond_writer writer, void *ctx, pond_error **err);
 /* What the cache knows of a key, as a JSON object. */
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
                     pond_error **err);

@@ -133,9 +133,9 @@ static size_t parse(fake_conn *c) {
 
 static fake_kind kind_of(fake_conn *c) {
     static const fake_kind of_script[MP_SCRIPTS] = {
-        [MP_SCRIPT_fence] = FAKE_FENCE,    [MP_SCRIPT_get] = FAKE_LEASE,       [MP_SCRIPT_fill] = FAKE_FILL,
-        [MP_SCRIPT_renew] = FAKE_RENEW,    [MP_SCRIPT_release] = FAKE_RELEASE, [MP_SCRIPT_end] = FAKE_END,
-        [MP_SCRIPT_inspect] = FAKE_INSPECT};
+        [MP_SCRIPT_fence] = FAKE_FENCE, [MP_SCRIPT_get] = FAKE_LEASE,       [MP_SCRIPT_fill] = FAKE_FILL,
+        [MP_SCRIPT_renew] = FAKE_RENEW, [MP_SCRIPT_release] = FAKE_RELEASE, [MP_SCRIPT_end] = FAKE_END,
+        [MP_SCRIPT_begin] = FAKE_BEGIN, [MP_SCRIPT_gen] = FAKE_TAG,         [MP_SCRIPT_inspect] = FAKE_INSPECT};
     c->evaluated = c->len[0] == 4;
     if (c->len[0] == 3 && memcmp(c->argv[0], "GET", 3) == 0) return FAKE_GET;
     for (size_t i = 0; i < MP_SCRIPTS && c->argc > 1; i++) {
@@ -190,7 +190,13 @@ size_t fake_answer(const fake_conn *c, char *out) {
     }
     case FAKE_LEASE: return (size_t)sprintf(out, "*3\r\n:2\r\n$-1\r\n:3000\r\n");
     case FAKE_INSPECT: return (size_t)sprintf(out, "*6\r\n$-1\r\n:-2\r\n$-1\r\n:-2\r\n:0\r\n:-2\r\n");
+    case FAKE_BEGIN:
     case FAKE_END: return (size_t)sprintf(out, ":0\r\n");
+    case FAKE_TAG: {
+        size_t n = (size_t)sprintf(out, "$24\r\n");
+        memcpy(out + n, fake_fence, 8);
+        return n + 8 + (size_t)sprintf(out + n + 8, "0123456789abcdef\r\n");
+    }
     case FAKE_OTHER: return (size_t)sprintf(out, "+OK\r\n");
     default: return (size_t)sprintf(out, ":1\r\n");
     }

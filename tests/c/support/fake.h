@@ -16,7 +16,9 @@ typedef enum fake_kind {
     FAKE_FILL,
     FAKE_RENEW,
     FAKE_RELEASE,
+    FAKE_BEGIN,
     FAKE_END,
+    FAKE_TAG,
     FAKE_INSPECT,
     FAKE_OTHER
 } fake_kind;

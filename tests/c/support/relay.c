@@ -21,7 +21,8 @@ typedef struct pair {
 struct relay {
     int listener, port, server_port;
     pthread_t thread;
-    atomic_bool stop;
+    atomic_bool stop, cut;
+    atomic_int open;
     pthread_mutex_t lock;
     pair *pairs[CONNECTIONS];
     int count, first; /* `first`: since the last change */
@@ -48,7 +49,7 @@ static bool pass(int from, int to, char *buffer, size_t most, ssize_t *n) {
 static void *carry(void *arg) {
     pair *l = arg;
     char buffer[16384];
-    for (bool open = l->server >= 0; open && !atomic_load(&l->owner->stop);) {
+    for (bool open = l->server >= 0; open && !atomic_load(&l->owner->stop) && !atomic_load(&l->owner->cut);) {
         long left = l->most < 0 ? (long)sizeof buffer : l->most - atomic_load(&l->passed);
         size_t most = l->pause_ms ? 1 : left < (long)sizeof buffer ? (size_t)left : sizeof buffer;
         struct pollfd fds[2] = {{.fd = l->client, .events = POLLIN},
@@ -64,6 +65,7 @@ static void *carry(void *arg) {
     }
     close(l->client);
     if (l->server >= 0) close(l->server);
+    atomic_fetch_sub(&l->owner->open, 1);
     return NULL;
 }
 
@@ -77,6 +79,7 @@ static void take(relay *r, int client) {
     l->pause_ms = spared ? 0 : r->pause_ms;
     assert_true(r->count < CONNECTIONS);
     r->pairs[r->count++] = l;
+    atomic_fetch_add(&r->open, 1);
     pthread_mutex_unlock(&r->lock);
     assert_int_equal(pthread_create(&l->thread, NULL, carry, l), 0);
 }
@@ -86,7 +89,8 @@ static void *serve(void *arg) {
     while (!atomic_load(&r->stop)) {
         struct pollfd fd = {.fd = r->listener, .events = POLLIN};
         int client = poll(&fd, 1, 20) > 0 ? accept(r->listener, NULL, NULL) : -1;
-        if (client >= 0) take(r, client);
+        if (client >= 0 && atomic_load(&r->cut)) close(client);
+        else if (client >= 0) take(r, client);
     }
     return NULL;
 }
@@ -122,6 +126,11 @@ static void change(relay *r, int spared, long most, int pause_ms) {
 
 void relay_mute(relay *r, int spared, long bytes) { change(r, spared, bytes, 0); }
 void relay_trickle(relay *r, int spared, int ms) { change(r, spared, -1, ms); }
+
+void relay_cut(relay *r, bool cut) {
+    atomic_store(&r->cut, cut);
+    while (cut && atomic_load(&r->open) > 0) rest_ms(1);
+}
 
 int relay_connections(relay *r) {
     pthread_mutex_lock(&r->lock);

@@ -2,6 +2,7 @@
 #ifndef TEST_SUPPORT_RELAY_H
 #define TEST_SUPPORT_RELAY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct relay relay;
@@ -13,6 +14,8 @@ int relay_port(const relay *r);
 void relay_mute(relay *r, int spared, long bytes);
 /* The same, but each byte from the server comes so long after the one before. 0: at once. */
 void relay_trickle(relay *r, int spared, int ms);
+/* Ends all connections before it returns, and new ones at once, until it is called with false. */
+void relay_cut(relay *r, bool cut);
 /* What came from the server on connection `n` since the last of these two, counted from 0; 0 if there was none. */
 long relay_bytes(relay *r, int n);
 int relay_connections(relay *r);

@@ -243,8 +243,10 @@ void desk_close(desk *d) {
         pond_queue_free(d->queue[i]);
         for (size_t k = 0; k < d->count[i]; k++) {
             pond_load *load = pond_event_load(d->held[i][k]);
+            pond_writing *writing = pond_event_writing(d->held[i][k]);
             pond_event_free(d->held[i][k]);
             if (load) pond_load_fail(load, 0, "the desk is closed"); /* an answer is owed */
+            if (writing) pond_write_fail(writing, POND_NOT_WRITTEN, 0, "the desk is closed");
         }
     }
 }
@@ -300,7 +302,7 @@ pond_event *desk_event(desk *d, size_t i, int64_t within_ms) {
     return event;
 }
 
-static const char *kinds[] = {"?", "VALUE", "ABSENT", "MISS", "OK", "ERROR", "LOAD", "LIST"};
+static const char *kinds[] = {"?", "VALUE", "ABSENT", "MISS", "OK", "ERROR", "LOAD", "LIST", "WRITE"};
 
 static pond_event *expect(desk *d, size_t i, uint64_t user, pond_event_type kind) {
     pond_event *event = desk_event(d, i, 5000);
@@ -337,6 +339,14 @@ void desk_error(desk *d, size_t i, uint64_t user, int code) {
         fail_msg("%s: %s", pond_code_name(pond_error_code(pond_event_error(event))),
                  pond_error_message(pond_event_error(event)));
     pond_event_free(event);
+}
+
+pond_writing *desk_write(desk *d, size_t i, uint64_t user) {
+    pond_event *event = expect(d, i, user, POND_EVENT_WRITE);
+    pond_writing *writing = pond_event_writing(event);
+    assert_non_null(writing);
+    pond_event_free(event);
+    return writing;
 }
 
 void desk_ok(desk *d, size_t i, uint64_t user) { pond_event_free(expect(d, i, user, POND_EVENT_OK)); }

@@ -102,6 +102,7 @@ pond_load *desk_load(desk *d, size_t i, uint64_t user);
 void desk_value(desk *d, size_t i, uint64_t user, const char *text); /* NULL: the absence */
 void desk_error(desk *d, size_t i, uint64_t user, int code);
 void desk_ok(desk *d, size_t i, uint64_t user);
+pond_writing *desk_write(desk *d, size_t i, uint64_t user);
 void desk_nothing(desk *d, int64_t ms); /* on any queue */
 void answer_text(pond_load *load, const char *text);
 /* Tags of a pond's own namespace: "a b c", or fails the test. */

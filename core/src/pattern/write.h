@@ -1,0 +1,28 @@
+/* Writes by the caller: intents on keys and tags, the host's write in between (pond_write). */
+#ifndef MP_PATTERN_WRITE_H
+#define MP_PATTERN_WRITE_H
+
+#include "pattern/call.h"
+#include "pattern/intent.h"
+#include <millpond/write.h>
+
+typedef struct mp_write {
+    mp_call call;         /* ends with OK or an error */
+    mp_intent *intent;    /* not while the host has the handle: then that has it */
+    pond_writing *handle; /* until it is answered */
+    bool offered, taken;
+    pond_error *error; /* what it ends with when the cache has been told */
+} mp_write;
+
+/* Lane's lock held; keys and tags were checked, and there is one at least. NULL without memory. */
+mp_write *mp_write_start(mp_lane *lane, const pond_policy *policy, const char *const *keys, const size_t *lens,
+                         size_t n, const pond_tags *tags, uint64_t user, mp_waiter *waiter);
+/* Lock held: the host takes the handle, if it was offered: from now on an answer is owed. */
+pond_writing *mp_write_take(mp_call *call);
+void mp_writing_unref(pond_writing *writing);
+/* Runs a writer in this thread, with no lock held, and sees to it that the write is answered. */
+void mp_writing_run(pond_writing *writing, pond_writer writer, void *ctx);
+/* The error that nobody waited for any more, when it was answered; NULL: it was committed. */
+pond_error *mp_writing_left(pond_writing *writing);
+
+#endif

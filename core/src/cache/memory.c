@@ -20,16 +20,6 @@
 #define MANY_FROM (64ll << 20)
 #define EVICT_BATCH 16 /* under one lock */
 
-typedef struct memory_link {
-    mp_link base;
-    mp_memory *cache;
-    mp_loop *loop;
-} memory_link;
-
-static const mp_cache_vt vt;
-
-static memory_link *link_of(mp_link *link) { return (memory_link *)link; }
-
 void mp_munlock(mp_memory *m, mp_mshard *s) {
     for (int c = 0; c < MP_MCLASSES; c++) mp_mpool_tell(&s->pools[c], &m->totals[c]);
     int64_t aside = mp_mleases_bytes(&s->leases) + mp_mintents_bytes(&s->intents);
@@ -90,24 +80,6 @@ void mp_mmake_room(mp_memory *m, int class, mp_mshard *own, const mp_mitem *keep
     }
 }
 
-/* Links. */
-
-static mp_link *link_open(mp_cache *cache, mp_loop *loop) {
-    memory_link *link = malloc(sizeof *link);
-    if (!link) return NULL;
-    *link = (memory_link){{&vt}, mp_memory_of(cache), loop};
-    return &link->base;
-}
-
-static void link_close(mp_link *link) { free(link_of(link)); }
-
-static void submit(mp_link *link, mp_op *op) {
-    memory_link *l = link_of(link);
-    mp_memory_submit(&l->cache->base, op, mp_loop_now(l->loop));
-}
-
-static void forget(mp_link *link, mp_op *op) {} /* nothing is ever pending */
-
 /* The whole. */
 
 typedef struct sums {
@@ -157,10 +129,10 @@ static const mp_cache_vt vt = {
     .scheme = "memory",
     .peek = mp_memory_peek,
     .peek_tagged = mp_memory_peek_tagged,
-    .link_open = link_open,
-    .link_close = link_close,
-    .submit = submit,
-    .forget = forget,
+    .link_open = mp_memory_link_open,
+    .link_close = mp_memory_link_close,
+    .submit = mp_memory_link_submit,
+    .forget = mp_memory_link_forget,
     .describe = describe,
     .measure = measure,
     .close = mp_memory_close,

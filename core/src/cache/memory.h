@@ -8,7 +8,7 @@
 mp_cache *mp_memory_new(int64_t max);
 /* No link is open. Values that were handed out live on. */
 void mp_memory_free(mp_cache *cache);
-/* An operation at the given time; its `done` was called when this returns. @threads any */
+/* An operation at the given time, all but MP_AWAIT; its `done` was called when this returns. @threads any */
 void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms);
 
 /* The vtable's close (memory_open.c): drops the reference of one mp_memory_open. */

@@ -6,6 +6,7 @@
 typedef struct lease {
     mp_mitem item;
     uint8_t token[MP_TOKEN_LEN];
+    mp_node waits;
     char key[];
 } lease;
 
@@ -23,7 +24,17 @@ void mp_mleases_init(mp_mleases *leases, uint32_t most) {
     leases->item_bytes = 0;
 }
 
+/* Under the shard's lock, so that whoever goes away meanwhile is either told or not there. */
+static void tell(lease *l) {
+    mp_node *n;
+    while ((n = mp_list_shift(&l->waits))) {
+        mp_mwait *w = MP_OF(n, mp_mwait, node);
+        mp_loop_post(w->loop, &w->told);
+    }
+}
+
 static void drop(mp_mleases *leases, lease *l) {
+    tell(l);
     mp_mtable_remove(&leases->table, &l->item);
     mp_list_remove(&l->item.link);
     leases->item_bytes -= lease_bytes(l);
@@ -72,6 +83,7 @@ static bool grant_new(mp_mleases *leases, const mp_key *key, const uint8_t *toke
     lease *l = malloc(sizeof *l + key->len);
     if (!l) return false;
     mp_list_init(&l->item.link);
+    mp_list_init(&l->waits);
     l->item.expires = expires;
     l->item.hash = (uint32_t)key->hash;
     l->item.key_len = (uint16_t)key->len;
@@ -95,6 +107,7 @@ int64_t mp_mleases_grant(mp_mleases *leases, const mp_key *key, const uint8_t *t
     if (l && l->item.expires > now_ms && !is_of(l, token) && (l->item.marks != RESTS || serves))
         return l->item.expires - now_ms;
     if (l) {
+        if (!is_of(l, token)) tell(l);
         l->item.marks = 0;
         memcpy(l->token, token, MP_TOKEN_LEN);
         extend(leases, l, expires);
@@ -119,6 +132,7 @@ bool mp_mleases_end(mp_mleases *leases, const mp_key *key, const uint8_t *token,
 void mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t rest_ms, int64_t now_ms) {
     lease *l = mine(leases, key, token, now_ms);
     if (!l) return;
+    tell(l);
     l->item.marks = RESTS;
     extend(leases, l, later(now_ms, rest_ms));
 }
@@ -126,6 +140,14 @@ void mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token
 void mp_mleases_revoke(mp_mleases *leases, const mp_key *key) {
     lease *l = find(leases, key);
     if (l) drop(leases, l);
+}
+
+bool mp_mleases_await(mp_mleases *leases, const mp_key *key, mp_mwait *w, int64_t now_ms) {
+    lease *l = find(leases, key);
+    mp_list_init(&w->node);
+    if (!l || l->item.expires <= now_ms || l->item.marks == RESTS) return false;
+    mp_list_push(&l->waits, &w->node);
+    return true;
 }
 
 int64_t mp_mleases_left(const mp_mleases *leases, const mp_key *key, int64_t now_ms) {

@@ -13,6 +13,13 @@ typedef struct mp_mleases {
     int64_t item_bytes;
 } mp_mleases;
 
+/* Somebody who waits for the end of a lease. */
+typedef struct mp_mwait {
+    mp_node node; /* the lease's */
+    mp_loop *loop;
+    mp_task told; /* posted to the loop when the lease has ended, or gone to another */
+} mp_mwait;
+
 void mp_mleases_init(mp_mleases *leases, uint32_t most);
 void mp_mleases_free(mp_mleases *leases);
 /* 0: the lease is the token's, now or (again) from now; > 0: another's for so many ms; < 0: no memory. `serves`: the caller has
@@ -26,6 +33,8 @@ bool mp_mleases_end(mp_mleases *leases, const mp_key *key, const uint8_t *token,
 void mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t rest_ms, int64_t now_ms);
 /* Whoever's it is. */
 void mp_mleases_revoke(mp_mleases *leases, const mp_key *key);
+/* False if there is none to wait for. */
+bool mp_mleases_await(mp_mleases *leases, const mp_key *key, mp_mwait *wait, int64_t now_ms);
 /* What is left of it, 0 if there is none. */
 int64_t mp_mleases_left(const mp_mleases *leases, const mp_key *key, int64_t now_ms);
 int64_t mp_mleases_bytes(const mp_mleases *leases);

@@ -290,8 +290,8 @@ void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms) {
     case MP_TAG_GET: op_tag_get(m, op, now_ms); break;
     case MP_TAG_MAKE: mp_mtag_make(m, op, now_ms); break;
     case MP_INSPECT: mp_memory_inspect(m, op, now_ms); break;
-    case MP_AWAIT: op->reply = MP_REFUSED; break;
-    case MP_PUBLISH: op->reply = MP_DONE; break; /* there is no other process that could see it */
+    case MP_AWAIT: op->reply = MP_REFUSED; break; /* it takes a link: memory_link.c */
+    case MP_PUBLISH: op->reply = MP_DONE; break;  /* there is no other process that could see it */
     case MP_PUBLISHED:
         op->value = mp_value_new(POND_VALUE, POND_JSON, "[]", 2);
         if (op->value) op->reply = MP_HIT;

@@ -55,6 +55,12 @@ void mp_mmake_room(mp_memory *m, int class, mp_mshard *own, const mp_mitem *keep
 mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, int64_t now_ms, mp_node *out);
 void mp_mdrop(mp_mshard *s, const mp_key *key, mp_node *out);
 
+/* memory_link.c: as the vtable has them. */
+mp_link *mp_memory_link_open(mp_cache *cache, mp_loop *loop);
+void mp_memory_link_close(mp_link *link);
+void mp_memory_link_submit(mp_link *link, mp_op *op);
+void mp_memory_link_forget(mp_link *link, mp_op *op);
+
 /* memory_ops.c: no lock held. */
 pond_value *mp_memory_peek(mp_cache *cache, const mp_key *key, int64_t now_ms);
 pond_value *mp_memory_peek_tagged(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags,

@@ -105,6 +105,9 @@ typedef struct mp_cache_vt {
     /* The owner gives `op` up: its `done` is not called any more, and the owner may free it. A lease that is granted to it
      * later is released. @threads the loop's */
     void (*forget)(mp_link *link, mp_op *op);
+    /* Is the operation still here, with most of its time left? Then whoever asks the same now may share its answer, which cannot be
+     * older than now. NULL where none waits. @threads the loop's */
+    bool (*unsent)(mp_link *link, const mp_op *op);
     /* Appends `"name": {...}` members about the cache as a whole to a JSON object (connections, bytes...).
      * @threads any */
     void (*describe)(mp_cache *cache, mp_buf *json);

@@ -59,6 +59,8 @@ static void forget(mp_link *link, mp_op *op) {
     else mp_line_forget(line, op);
 }
 
+static bool unsent(mp_link *link, const mp_op *op) { return mp_line_unsent(line_of(link, &op->key), op); }
+
 static void describe(mp_cache *cache, mp_buf *json) {
     mp_redis *redis = (mp_redis *)cache;
     mp_buf_text(json, "\"redis\":{\"address\":");
@@ -104,6 +106,7 @@ static const mp_cache_vt vt = {
     .link_close = link_close,
     .submit = submit,
     .forget = forget,
+    .unsent = unsent,
     .describe = describe,
     .measure = measure,
     .close = close_cache,

@@ -83,6 +83,7 @@ bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *
 void mp_line_close(mp_line *line);
 void mp_line_submit(mp_line *line, mp_op *op);
 void mp_line_forget(mp_line *line, mp_op *op);
+bool mp_line_unsent(const mp_line *line, const mp_op *op);
 
 /* redis_command.c: operations to RESP, replies to answers. */
 void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);

@@ -160,6 +160,7 @@ static void begin_deadlines(mp_conn *c) {
         mp_cmd *cmd = MP_OF(n, mp_cmd, node);
         cmd->deadline += now - cmd->sent;
         cmd->sent = now;
+        cmd->unsent = false;
     }
     c->unflushed = 0;
 }
@@ -393,6 +394,7 @@ bool mp_conn_send(mp_conn *c, mp_cmd *cmd, const char *resp, size_t len, int64_t
     cmd->timeout = timeout_ms;
     cmd->deadline = deadline;
     cmd->is_late = cmd->cut = false;
+    cmd->unsent = true;
     mp_list_push(&c->sent, &cmd->node);
     mp_loop_inflight(c->loop, 1);
     if (!c->timer.place || cmd->deadline < c->timer.at) mp_loop_timer_set(c->loop, &c->timer, cmd->deadline);

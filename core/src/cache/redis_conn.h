@@ -19,6 +19,7 @@ typedef struct mp_cmd {
     /* The deadline passed; `done` will still be called, when the reply or the connection's end comes. */
     void (*late)(struct mp_cmd *cmd);
     bool is_late; /* or given up with its connection, on which nothing was heard in time */
+    bool unsent;  /* it waits to be written */
     bool
         cut; /* done without a reply: the server closed a connection that stood, which says nothing of whether it is there */
 } mp_cmd;

@@ -500,6 +500,12 @@ void mp_line_forget(mp_line *line, mp_op *op) {
     memcpy(q->token, op->token, MP_TOKEN_LEN);
 }
 
+bool mp_line_unsent(const mp_line *line, const mp_op *op) {
+    if (!op->link_private) return false;
+    if (!op->parked) return ((const mp_request *)op->link_private)->cmd.unsent; /* its time begins when it is sent */
+    return ((const parked *)op->link_private)->deadline - mp_loop_now(line->loop) > op->timeout_ms / 4 * 3;
+}
+
 /* ---- life ---- */
 
 static void handshake_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {

@@ -36,7 +36,7 @@ struct mp_flight {
     phase phase;
     mp_node early, mid, late;
     bool held; /* somebody else loads, as far as was heard */
-    bool firm; /* LOADING under a lease that stands, as far as was heard: the cache has nothing to serve */
+    bool firm; /* LOADING under a lease that stands, as far as was heard: nobody else can have filled */
 
     /* The home lane's. */
     mp_lane *home;
@@ -63,8 +63,10 @@ struct mp_flight {
 
 typedef struct shard {
     pthread_mutex_t lock;
+    _Atomic uint64_t taken; /* a bit a bucket that is not empty: who has no flight to meet needs no lock to see it */
     mp_flight *buckets[BUCKETS];
 } shard;
+_Static_assert(BUCKETS == 64, "a bit a bucket");
 
 struct mp_flights {
     shard shards[SHARDS];
@@ -85,15 +87,20 @@ void mp_flights_free(mp_flights *flights) {
 static shard *shard_of(const mp_lane *lane, const mp_key *key) {
     return &lane->pond->flights->shards[key->hash % SHARDS];
 }
-static mp_flight **bucket_of(shard *s, const mp_key *key) { return &s->buckets[key->hash / SHARDS % BUCKETS]; }
+static size_t place_of(const mp_key *key) { return key->hash / SHARDS % BUCKETS; }
+static mp_flight **bucket_of(shard *s, const mp_key *key) { return &s->buckets[place_of(key)]; }
+static uint64_t bit_of(const mp_key *key) { return UINT64_C(1) << place_of(key); }
 
 static void count(const mp_flight *f, mp_counter counter) { mp_count(f->policy->space->stats, counter); }
 
 /* ---- the table (shard locked) ---- */
 
+static bool is_named(const mp_flight *f, const mp_key *key) {
+    return f->key.hash == key->hash && f->key.len == key->len && memcmp(f->name, key->name, key->len) == 0;
+}
+
 static bool is_of(const mp_flight *f, const mp_key *key, const pond_tags *tags) {
-    return f->key.hash == key->hash && f->key.len == key->len && memcmp(f->name, key->name, key->len) == 0 &&
-           mp_tags_same(f->tagging ? f->tagging->tags : NULL, tags);
+    return is_named(f, key) && mp_tags_same(f->tagging ? f->tagging->tags : NULL, tags);
 }
 
 /* Of a key under other tags there is another flight: what this one gives says nothing of those. */
@@ -108,6 +115,7 @@ static void list(shard *s, mp_flight *f) {
     f->next = *bucket;
     *bucket = f;
     f->listed = true;
+    atomic_fetch_or_explicit(&s->taken, bit_of(&f->key), memory_order_relaxed);
 }
 
 static void unlist(shard *s, mp_flight *f) {
@@ -116,11 +124,18 @@ static void unlist(shard *s, mp_flight *f) {
     while (*at != f) at = &(*at)->next;
     *at = f->next;
     f->listed = false;
+    if (!*bucket_of(s, &f->key)) atomic_fetch_and_explicit(&s->taken, ~bit_of(&f->key), memory_order_relaxed);
 }
 
 static void add(mp_flight *f, mp_node *to, mp_read *r) {
     r->flight = f;
     mp_list_push(to, &r->flight_node);
+}
+
+/* Where it stands decides what it may share. */
+static void board(mp_flight *f, mp_read *r) {
+    bool asked_already = f->phase == ASKING || f->phase == FILLING;
+    add(f, asked_already ? &f->mid : f->phase == LOADING ? &f->late : &f->early, r);
 }
 
 static void run(mp_task *task);
@@ -657,8 +672,7 @@ void mp_flight_join(mp_read *r, bool cache_down) {
     pthread_mutex_lock(&s->lock);
     mp_flight *f = find(s, &r->op.key, r->tags);
     if (f) {
-        bool asked_already = f->phase == ASKING || f->phase == FILLING;
-        add(f, asked_already ? &f->mid : f->phase == LOADING ? &f->late : &f->early, r);
+        board(f, r);
         pthread_mutex_unlock(&s->lock);
         return;
     }
@@ -674,6 +688,28 @@ void mp_flight_join(mp_read *r, bool cache_down) {
     pthread_mutex_unlock(&s->lock);
     if (f) mp_loop_defer(lane->loop, &f->task); /* at the end of the turn: who joins until then is early */
     else out_of_memory(r);
+}
+
+/* Not one of another lane: its host may be busy elsewhere, and then a hit would wait for it. */
+bool mp_flight_meet(mp_read *r) {
+    mp_lane *lane = r->call.lane;
+    shard *s = shard_of(lane, &r->op.key);
+    if (!(atomic_load_explicit(&s->taken, memory_order_relaxed) & bit_of(&r->op.key))) return false;
+    pthread_mutex_lock(&s->lock);
+    mp_flight *f = find(s, &r->op.key, r->tags);
+    bool meets = f && f->home == lane && f->phase != FILLING && (f->phase != LOADING || f->firm);
+    if (meets) board(f, r);
+    pthread_mutex_unlock(&s->lock);
+    return meets;
+}
+
+void mp_flights_doubt(const mp_lane *lane, const mp_key *key) {
+    shard *s = shard_of(lane, key);
+    if (!(atomic_load_explicit(&s->taken, memory_order_relaxed) & bit_of(key))) return;
+    pthread_mutex_lock(&s->lock);
+    for (mp_flight *f = *bucket_of(s, key); f; f = f->next)
+        if (is_named(f, key)) f->firm = false;
+    pthread_mutex_unlock(&s->lock);
 }
 
 void mp_flight_alone(mp_read *r) {

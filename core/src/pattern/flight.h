@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "model/key.h"
 #include "model/value.h"
 #include <millpond/error.h>
 
@@ -18,6 +19,11 @@ void mp_flights_free(mp_flights *flights); /* no flight is left */
 /* Lock of the read's lane held. The read missed: it joins the flight of its key, or starts one. `cache_down`: the cache has
  * just failed it, so a new flight loads without a lease. */
 void mp_flight_join(struct mp_read *read, bool cache_down);
+/* The read has not asked the cache yet, and need not: a flight of its own lane knows that there is nothing to be had. True: it has
+ * joined that. */
+bool mp_flight_meet(struct mp_read *read);
+/* Somebody here writes the key: the cache may soon have what a load that is under way does not know of. */
+void mp_flights_doubt(const struct mp_lane *lane, const mp_key *key);
 /* The read stops waiting. False if its answer is already on its way. */
 bool mp_flight_leave(struct mp_read *read);
 /* The read waits no longer for others: it gets a load of its own, whose value is not cached. */

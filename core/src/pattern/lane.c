@@ -55,6 +55,7 @@ void mp_lane_kick(mp_lane *lane, bool waits) {
 
 void mp_lane_submit(mp_lane *lane, mp_op *op) {
     if (!lane->link && !lane->closed) lane->link = lane->pond->cache->vt->link_open(lane->pond->cache, lane->loop);
+    if (op->kind == MP_BEGIN || op->kind == MP_END) mp_flights_doubt(lane, &op->key);
     if (lane->link) {
         lane->link->vt->submit(lane->link, op);
         return;
@@ -95,6 +96,7 @@ void mp_lane_release(mp_lane *lane, const mp_key *key, const uint8_t *token, int
 size_t mp_lane_close(mp_lane *lane, bool silently) {
     size_t ended = 0;
     mp_lane_lock(lane);
+    lane->ending = true;
     while (!mp_list_empty(&lane->calls)) {
         mp_call_abort(MP_OF(lane->calls.next, mp_call, node), mp_error_new(POND_ECLOSED, "the pond is closed"),
                       silently);

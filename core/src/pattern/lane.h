@@ -16,19 +16,23 @@
 #include "pattern/publish.h"
 #include <millpond/queue.h>
 
+enum { MP_LANE_ASKERS = 64 };
+
 typedef struct mp_lane {
     _Atomic uint32_t refs; /* the pond or queue, and every load that is out */
     uint32_t generation;   /* base/fork.h */
     pond *pond;            /* a queue's lane holds a reference */
     mp_loop *loop;
-    mp_link *link;         /* opened by the first operation */
-    mp_blocking *blocking; /* NULL: a host drives */
-    mp_node node;          /* pond->lanes */
-    mp_node calls;         /* not ended */
-    mp_node flights;       /* that are at home here */
-    mp_node events;        /* for the host to take */
-    size_t pending;        /* calls whose final event was not taken */
+    mp_link *link;                          /* opened by the first operation */
+    mp_blocking *blocking;                  /* NULL: a host drives */
+    mp_node node;                           /* pond->lanes */
+    mp_node calls;                          /* not ended */
+    mp_node flights;                        /* that are at home here */
+    mp_node events;                         /* for the host to take */
+    size_t pending;                         /* calls whose final event was not taken */
+    struct mp_read *askers[MP_LANE_ASKERS]; /* the last reads to ask the cache, by their keys (pattern/share.c) */
     bool polling, closed;
+    bool ending;                   /* its calls are being ended: none of them asks anything new */
     bool closing;                  /* pond->lock: somebody closes it */
     struct mp_source_job *sourced; /* loads from the store that this turn has brought */
     mp_task start_sourced;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "pattern/group.h"
 #include "pattern/pond.h"
+#include "pattern/share.h"
 #include "pattern/source.h"
 
 static void count_hit(pond *p, const pond_policy *policy, const pond_value *value) {
@@ -30,15 +31,21 @@ pond_value *mp_peek_under(pond *p, const pond_policy *policy, const mp_key *key,
 
 static mp_read *of_call(mp_call *call) { return MP_OF(call, mp_read, call); }
 
+static void ask(mp_read *r);
+
 static void count(const mp_read *r, mp_counter counter) { mp_count(r->call.policy->space->stats, counter); }
 
 static void unhook(mp_call *call) {
     mp_read *r = of_call(call);
     mp_loop *loop = call->lane->loop;
     mp_loop_timer_stop(loop, &r->timer);
-    if (r->state == MP_READ_ASKING) {
-        mp_lane_forget(call->lane, &r->op);
-        if (r->tagging) mp_tagging_forget(r->tagging, &r->op);
+    if (r->state == MP_READ_ASKING || r->state == MP_READ_SHARING) {
+        if (r->state == MP_READ_ASKING) {
+            mp_lane_forget(call->lane, &r->op);
+            if (r->tagging) mp_tagging_forget(r->tagging, &r->op);
+        }
+        mp_read *heir = mp_share_leave(r);
+        if (heir && !call->lane->ending) ask(heir);
     } else if (r->state == MP_READ_FLYING && !mp_flight_leave(r)) {
         mp_loop_unpost(loop, &r->deliver); /* its answer was on its way here */
         pond_value_free(call->value);
@@ -126,16 +133,19 @@ static void waited_too_long(mp_timer *timer) {
                               (long long)waited, r->op.key.name + r->op.key.ns_len + 1));
 }
 
-static void fly(mp_read *r, bool cache_down) {
-    mp_lane *lane = r->call.lane;
+static void flies(mp_read *r) {
     r->state = MP_READ_FLYING;
-    r->started = mp_loop_now(lane->loop);
+    r->started = mp_loop_now(r->call.lane->loop);
     set_timer(r, r->started + r->call.policy->options.wait_timeout);
+}
+
+static void fly(mp_read *r, bool cache_down) {
+    flies(r);
     mp_flight_join(r, cache_down);
 }
 
-static void asked(mp_op *op) {
-    mp_read *r = MP_OF(op, mp_read, op);
+static void heard(mp_read *r) {
+    mp_op *op = &r->op;
     r->state = MP_READ_IDLE;
     if (op->reply == MP_HIT) {
         pond_value *value = op->value;
@@ -160,6 +170,15 @@ static void asked(mp_op *op) {
         pond_error_free(error);
         fly(r, true);
     }
+}
+
+static void asked(mp_op *op) {
+    mp_read *r = MP_OF(op, mp_read, op);
+    mp_node sharers, *n;
+    mp_list_init(&sharers);
+    mp_share_answered(r, &sharers);
+    heard(r);
+    while ((n = mp_list_shift(&sharers))) heard(MP_OF(n, mp_read, flight_node));
 }
 
 /* The key's own answer, one of several: those of its tags. */
@@ -191,12 +210,14 @@ static void ask(mp_read *r) {
         r->op.ntags = t->tags->n;
         mp_tagging_begin(t, r->call.lane, MP_TAG_GET, 0, r->op.timeout_ms, 1);
     }
+    mp_share_begin(r);
     mp_lane_submit(r->call.lane, &r->op);
     if (t) mp_tagging_send(t);
 }
 
 bool mp_read_undecided(mp_read *r) {
-    return r->state == MP_READ_ASKING || (r->state == MP_READ_FLYING && mp_flight_asking(r));
+    return r->state == MP_READ_ASKING || r->state == MP_READ_SHARING ||
+           (r->state == MP_READ_FLYING && mp_flight_asking(r));
 }
 
 void mp_read_answer(mp_read *r, pond_value *value, pond_error *error) {
@@ -235,6 +256,7 @@ mp_read *mp_read_start(mp_lane *lane, const mp_ask *what, uint64_t user, mp_wait
     r->lookup = what->lookup;
     r->state = MP_READ_IDLE;
     mp_list_init(&r->flight_node);
+    mp_list_init(&r->sharers);
     r->timer.fire = waited_too_long;
     r->deliver.run = deliver;
     r->op.key = *key;
@@ -245,7 +267,10 @@ mp_read *mp_read_start(mp_lane *lane, const mp_ask *what, uint64_t user, mp_wait
     if (looked) {
         count(r, MP_COUNT_misses);
         fly(r, false);
-    } else {
+    } else if (!what->lookup && mp_flight_meet(r)) {
+        count(r, MP_COUNT_misses);
+        flies(r);
+    } else if (!mp_share_join(r)) {
         ask(r);
     }
     return r;

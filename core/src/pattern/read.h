@@ -18,8 +18,9 @@ typedef struct mp_ask {
 
 typedef enum mp_read_state {
     MP_READ_IDLE,
-    MP_READ_ASKING, /* GET is under way */
-    MP_READ_FLYING  /* waits in a flight, or for what a flight has posted to its lane */
+    MP_READ_ASKING,  /* GET is under way */
+    MP_READ_SHARING, /* another read's GET will answer this one, too */
+    MP_READ_FLYING   /* waits in a flight, or for what a flight has posted to its lane */
 } mp_read_state;
 
 typedef struct mp_read {
@@ -27,8 +28,9 @@ typedef struct mp_read {
     bool lookup;
     bool loader; /* its caller does the load that it waits for */
     mp_read_state state;
-    mp_flight *flight; /* and its node: guarded by the flight's shard; NULL: no longer in one */
-    mp_node flight_node;
+    mp_flight *flight;   /* and its node: guarded by the flight's shard; NULL: no longer in one */
+    mp_node flight_node; /* or, SHARING, in the other's `sharers` */
+    mp_node sharers;
     mp_timer timer;      /* wait_timeout, call_timeout */
     int64_t started;     /* to wait */
     int64_t deadline;    /* of the whole; INT64_MAX: none */

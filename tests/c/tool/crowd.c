@@ -29,6 +29,7 @@ typedef struct crowd {
     int64_t keys;     /* storm */
     bool absent;      /* sweep: what its loader answers */
     pthread_barrier_t barrier;
+    long long *each; /* of `callers`, when they were answered; NULL: nobody asks */
     atomic_llong answers, loads, wrong, absences, late_errors, last_ns, longest_ns;
     atomic_llong errors[CODES];
     _Atomic(char *) first_error;
@@ -62,7 +63,8 @@ static void count_error(crowd *self, int code, pond_error *err) {
 
 static void count_answer(crowd *self, int64_t began) {
     int64_t now = monotonic_ns();
-    atomic_fetch_add(&self->answers, 1);
+    long long i = atomic_fetch_add(&self->answers, 1);
+    if (self->each) self->each[i] = now;
     raise_to(&self->last_ns, now);
     raise_to(&self->longest_ns, now - began);
 }
@@ -187,9 +189,16 @@ static void report(const crowd *self, int64_t began, text *out) {
                 "{\"ok\":true,\"answers\":%lld,\"loads\":%lld,\"wrong\":%lld,\"absent\":%lld,\"late_errors\":%lld,",
                 atomic_load(&self->answers), atomic_load(&self->loads), atomic_load(&self->wrong),
                 atomic_load(&self->absences), atomic_load(&self->late_errors));
-    text_printf(out, "\"last_ns\":%lld,\"longest_ms\":%.3f,\"took_ms\":%.3f,\"errors\":{", atomic_load(&self->last_ns),
-                (double)atomic_load(&self->longest_ns) / 1e6, (double)(monotonic_ns() - began) / 1e6);
+    text_printf(out, "\"last_ns\":%lld,\"longest_ms\":%.3f,\"took_ms\":%.3f,\"answered_ns\":[",
+                atomic_load(&self->last_ns), (double)atomic_load(&self->longest_ns) / 1e6,
+                (double)(monotonic_ns() - began) / 1e6);
     const char *comma = "";
+    for (long long i = 0; self->each && i < atomic_load(&self->answers); i++) {
+        text_printf(out, "%s%lld", comma, self->each[i]);
+        comma = ",";
+    }
+    text_puts(out, "],\"errors\":{");
+    comma = "";
     for (int i = 0; i < CODES; i++) {
         if (atomic_load(&self->errors[i]) == 0) continue;
         text_printf(out, "%s\"%s\":%lld", comma, pond_code_name(-i), atomic_load(&self->errors[i]));
@@ -218,7 +227,9 @@ bool tool_crowd(tool *tools, const command *line, text *out) {
     self.end_ns = began + command_number(line, "ms", 1000) * 1000000;
     bool known = true;
     if (strcmp(line->verb, "crowd") == 0) {
-        run_threads(&self, crowd_thread, (size_t)command_number(line, "callers", 1));
+        size_t callers = (size_t)command_number(line, "callers", 1);
+        if (strcmp(command_text(line, "each", "no"), "yes") == 0) self.each = calloc(callers, sizeof *self.each);
+        run_threads(&self, crowd_thread, callers);
     } else if (strcmp(line->verb, "storm") == 0) {
         self.late_ns = self.end_ns - command_number(line, "calm", 1000) * 1000000;
         run_threads(&self, storm_thread, (size_t)command_number(line, "callers", 1));
@@ -228,6 +239,7 @@ bool tool_crowd(tool *tools, const command *line, text *out) {
         known = false;
     }
     if (known) report(&self, began, out);
+    free(self.each);
     free(atomic_load(&self.first_error));
     pond_policy_free(self.policy);
     if (self.log >= 0) close(self.log);

@@ -168,6 +168,7 @@ class Crowd {
     this.firstError = ''
     this.began = monotonicNs()
     this.late = null
+    this.each = command.text('each') === 'yes' ? [] : null
     const path = command.text('log')
     this.log = path ? openSync(path, 'a', 0o600) : null
   }
@@ -186,6 +187,7 @@ class Crowd {
     }
     const now = monotonicNs()
     this.answers++
+    this.each?.push(Number(now))
     if (now > this.last) this.last = now
     if (now - began > this.longest) this.longest = now - began
     if (failed !== null) {
@@ -200,6 +202,7 @@ class Crowd {
   report () {
     if (this.log !== null) closeSync(this.log)
     return {
+      ...(this.each && { answered_ns: this.each }),
       answers: this.answers,
       loads: this.loads,
       wrong: this.wrong,

@@ -253,6 +253,7 @@ class Crowd:
         self.answers = self.loads = self.wrong = self.absent = self.late_errors = self.last = self.longest = 0
         self.errors: dict[str, int] = {}
         self.first_error = ""
+        self.each: list[int] | None = [] if command.text("each") == "yes" else None
         self.late = float("inf")
         self.began = time.monotonic_ns()
         path = command.text("log")
@@ -266,6 +267,8 @@ class Crowd:
         now = time.monotonic_ns()
         with self.lock:
             self.answers += 1
+            if self.each is not None:
+                self.each.append(now)
             self.last = max(self.last, now)
             self.longest = max(self.longest, now - began)
             if error is not None:
@@ -277,7 +280,8 @@ class Crowd:
     def report(self) -> dict:
         if self.log is not None:
             os.close(self.log)
-        return {"answers": self.answers, "loads": self.loads, "wrong": self.wrong, "absent": self.absent,
+        each = {} if self.each is None else {"answered_ns": self.each}
+        return {**each, "answers": self.answers, "loads": self.loads, "wrong": self.wrong, "absent": self.absent,
                 "late_errors": self.late_errors, "last_ns": self.last, "longest_ms": self.longest / 1e6,
                 "took_ms": (time.monotonic_ns() - self.began) / 1e6, "errors": self.errors, "first_error": self.first_error}
 

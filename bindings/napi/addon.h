@@ -24,7 +24,8 @@ enum mpn_kind {
     MPN_OK = 7,
     MPN_ERROR = 8,
     MPN_LOAD = 9,
-    MPN_LIST = 10
+    MPN_LIST = 10,
+    MPN_WRITE = 11
 };
 
 typedef struct mpn_env mpn_env;
@@ -67,6 +68,8 @@ struct mpn_pond {
     mpn_table policies; /* 0 is the pond's own */
     mpn_table collections;
     mpn_table loads;
+    mpn_table tags; /* sets of them */
+    mpn_table writings;
 };
 
 /* addon.c */
@@ -88,16 +91,21 @@ void mpn_drive_began(mpn_pond *p);
 /* Delivers what is finished, until there is nothing more. */
 void mpn_drive_drain(mpn_pond *p);
 
-/* calls.c, store.c, collection.c, loads.c: the methods */
-extern const napi_property_descriptor mpn_call_methods[], mpn_store_methods[], mpn_collection_methods[],
-    mpn_load_methods[];
-extern const size_t mpn_call_method_count, mpn_store_method_count, mpn_collection_method_count, mpn_load_method_count;
+/* calls.c, tags.c, store.c, collection.c, loads.c, writes.c: the methods */
+extern const napi_property_descriptor mpn_call_methods[], mpn_tag_methods[], mpn_store_methods[],
+    mpn_collection_methods[], mpn_load_methods[], mpn_write_methods[];
+extern const size_t mpn_call_method_count, mpn_tag_method_count, mpn_store_method_count, mpn_collection_method_count,
+    mpn_load_method_count, mpn_write_method_count;
 /* What a start call came to: an answer at once, an error (thrown), or undefined for 'under way'. Takes `now` and `error`. */
 napi_value mpn_started(mpn_pond *p, int rc, pond_value *now, pond_error *error);
 /* Hands a LOAD event's load to JavaScript: its number. 0: no memory, the load was failed. */
 uint32_t mpn_load_add(mpn_pond *p, pond_load *load);
 /* Ends all that JavaScript has not answered. */
 void mpn_loads_end(mpn_pond *p);
+/* The same for a WRITE event's writing. */
+uint32_t mpn_writing_add(mpn_pond *p, pond_writing *writing);
+void mpn_writings_end(mpn_pond *p);
+void mpn_tags_end(mpn_pond *p);
 
 /* values.c */
 enum mpn_kind mpn_value_kind(const pond_value *value);

@@ -113,6 +113,10 @@ static napi_value event_js(mpn_pond *p, pond_event *event, uint32_t *kind) {
         load = mpn_load_add(p, pond_event_load(event));
         napi_create_uint32(napi, load, &out);
         return out;
+    case POND_EVENT_WRITE:
+        *kind = MPN_WRITE;
+        napi_create_uint32(napi, mpn_writing_add(p, pond_event_writing(event)), &out);
+        return out;
     case POND_EVENT_LIST: *kind = MPN_LIST; return list_js(napi, event);
     }
     napi_get_undefined(napi, &out);

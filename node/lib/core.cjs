@@ -4,6 +4,7 @@
 
 const { open } = require('./binding.cjs')
 const { inOurNames } = require('./options.cjs')
+const { TagSets } = require('./tags.cjs')
 const { classes: { ClosedError }, fromAddon } = require('./errors.cjs')
 const { KIND } = require('./values.cjs')
 
@@ -22,7 +23,7 @@ class Request {
     this.signal = undefined // an AbortSignal that ends the wait
     this.kind = 0
     this.value = undefined
-    this.load = 0 // a load that the core asks for and that has not begun
+    this.task = 0 // the load or write that the core asks for
     this.resolve = undefined
   }
 
@@ -49,6 +50,7 @@ class Core {
     }
     this.meta = this.native.meta
     this.policies = new FinalizationRegistry(index => this.native.freePolicy(index))
+    this.tags = new TagSets(this.native)
     this.collections = new FinalizationRegistry(index => this.native.freeCollection(index))
   }
 
@@ -74,8 +76,8 @@ class Core {
       const number = meta[2 * i]
       const kind = meta[2 * i + 1]
       const request = this.#requests[number]
-      if (kind === KIND.LOAD) {
-        request.load = values[i]
+      if (kind === KIND.LOAD || kind === KIND.WRITE) {
+        request.task = values[i]
       } else {
         this.#requests[number] = undefined
         this.#spare.push(number)

@@ -44,9 +44,9 @@ function liveFrame () {
 
 /** Runs the request's loader and answers the load that the core asked for. Never throws. */
 function runLoader (request) {
-  const { view: { core }, policy, key, loader, load } = request
+  const { view: { core }, policy, key, loader, task: load } = request
   const { native } = core
-  request.load = 0
+  request.task = 0
   contexts ??= new AsyncLocalStorage()
   const frame = { core, key, namespace: policy.namespace, live: true, outer: liveFrame() }
   running++
@@ -89,9 +89,9 @@ function runLoader (request) {
 
 /** Gives the load up that the core asked for: another of those who wait is asked instead. */
 function declineLoad (request) {
-  const { view: { core: { native } }, load, signal } = request
-  request.load = 0
-  native.loadFail(load, CanceledError.prototype.number, 'the fetch was aborted', { error: signal.reason })
+  const { view: { core: { native } }, task, signal } = request
+  request.task = 0
+  native.loadFail(task, CanceledError.prototype.number, 'the fetch was aborted', { error: signal.reason })
 }
 
 /** { kind, data }, or undefined for an absence. */
@@ -108,4 +108,4 @@ function cacheable (request, value) {
   return shouldCache === undefined || Boolean(shouldCache(value))
 }
 
-module.exports = { insideLoad, deadlock, runLoader, declineLoad }
+module.exports = { insideLoad, deadlock, runLoader, declineLoad, messageOf, toStore }

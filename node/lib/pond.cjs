@@ -4,6 +4,7 @@
 const { Core, Request } = require('./core.cjs')
 const { View, failure, succeeded } = require('./view.cjs')
 const { Policy } = require('./policy.cjs')
+const { runWriter } = require('./writing.cjs')
 const { Store } = require('./store.cjs')
 const { Collection } = require('./collection.cjs')
 const { keyMaker } = require('./cached.cjs')
@@ -96,19 +97,20 @@ class Pond {
       loader = options
       options = undefined
     }
-    const signal = options?.signal
-    if (signal === undefined || signal === null) return this.#fetch(key, options, loader, undefined)
-    const { signal: _, ...rest } = options
+    const { signal = null, tags = null } = options ?? {}
+    if (signal === null && tags === null) return this.#fetch(key, options, loader, undefined, undefined)
+    const { signal: _, tags: __, ...rest } = options
+    if (signal === null) return this.#fetch(key, rest, loader, undefined, tags)
     try {
       checkSignal(signal)
       signal.throwIfAborted()
     } catch (error) {
       return Promise.reject(error)
     }
-    return unlessAborted(this.#fetch(key, rest, loader, signal), signal)
+    return unlessAborted(this.#fetch(key, rest, loader, signal, tags), signal)
   }
 
-  #fetch (key, options, loader, signal) {
+  #fetch (key, options, loader, signal, tags) {
     const view = this.#view
     const { core } = view
     try {
@@ -117,7 +119,10 @@ class Pond {
       const policy = view.policyOf(options)
       core.refuseIfClosing()
       if (insideLoad(core, policy, key)) throw deadlock(key)
-      const value = core.native.fetch(key, policy.index, core.next)
+      const set = core.tags.of(policy, tags)
+      const value = set === 0
+        ? core.native.fetch(key, policy.index, core.next)
+        : core.native.fetchTagged(key, policy.index, core.next, set)
       if (value !== undefined) {
         const kind = core.kindNow
         return Promise.resolve(kind === KIND.ABSENT ? absence(policy, key) : toCaller(view, options, key, kind, value))
@@ -135,11 +140,13 @@ class Pond {
     const view = this.#view
     const { core } = view
     checkKey(key)
-    const policy = view.policyOf(options)
+    const { policy, set } = this.#tagged(options)
     core.refuseIfClosing()
     let value
     try {
-      value = core.native.lookup(key, policy.index, core.next)
+      value = set === 0
+        ? core.native.lookup(key, policy.index, core.next)
+        : core.native.lookupTagged(key, policy.index, core.next, set)
     } catch (error) {
       throw fromAddon(error)
     }
@@ -152,8 +159,39 @@ class Pond {
   async invalidate (keys, options) {
     const list = Array.isArray(keys) ? keys : [keys]
     for (const key of list) checkKey(key)
-    const { index } = this.#view.policyOf(options)
-    await this.#view.start((native, number) => native.invalidate(list, index, number))
+    const { policy: { index }, set } = this.#tagged(options)
+    await this.#view.start((native, number) => native.invalidateTagged(list, index, number, set))
+  }
+
+  /** The policy of these options, and the set of their tags. */
+  #tagged (options) {
+    const view = this.#view
+    if (options?.tags === undefined) return { policy: view.policyOf(options), set: 0 }
+    const { tags, ...rest } = options
+    const policy = view.policyOf(rest)
+    return { policy, set: view.core.tags.of(policy, tags) }
+  }
+
+  async write (keys, options, writer) {
+    if (writer === undefined) {
+      writer = options
+      options = undefined
+    }
+    if (typeof writer !== 'function') {
+      throw new MisuseError(`write(keys, [options,] writer): the writer must be a function, not ${show(writer)}`)
+    }
+    const list = Array.isArray(keys) ? [...keys] : [keys]
+    for (const key of list) checkKey(key)
+    const { notWritten, ...rest } = options ?? {}
+    if (notWritten !== undefined && typeof notWritten !== 'function') {
+      throw new OptionError(`notWritten: ${show(notWritten)} is not a function`)
+    }
+    const { policy: { index }, set } = this.#tagged(options === undefined ? undefined : rest)
+    const request = await this.#view.start((native, number) => native.write(list, index, number, set), rest)
+    const end = request.wait()
+    const result = await runWriter(request, list, writer, notWritten)
+    succeeded(await end)
+    return result
   }
 
   async explain (key, options) {
@@ -175,13 +213,17 @@ class Pond {
     if (typeof options !== 'object' || options === null) {
       throw new OptionError(`cached(fn, options): ${show(options)} is not an object of options`)
     }
-    const { key: pattern, ...rest } = options
+    const { key: pattern, tags, ...rest } = options
     const keyOf = keyMaker(pattern, fn)
     this.#view.policyOf(rest) // what is wrong with the options is said here and now
     const pond = this
+    const withTags = { ...rest, tags }
+    const computed = typeof tags === 'function'
+    if (!computed) this.#tagged(withTags)
+    const optionsOf = computed ? (self, args) => ({ ...rest, tags: tags.apply(self, args) }) : () => withTags
     function cached (...args) {
       try {
-        return pond.fetch(keyOf(this, args), rest, () => fn.apply(this, args))
+        return pond.fetch(keyOf(this, args), optionsOf(this, args), () => fn.apply(this, args))
       } catch (error) {
         return Promise.reject(error)
       }

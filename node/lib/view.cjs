@@ -29,8 +29,9 @@ class View {
     return options === undefined ? this.policy : this.policy.derive(options)
   }
 
-  /** Starts what cannot be answered at once, with `call(native, number)`. Resolves with the request when it is done. */
-  async start (call) {
+  /** Starts what cannot be answered at once, with `call(native, number)`. Resolves with the request when it is done, or when a
+   * write is asked for. `options`: those of its values. */
+  async start (call, options) {
     const { core } = this
     core.refuseIfClosing()
     try {
@@ -38,7 +39,7 @@ class View {
     } catch (error) {
       throw fromAddon(error)
     }
-    const request = new Request(this, this.policy, undefined, undefined, undefined)
+    const request = new Request(this, this.policy, undefined, options, undefined)
     core.began(request)
     return succeeded(await request.wait())
   }

@@ -47,6 +47,24 @@ export interface SignalOption {
   signal?: Signal | null | undefined
 }
 
+export interface TagsOption {
+  /** What the value depends on: at most 16 tags. Whoever invalidates or writes one of them puts the value out of reach. */
+  tags?: readonly string[] | null | undefined
+}
+
+export interface WriteOptions extends PolicyOptions, TagsOption, Pick<ValueOptions, 'encode'> {
+  /** True if this error of the writer means that nothing was, and will be, written (a duplicate, a failed validation). Otherwise what
+   * came of the write is taken as unknown, and readers pass by the cache until the intent has run out. */
+  notWritten?: ((error: any) => boolean) | undefined
+}
+
+/** What a writer is handed. */
+export interface Writing {
+  /** What is to be cached under this key of the write once it is done, if nobody else was writing it; null: there is no such thing
+   * any more. A key of which nothing is said is dropped from the cache. */
+  set(key: string, value: unknown): void
+}
+
 export interface FetchOptions<T = any> extends PolicyOptions, ValueOptions<T>, AbsentOption {}
 export interface OpenOptions extends PondOptions, ValueOptions, AbsentOption {}
 type Raise = { absent: 'raise' }
@@ -88,6 +106,8 @@ export interface CachedOptions<This, A extends unknown[], T> extends PolicyOptio
   /** "price:{sku}" (the name of a parameter), "price:{0}" (its position), "price:{user.id}", or a function of the same
    * arguments. */
   key: string | ((this: This, ...args: A) => string)
+  /** What the values depend on, or a function of the same arguments that says it. */
+  tags?: readonly string[] | ((this: This, ...args: A) => readonly string[]) | undefined
 }
 
 export interface Cached<This, A extends unknown[], R> {
@@ -163,15 +183,21 @@ export declare class Pond {
   /** Cache-aside: the cached value, or what `loader` gives, which is then cached. However many callers and processes miss one
    * key, one of them loads. A loader's error goes to all who wait, and is not cached. */
   fetch<T>(key: string, loader: Loader<T>): Promise<Found<T> | null>
-  fetch<T>(key: string, options: FetchOptions<T> & SignalOption & Raise, loader: Loader<T>): Promise<Found<T>>
-  fetch<T>(key: string, options: (FetchOptions<T> & SignalOption) | undefined, loader: Loader<T>): Promise<Found<T> | null>
+  fetch<T>(key: string, options: FetchOptions<T> & SignalOption & TagsOption & Raise, loader: Loader<T>): Promise<Found<T>>
+  fetch<T>(key: string, options: (FetchOptions<T> & SignalOption & TagsOption) | undefined, loader: Loader<T>): Promise<Found<T> | null>
 
   /** What the cache holds, without loading. */
-  lookup<T = unknown>(key: string, options?: FetchOptions<T>): Promise<Entry<T>>
+  lookup<T = unknown>(key: string, options?: FetchOptions<T> & TagsOption): Promise<Entry<T>>
 
   /** Drops what is cached under the keys, and revokes the loads under way: nothing that was read before this call is served
    * after it has resolved. All keys are checked before the first is touched. */
-  invalidate(keys: string | readonly string[], options?: PolicyOptions): Promise<void>
+  invalidate(keys: string | readonly string[], options?: PolicyOptions & TagsOption): Promise<void>
+
+  /** The caller's own write to its store, with what is cached of it kept right around it: the cache is told before `writer` runs
+   * and after it has ended. Once this has resolved nobody is given what was read from the store before; if the writer's process dies in
+   * between, readers pass by the cache until the intent has run out. Resolves with what the writer gave; its error is passed on. */
+  write<R>(keys: string | readonly string[], writer: (writing: Writing) => Awaitable<R>): Promise<R>
+  write<R>(keys: string | readonly string[], options: WriteOptions | undefined, writer: (writing: Writing) => Awaitable<R>): Promise<R>
 
   /** What is known of a key: state, time left, who holds the lease. */
   explain(key: string, options?: PolicyOptions): Promise<Explanation>

@@ -98,10 +98,13 @@ static void queue_calls(pond *p, const char *key) {
     pond_queue_free(queue);
 }
 
-static void scene(const pond_config *config, const char *key) {
+/* `settled`: memory is short only when the pond is open. */
+static void scene(const pond_config *config, const char *key, bool settled) {
     pond *p = NULL;
     pond_error *err = NULL;
+    if (settled) atomic_store(&armed, false);
     int code = pond_open(&p, config, &err);
+    if (settled) atomic_store(&armed, true);
     allowed(code);
     pond_error_free(err);
     if (code != POND_OK) return;
@@ -124,7 +127,11 @@ static void scene(const pond_config *config, const char *key) {
     pond_free(p);
 }
 
-static long until_nothing_fails(const char *cache, bool follow) {
+/* What OpenSSL keeps with the errors that a thread had last. */
+enum { KEPT = 50 };
+
+/* `step`: about so many allocations from one that fails to the next; 1: every one. */
+static long until_nothing_fails(const char *cache, bool follow, uint32_t step) {
     char key[64];
     pond_config *config = pond_config_new();
     assert_int_equal(pond_config_set(config, "cache", cache, NULL), POND_OK);
@@ -133,39 +140,83 @@ static long until_nothing_fails(const char *cache, bool follow) {
     assert_int_equal(pond_config_set(config, "load_timeout", "2s", NULL), POND_OK);
     assert_int_equal(pond_config_set(config, "lease", "100ms", NULL), POND_OK);
     assert_int_equal(pond_config_set(config, "publish_stats", "10ms", NULL), POND_OK);
+    bool tls = strncmp(cache, "rediss:", 7) == 0;
+    if (tls) assert_int_equal(pond_config_set(config, "tls_ca", certificate("ca.pem"), NULL), POND_OK);
     atomic_store(&all_that_follow, follow);
-    for (int i = 0; i < 3; i++) scene(config, "warm-up"); /* what is allocated once for the process */
-    long n = 0;
-    for (long unspent = -1; unspent <= 0; n++) {
+    for (int i = 0; i < 3; i++) scene(config, "warm-up", false); /* what is allocated once for the process */
+    long n = 0, at_first = atomic_load(&blocks);
+    for (long unspent = -1; unspent <= 0; n += step > 1 ? 1 + dice(2 * step - 1) : 1) {
         snprintf(key, sizeof key, "%s", fresh("k"));
         long before = atomic_load(&blocks);
         atomic_store(&left, n);
         atomic_store(&armed, true);
-        scene(config, key);
+        scene(config, key, tls);
         atomic_store(&armed, false);
         unspent = atomic_load(&left);
-        for (int64_t until = clock_ms() + 1000; atomic_load(&blocks) != before && clock_ms() < until;) rest_ms(1);
-        if (atomic_load(&blocks) != before)
+        int64_t until = clock_ms() + (tls ? 20 : 1000);
+        while (atomic_load(&blocks) != before && clock_ms() < until) rest_ms(1);
+        if (atomic_load(&blocks) != before && !tls)
             fail_msg("%ld blocks are left over after the allocation %ld failed", atomic_load(&blocks) - before, n);
     }
+    if (atomic_load(&blocks) - at_first > KEPT) fail_msg("%ld blocks are left over", atomic_load(&blocks) - at_first);
     pond_config_free(config);
     return n;
 }
 
 static void over_memory(void **state) {
     (void)state;
-    long n = until_nothing_fails("memory:nomem", false);
+    long n = until_nothing_fails("memory:nomem", false, 1);
     printf("           %ld allocations failed, one at a time\n", n);
     assert_true(n > 30);
-    until_nothing_fails("memory:nomem", true);
+    until_nothing_fails("memory:nomem", true, 1);
 }
 
 static void over_redis(void **state) {
     (void)state;
-    long n = until_nothing_fails(redis_url(), false);
+    long n = until_nothing_fails(redis_url(), false, 1);
     printf("           %ld allocations failed, one at a time\n", n);
     assert_true(n > 60);
-    until_nothing_fails(redis_url(), true);
+    until_nothing_fails(redis_url(), true, 1);
+}
+
+/* OpenSSL allocates a thousand times for a connection. */
+static void over_tls(void **state) {
+    (void)state;
+    long n = until_nothing_fails(redis_tls_url(), false, 80);
+    printf("           the last that failed was the allocation %ld\n", n);
+    assert_true(n > 500);
+    until_nothing_fails(redis_tls_url(), true, 80);
+}
+
+/* While it is set up: OpenSSL goes on without the ciphers that it found no memory for, so the pond may say that it is open, and its
+ * cache is down for good. Nothing more than that may happen. */
+static void opened_over_tls(void **state) {
+    (void)state;
+    pond_config *config = pond_config_new();
+    assert_int_equal(pond_config_set(config, "cache", redis_tls_url(), NULL), POND_OK);
+    assert_int_equal(pond_config_set(config, "tls_ca", certificate("ca.pem"), NULL), POND_OK);
+    assert_int_equal(pond_config_set(config, "tls_cert", certificate("both.pem"), NULL), POND_OK);
+    for (int follow = 0; follow < 2; follow++) {
+        atomic_store(&all_that_follow, follow);
+        long n = 0, before = atomic_load(&blocks);
+        for (long unspent = -1; unspent <= 0; n += 1 + dice(39)) {
+            pond *p = NULL;
+            pond_error *err = NULL;
+            atomic_store(&left, n);
+            atomic_store(&armed, true);
+            int code = pond_open(&p, config, &err);
+            atomic_store(&armed, false);
+            unspent = atomic_load(&left);
+            if (code != POND_EOPTION) allowed(code); /* it may take a file for bad, too */
+            pond_error_free(err);
+            if (p) blocking_calls(p, "k");
+            pond_free(p);
+        }
+        assert_true(n > 500);
+        for (int64_t until = clock_ms() + 1000; atomic_load(&blocks) - before > KEPT && clock_ms() < until;) rest_ms(1);
+        if (atomic_load(&blocks) - before > KEPT) fail_msg("%ld blocks are left over", atomic_load(&blocks) - before);
+    }
+    pond_config_free(config);
 }
 #endif
 
@@ -180,6 +231,8 @@ int main(void) {
 #if REPLACED
         cmocka_unit_test(over_memory),
         cmocka_unit_test(over_redis),
+        cmocka_unit_test(over_tls),
+        cmocka_unit_test(opened_over_tls),
 #else
         cmocka_unit_test(skipped),
 #endif

@@ -289,6 +289,36 @@ static void a_thousand_at_once(void **state) {
     pond_free(p);
 }
 
+/* More is sent while the socket takes no more: what waits grows, and moves in memory. */
+static void what_waits_may_move(void **state) {
+    (void)state;
+    pond *p = pond_made(redis_tls_url(), "namespace", "move", "command_timeout", "20s", "lease", "30s", NULL);
+    desk d;
+    char keys[8][64];
+    size_t len = 4 << 20, found;
+    desk_open(&d, p, 1);
+    for (uint64_t i = 0; i < 8; i++) {
+        snprintf(keys[i], sizeof keys[i], "%s", fresh("move"));
+        desk_fetch(&d, 0, keys[i], NULL, i, NULL);
+    }
+    for (uint64_t i = 0; i < 8; i++) {
+        give_bytes(desk_load(&d, 0, i), &len);
+        pond_event *none[1];
+        assert_int_equal(pond_queue_poll(d.queue[0], none, 0, 0), 0); /* sends, and waits for nothing */
+    }
+    for (uint64_t i = 0; i < 8; i++) {
+        pond_event *event = desk_event(&d, 0, 20000);
+        assert_int_equal(pond_event_kind(event), POND_EVENT_VALUE);
+        pond_value_data(pond_event_value(event), &found);
+        assert_int_equal(found, len);
+        pond_event_free(event);
+    }
+    assert_int_equal(pond_stat(p, NULL, "fills"), 8);
+    assert_int_equal(pond_stat(p, NULL, "cache_errors"), 0);
+    desk_close(&d);
+    pond_free(p);
+}
+
 static void a_server_that_closes_is_asked_again(void **state) {
     (void)state;
     pond *p = pond_made(redis_tls_url(), "namespace", "again", NULL);
@@ -355,6 +385,7 @@ int main(void) {
         TEST(the_wrong_port_is_named),
         TEST(values_of_all_sizes_pass),
         TEST(a_thousand_at_once),
+        TEST(what_waits_may_move),
         TEST(a_server_that_closes_is_asked_again),
         TEST(a_child_connects_without_the_files),
     };

@@ -70,10 +70,19 @@ static BIO_METHOD *socket_method(void) {
     return NULL;
 }
 
+static int no_memory(pond_error **err) {
+    ERR_clear_error();
+    return mp_fail(err, POND_ENOMEM, "no memory for TLS");
+}
+
+/* The queue's first error is the cause, its last the complaint. */
+static bool memory_was_short(void) { return ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE; }
+
 /* ---- files ---- */
 
 /* Why OpenSSL could not use the file: that it cannot be read, or what it says itself. */
 static int refuse_file(const char *option, const char *path, const char *what, pond_error **err) {
+    if (memory_was_short()) return no_memory(err);
     int why = access(path, R_OK) == 0 ? 0 : errno;
     const char *reason = mp_tls_reason();
     return mp_fail(err, POND_EOPTION, "%s: " PATH "%s%s (%s)", option, path, why ? " cannot be read" : " ",
@@ -84,7 +93,7 @@ static int use_authorities(mp_tls *tls, pond_error **err) {
     struct stat s;
     if (!tls->ca) { /* those of the machine; it need not have any */
         if (SSL_CTX_set_default_verify_paths(tls->ctx) == 1) return POND_OK;
-        return mp_fail(err, POND_ENOMEM, "no memory for the authorities of this machine");
+        return no_memory(err);
     }
     if (stat(tls->ca, &s) == 0 && S_ISDIR(s.st_mode)) {
         if (access(tls->ca, R_OK | X_OK) == 0 && SSL_CTX_load_verify_dir(tls->ctx, tls->ca) == 1) return POND_OK;
@@ -150,13 +159,14 @@ static int setup(mp_tls *tls, const mp_options *options, pond_error **err) {
     tls->cert = copy(options->tls_cert, &failed);
     tls->server_name = copy(options->tls_server_name, &failed);
     tls->verify = options->tls_verify;
-    if (failed) return mp_fail(err, POND_ENOMEM, "no memory for TLS");
+    if (failed) return no_memory(err);
     if (tls->server_name && strlen(tls->server_name) > 255)
         return mp_fail(err, POND_EOPTION, "tls_server_name: the name is longer than 255 bytes");
     ERR_clear_error();
     /* OpenSSL stays up when the program ends: a thread of ours may still talk then. */
     if (OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) == 1 && (tls->socket = socket_method()))
         tls->ctx = SSL_CTX_new(TLS_client_method());
+    if (!tls->ctx && memory_was_short()) return no_memory(err);
     if (!tls->ctx || SSL_CTX_set_min_proto_version(tls->ctx, TLS1_2_VERSION) != 1)
         return mp_fail(err, POND_EOPTION, "cache: OpenSSL cannot be set up (%s): is its openssl.cnf right?",
                        mp_tls_reason());
@@ -171,7 +181,7 @@ static int setup(mp_tls *tls, const mp_options *options, pond_error **err) {
 
 int mp_tls_new(mp_tls **out, const mp_options *options, pond_error **err) {
     mp_tls *tls = calloc(1, sizeof *tls);
-    if (!tls) return mp_fail(err, POND_ENOMEM, "no memory for TLS");
+    if (!tls) return no_memory(err);
     int code = setup(tls, options, err);
     if (code == POND_OK) *out = tls;
     else mp_tls_free(tls);

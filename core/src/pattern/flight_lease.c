@@ -7,14 +7,10 @@
 
 #define POLL_FIRST_MS 5 /* where the cache cannot tell that a lease has ended */
 #define POLL_LAST_MS 160
-#define LATE_MAX_MS 8 /* behind the end of a lease, so that not all who wait for it come at one moment */
 
 /* ---- waiting for somebody else's ---- */
 
 static void ask_again(mp_flight *f) {
-    mp_loop_timer_stop(f->home->loop, &f->timer);
-    if (f->asking) mp_lane_forget(f->home, &f->op);
-    f->asking = false;
     if (mp_flight_wanted(f)) mp_flight_ask(f);
     else mp_flight_move_on(f);
 }
@@ -29,11 +25,12 @@ static void told(mp_op *op) {
     /* A cache that tells too much must not be asked all the time. */
     int64_t at = f->in_vain ? f->held_at + pause / 2 : now;
     if (op->reply != MP_DONE) at = now + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+    if (op->reply != MP_DONE && f->lease_ends < at) at = f->lease_ends;
     if (at <= now) ask_again(f);
-    else if (at < f->timer.at) mp_loop_timer_set(f->home->loop, &f->timer, at);
+    else if (!mp_loop_timer_set(f->home->loop, &f->timer, at))
+        mp_flight_finish(f, NULL, mp_error_new(POND_ENOMEM, "no memory for a timer"), true);
 }
 
-/* Until the cache tells that the lease has ended, and at the latest when its time is over. */
 static void wait_and_ask_again(mp_flight *f, int64_t lease_ms) {
     mp_loop *loop = f->home->loop;
     mp_shard *s = mp_shard_of(f->home, &f->key);
@@ -46,14 +43,11 @@ static void wait_and_ask_again(mp_flight *f, int64_t lease_ms) {
     mp_loop_inflight(loop, 1); /* somebody must drive for it */
     f->in_vain = now - f->held_at <= 2 * POLL_LAST_MS ? f->in_vain + (f->in_vain < 8) : 0;
     f->held_at = now;
-    if (lease_ms < 0) lease_ms = f->policy->options.lease;
-    if (!mp_loop_timer_set(loop, &f->timer, now + lease_ms + 1 + (int64_t)mp_random_below(LATE_MAX_MS))) {
-        mp_flight_finish(f, NULL, mp_error_new(POND_ENOMEM, "no memory for a timer"), true);
-        return;
-    }
     f->asking = true;
     f->op.kind = MP_AWAIT; /* and all else as it was asked for */
+    f->op.ms = lease_ms < 0 ? f->policy->options.lease : lease_ms;
     f->op.done = told;
+    f->lease_ends = now + f->op.ms + 1;
     mp_lane_submit(f->home, &f->op);
 }
 

@@ -47,6 +47,7 @@ struct mp_flight {
     bool cache_down;               /* load without a lease */
     int64_t held_at;               /* when somebody else was last found to load, */
     unsigned in_vain;              /* how often so, shortly one after the other */
+    int64_t lease_ends;            /* theirs, if they do not renew it */
     int64_t load_began;
     mp_read *loader;
     pond_load *load;

@@ -45,7 +45,7 @@ function writeExactly (value) {
 
 /** Writes documents as JSON texts, which may hold what no value of JavaScript is. */
 async function fill (collection, documents, where = store) {
-  const core = new Core(['cache', 'memory:', 'store', where])
+  const core = new Core(['cache', 'memory:', 'store', where, 'store_timeout', '1m']) // thousands of writes wait for each other
   const view = new View(core)
   try {
     await view.start((native, number) => native.create(collection, number))
@@ -207,7 +207,7 @@ describe('queries', async () => {
     ]
     const loads = pond.stat('loads')
     for (const [query, reason] of hostile) {
-      const began = performance.now()
+      const began = process.cpuUsage()
       if (reason === null) {
         assert.equal((await shop.find(query)).total, 0)
         continue
@@ -219,7 +219,8 @@ describe('queries', async () => {
         assert.ok(error.message.length < 400, error.message)
         return true
       })
-      const took = performance.now() - began
+      const { user, system } = process.cpuUsage(began)
+      const took = (user + system) / 1000 // of work: the machine may be busy with something else
       assert.ok(took < 500, `${took} ms`)
     }
     assert.equal(pond.stat('loads') - loads, hostile.filter(([, reason]) => reason === null).length, 'the refused have loaded nothing')

@@ -1,7 +1,7 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c faults asan fuzz sim python node nodes node-asan cross)
+PARTS=(checks c faults asan fuzz sim python python-asan node nodes node-asan cross)
 EXTRA=(tsan) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
@@ -49,6 +49,17 @@ suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz
 # A real replica set beside the suites that know MongoDB.
 MONGODB=("$VENV/bin/python" -B "$PWD/tests/servers/mongodb_server.py" --)
 suite_python() { "${LIMIT[@]}" "${MONGODB[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
+# Threads, loops, processes and ends of programs; what needs MongoDB is in the suite above.
+PYTHON_ASAN_TESTS=(python/tests/test_{aio,fetch,hosts,loaders,store}.py)
+suite_python-asan() {
+    local site=$BUILD/python-asan/site
+    pip_need swig 'swig>=4.2' && c_build python-asan -DSWIG_EXECUTABLE="$VENV/bin/swig" || return
+    rm -rf "$site" && mkdir -p "$site" && cp -r python/millpond "$site" && cp "$BUILD/python-asan/bindings/swig/_core.abi3.so" "$site/millpond" ||
+        return
+    PYTHONPATH=$site PYTHONMALLOC=malloc MILLPOND_SANITIZED=1 LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
+        ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=2 LSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/python.supp:print_suppressions=0 \
+        "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python-asan.xml" "${PYTHON_ASAN_TESTS[@]}"
+}
 suite_node() { cd node && "${LIMIT[@]}" "${MONGODB[@]}" npm test -- --test-reporter=spec && npm run --if-present types; }
 # The Node versions that are alive and not the machine's: one addon serves them all. Processes, Workers and loops are what differs.
 NODE_MAJORS=(20 22 24)
@@ -100,7 +111,7 @@ wants() { # does any of these parts run?
 chosen=("$@")
 # What cannot be installed shows in the suites that need it; the others still run.
 set +e
-if wants python cross; then
+if wants python python-asan cross; then
     python_package
     # what python/pyproject.toml asks for in its "test" extra, as the installed package says it
     mapfile -t requirements < <("$VENV/bin/python" -I -c '

@@ -16,6 +16,7 @@ import pytest
 
 import millpond
 import millpond.aio
+from conftest import forks_with_threads
 
 
 def run(script: str, *args: str) -> str:
@@ -31,6 +32,7 @@ def fds() -> int:
 
 # ---- fork and spawn ----
 
+@forks_with_threads
 def test_os_fork_with_threads(cache, name, tmp_path):
     """Threads and a loop use the ponds while the process forks; each child uses them too, and the parent notices nothing."""
     assert run("""
@@ -104,7 +106,7 @@ def test_a_child_that_goes_on_with_a_loop(cache, name):
         """, cache, name) == "1\n2 3\n0\n"
 
 
-@pytest.mark.parametrize("how", ["fork", "spawn"])
+@pytest.mark.parametrize("how", [pytest.param("fork", marks=forks_with_threads), "spawn"])
 def test_multiprocessing(cache, name, how, tmp_path):
     script = tmp_path / "program.py"
     script.write_text(textwrap.dedent("""

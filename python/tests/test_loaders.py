@@ -17,6 +17,7 @@ import weakref
 import pytest
 
 import millpond
+from conftest import forks_with_threads
 
 
 @pytest.fixture
@@ -294,6 +295,7 @@ def test_exit(cache, name, how):
     assert (done.returncode, done.stdout, done.stderr) == (5, "", "")
 
 
+@forks_with_threads
 @pytest.mark.parametrize("how", ["idle", "a load under way", "a loop"])
 def test_exit_of_a_forked_child(cache, name, how, tmp_path):
     """The child leaks what it inherited: it ends at once, and the parent goes on."""

@@ -81,7 +81,7 @@ suite_node-asan() {
         "${LIMIT[@]}" node --test --test-reporter=spec "${NODE_TESTS[@]}"
 }
 suite_cross() {
-    MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
+    MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
 }
 
 count() { # passed failed skipped of a suite, from what it left behind

@@ -1,5 +1,5 @@
-# cpack -G DEB: libmillpond0, libmillpond-dev and, where the plugin is built, libmillpond0-mongodb, out of the components
-# "runtime", "dev" and "mongodb".
+# cpack -G DEB: libmillpond0, libmillpond-dev, millpond (the command) and, where the plugin is built, libmillpond0-mongodb, out of
+# the components "runtime", "dev", "command" and "mongodb".
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME millpond)
 set(CPACK_PACKAGE_VENDOR "The Millpond authors")
@@ -21,6 +21,13 @@ set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libmillpond0 (= ${PROJECT_VERSION}), libsqlite3-dev, libssl-dev")
 set(CPACK_COMPONENT_RUNTIME_DESCRIPTION "${PROJECT_DESCRIPTION}: the library")
 set(CPACK_COMPONENT_DEV_DESCRIPTION "${PROJECT_DESCRIPTION}: headers and the static library")
+if(TARGET millpond_command)
+  list(APPEND CPACK_COMPONENTS_ALL command)
+  set(CPACK_DEBIAN_COMMAND_PACKAGE_NAME millpond)
+  set(CPACK_DEBIAN_COMMAND_PACKAGE_SECTION utils)
+  set(CPACK_DEBIAN_COMMAND_PACKAGE_DEPENDS "libmillpond0 (= ${PROJECT_VERSION})")
+  set(CPACK_COMPONENT_COMMAND_DESCRIPTION "${PROJECT_DESCRIPTION}: the millpond command")
+endif()
 if(TARGET millpond_mongodb)
   list(APPEND CPACK_COMPONENTS_ALL mongodb)
   set(CPACK_DEBIAN_MONGODB_PACKAGE_NAME libmillpond0-mongodb)

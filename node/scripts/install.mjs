@@ -57,7 +57,7 @@ function build () {
   cleared(folder, source)
   cmake('-S', source, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DPOND_NODE=ON', '-DPOND_SHARED=OFF', '-DPOND_STATIC=ON',
     '-DPOND_PYTHON=OFF', '-DPOND_TESTS=OFF', `-DPOND_NODE_API_INCLUDE=${headers()}`)
-  cmake('--build', folder, '--parallel', String(os.availableParallelism()), '--target', 'millpond_node')
+  cmake('--build', folder, '--parallel', String(os.availableParallelism()), '--target', 'millpond_node', 'millpond_command')
   cmake('--install', folder, '--component', 'node', '--strip', '--prefix', path.join(here, 'build'))
   if (!inCheckout) fs.rmSync(folder, { recursive: true }) // who works on the sources builds again
 }

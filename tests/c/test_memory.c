@@ -177,11 +177,13 @@ static void inspect_tells_state_and_times(void **state) {
     key k;
     const mp_key *a = key_set(&k, "a");
     assert_inspected(cache, a, 10,
-                     "{\"state\": \"miss\", \"codec\": null, \"bytes\": null, \"ttl_ms\": null, \"lease_ms\": null, "
+                     "{\"state\": \"miss\", \"why\": \"nothing is stored\", \"codec\": null, \"bytes\": null, "
+                     "\"ttl_ms\": null, \"lease_ms\": null, "
                      "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     lease(cache, a, 1, 500, 10);
     assert_inspected(cache, a, 110,
-                     "{\"state\": \"miss\", \"codec\": null, \"bytes\": null, \"ttl_ms\": null, \"lease_ms\": 400, "
+                     "{\"state\": \"miss\", \"why\": \"nothing is stored: its load is under way\", \"codec\": null, "
+                     "\"bytes\": null, \"ttl_ms\": null, \"lease_ms\": 400, "
                      "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     pond_value *value = mp_value_new(POND_VALUE, POND_EJSON, "{}", 2);
     fill(cache, a, 1, value, 300, 110);

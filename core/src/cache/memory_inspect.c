@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "cache/explain.h"
 #include "cache/memory_private.h"
 
 static const char *state_name(const pond_value *value) {
@@ -41,7 +42,9 @@ void mp_memory_inspect(mp_memory *m, mp_op *op, int64_t now_ms) {
 
     mp_buf json;
     mp_buf_init(&json);
-    mp_buf_printf(&json, "{\"state\": \"%s\", \"codec\": ", state_name(value));
+    mp_buf_printf(&json, "{\"state\": \"%s\", ", state_name(value));
+    if (!value) mp_buf_printf(&json, "\"why\": \"%s\", ", mp_why_nothing(lease > 0, writers > 0));
+    mp_buf_text(&json, "\"codec\": ");
     if (value) mp_buf_printf(&json, "\"%s\"", codec_name(value));
     else mp_buf_text(&json, "null");
     add_number(&json, "bytes", value != NULL, value ? value->len : 0);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cache/explain.h"
 #include "cache/redis.h"
 #include "cache/redis_reply.h"
 #include "model/envelope.h"
@@ -271,8 +272,11 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     mp_envelope_state state = MP_ENVELOPE_SHORT;
     bool there = v && v->type == REDIS_REPLY_STRING;
     if (there) state = mp_envelope_read(v->str, v->len, &e);
+    int64_t ttl = integer(r, 1), lease = integer(r, 3), writers = integer(r, 4), intents = integer(r, 5);
+    bool held = l && l->type == REDIS_REPLY_STRING, rests = held && l->len == 1; /* "-": release.lua */
     if (!there) {
-        mp_buf_text(&json, "{\"state\":\"miss\",\"why\":\"nothing is stored\",\"codec\":null,\"bytes\":null");
+        mp_buf_printf(&json, "{\"state\":\"miss\",\"why\":\"%s\",\"codec\":null,\"bytes\":null",
+                      mp_why_nothing(held && !rests, writers > 0));
     } else if (state != MP_ENVELOPE_OK) {
         mp_buf_printf(&json,
                       "{\"state\":\"miss\",\"why\":\"what is stored cannot be read: %s\",\"codec\":null,\"bytes\":%zu",
@@ -285,12 +289,12 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
         mp_buf_printf(&json, "\"codec\":\"%s\",\"bytes\":%u,\"created_ms\":%llu,\"load_ms\":%u", codecs[e.codec],
                       e.payload_len, (unsigned long long)e.created_ms, e.load_ms);
     }
-    int64_t ttl = integer(r, 1), lease = integer(r, 3), writers = integer(r, 4), intents = integer(r, 5);
     if (there && ttl >= 0) mp_buf_printf(&json, ",\"ttl_ms\":%lld", (long long)ttl);
     else mp_buf_text(&json, ",\"ttl_ms\":null");
-    if (l && l->type == REDIS_REPLY_STRING) {
+    if (held) {
         mp_buf_printf(&json, ",\"lease_ms\":%lld,\"lease\":\"", (long long)lease);
-        add_hex(&json, l->str, l->len < MP_TOKEN_LEN ? l->len : MP_TOKEN_LEN);
+        if (rests) mp_buf_text(&json, "back-off");
+        else add_hex(&json, l->str, l->len < MP_TOKEN_LEN ? l->len : MP_TOKEN_LEN);
         mp_buf_text(&json, "\"");
     } else {
         mp_buf_text(&json, ",\"lease_ms\":null");

@@ -338,8 +338,10 @@ static bool connect_start(mp_conn *c) {
     else REDIS_OPTIONS_SET_TCP(&o, c->address->host, c->address->port);
     o.options |= REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE;
     redisContext *ctx = redisConnectWithOptions(&o);
-    if (!ctx || ctx->err) {
-        set_why(c, mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown, ctx ? ctx->errstr : "no memory"));
+    int number = errno;
+    if (!ctx || ctx->err) { /* of a path hiredis leaves the reason to errno */
+        const char *reason = !ctx ? "no memory" : *ctx->errstr ? ctx->errstr : strerror(number);
+        set_why(c, mp_error_new(POND_ECACHE, "cache %s: %s", c->address->shown, reason));
         redisFree(ctx);
         return false;
     }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/random.h"
 
 static void add(mp_flight *f, mp_node *to, mp_read *r) {
     r->flight = f;
@@ -179,7 +178,7 @@ bool mp_flight_wanted(mp_flight *f) {
 static void run(mp_task *task) {
     mp_flight *f = MP_OF(task, mp_flight, task);
     mp_list_push(&f->home->flights, &f->node);
-    mp_random_bytes(f->token, MP_TOKEN_LEN);
+    mp_process_token(&f->home->pond->publisher, f->token);
     if (f->home->closed || atomic_load(&f->home->pond->ending)) mp_flight_move_on(f); /* no load starts any more */
     else if (f->cache_down) mp_flight_load(f);
     else mp_flight_ask(f);

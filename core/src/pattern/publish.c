@@ -18,12 +18,16 @@ void mp_publisher_init(mp_publisher *publisher) {
 }
 
 /* A child of fork() has its parent's random bytes, but is another process. */
-static void name_process(const mp_publisher *publisher, uint8_t token[MP_TOKEN_LEN]) {
-    uint32_t pid = (uint32_t)getpid(), mixed;
-    memcpy(token, publisher->id, MP_TOKEN_LEN);
-    memcpy(&mixed, token, sizeof mixed);
-    mixed ^= pid;
-    memcpy(token, &mixed, sizeof mixed);
+static void name_process(const mp_publisher *publisher, uint8_t *out) {
+    uint64_t name;
+    memcpy(&name, publisher->id, sizeof name);
+    name ^= (uint64_t)getpid();
+    memcpy(out, &name, MP_PROCESS_LEN);
+}
+
+void mp_process_token(const mp_publisher *publisher, uint8_t token[MP_TOKEN_LEN]) {
+    name_process(publisher, token);
+    mp_random_bytes(token + MP_PROCESS_LEN, MP_TOKEN_LEN - MP_PROCESS_LEN);
 }
 
 static pond_value *row(const pond *p) {
@@ -57,6 +61,7 @@ static void submit(mp_publication *pub, pond_value *value) {
                       .timeout_ms = lane->pond->options.command_timeout,
                       .value = value,
                       .done = published};
+    memcpy(pub->op.token, lane->pond->publisher.id, MP_TOKEN_LEN);
     name_process(&lane->pond->publisher, pub->op.token);
     mp_lane_submit(lane, &pub->op);
 }

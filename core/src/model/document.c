@@ -282,3 +282,34 @@ int mp_document_unpack(const mp_document_name *name, const char *text, size_t le
     yyjson_doc_free(doc);
     return rc;
 }
+
+int mp_document_id(const char *collection, const char *text, size_t len, char **out, size_t *out_len,
+                   pond_error **err) {
+    yyjson_read_err why;
+    yyjson_doc *doc = yyjson_read_opts((char *)text, len, 0, NULL, &why);
+    if (doc == NULL) {
+        if (why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
+            return mp_fail(err, POND_ENOMEM, "%.64s: no memory for the document", collection);
+        return mp_fail(err, POND_EVALUE, "%.64s: the document is not clean JSON at byte %zu: %s", collection, why.pos,
+                       why.msg);
+    }
+    yyjson_val *root = yyjson_doc_get_root(doc), *id = yyjson_obj_get(root, "id");
+    int rc = POND_OK;
+    *out = NULL;
+    if (!yyjson_is_obj(root))
+        rc = mp_fail(err, POND_EVALUE, "%.64s: a document is a JSON object, but this is a JSON %s", collection,
+                     yyjson_get_type_desc(root));
+    else if (id == NULL)
+        rc = mp_fail(err, POND_EVALUE, "%.64s: the document has no \"id\": give it one, a string", collection);
+    else if (!yyjson_is_str(id))
+        rc = mp_fail(err, POND_EVALUE, "%.64s: the document's \"id\" is a JSON %s: ids are strings", collection,
+                     yyjson_get_type_desc(id));
+    else if ((*out = malloc(yyjson_get_len(id) + 1)) == NULL)
+        rc = mp_fail(err, POND_ENOMEM, "%.64s: no memory for the document", collection);
+    if (rc == POND_OK) {
+        *out_len = yyjson_get_len(id);
+        memcpy(*out, yyjson_get_str(id), *out_len + 1);
+    }
+    yyjson_doc_free(doc);
+    return rc;
+}

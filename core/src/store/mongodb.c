@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/document.h"
+#include "store/mongodb_change.h"
 #include "store/mongodb_error.h"
 #include "store/mongodb_find.h"
 #include "store/mongodb_id.h"
@@ -253,15 +254,6 @@ static int look(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_kind 
     return rc;
 }
 
-/* An update has no limit of its time at the server, but what waits for the majority has. */
-static void append_write_options(const mp_mongodb_call *call, bson_t *options) {
-    mp_mongodb_collation(options);
-    mongoc_write_concern_t *majority = mongoc_write_concern_new();
-    mongoc_write_concern_set_wmajority(majority, (int32_t)mp_mongodb_left_ms(call));
-    mongoc_write_concern_append(majority, options);
-    mongoc_write_concern_destroy(majority);
-}
-
 /* Replaces the document with this _id, or makes it. `doc` begins with it. */
 static int replace(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_kind kind, const bson_t *doc) {
     int rc = POND_OK, upserts = 0;
@@ -269,7 +261,7 @@ static int replace(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_ki
         bson_t filter = BSON_INITIALIZER, options = BSON_INITIALIZER, reply;
         bson_error_t error = {0};
         mp_mongodb_id_append(&filter, "_id", id, kind);
-        append_write_options(call, &options);
+        mp_mongodb_write_options(call, &options);
         bson_append_bool(&options, "upsert", -1, true);
         bson_append_bool(&options, "validate", -1, false); /* mp_document_pack has looked */
         well = mongoc_collection_replace_one(call->documents, &filter, doc, &options, &reply, &error);
@@ -333,7 +325,7 @@ static int delete_as(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_
         bson_error_t error = {0};
         bson_iter_t iter;
         mp_mongodb_id_append(&filter, "_id", id, kind);
-        append_write_options(call, &options);
+        mp_mongodb_write_options(call, &options);
         well = mongoc_collection_delete_one(call->documents, &filter, &options, &reply, &error);
         if (well) *existed = bson_iter_init_find(&iter, &reply, "deletedCount") && bson_iter_as_int64(&iter) > 0;
         else rc = mp_mongodb_again(call, &error, &reply);
@@ -380,6 +372,18 @@ static int plan(mp_store *store, const char *collection, const mp_query *query, 
 
 /* ---- the store ---- */
 
+/* ---- changes ---- */
+
+static int ready(mp_store *store, mp_change *change, pond_error **err) {
+    return mp_mongodb_ready(pool_of(store), change, ((mongodb_store *)store)->max_value, err);
+}
+
+static mp_applied apply(mp_store *store, mp_change *change, pond_error **err) {
+    return mp_mongodb_apply(pool_of(store), change, err);
+}
+
+static void discard(mp_store *store, mp_change *change) { mp_mongodb_discard(change); }
+
 static void close_store(mp_store *store) {
     mp_mongodb_pool_close(pool_of(store));
     free(store);
@@ -398,6 +402,9 @@ static const mp_store_vt vt = {
     .count = count,
     .index = make_index,
     .plan = plan,
+    .ready = ready,
+    .apply = apply,
+    .discard = discard,
 };
 
 int mp_mongodb_open(mp_store **out, const mp_options *options, pond_error **err) {

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "model/document.h"
+#include "store/sqlite_change.h"
 #include "store/sqlite_find.h"
 #include "store/sqlite_pool.h"
 
@@ -208,6 +209,18 @@ static int make_index(mp_store *store, const char *collection, const mp_query_so
     return rc;
 }
 
+/* Changes. */
+
+static int ready(mp_store *store, mp_change *change, pond_error **err) {
+    return mp_sqlite_ready(pool_of(store), change, ((sqlite_store *)store)->max_value, err);
+}
+
+static mp_applied apply(mp_store *store, mp_change *change, pond_error **err) {
+    return mp_sqlite_apply(pool_of(store), change, err);
+}
+
+static void discard(mp_store *store, mp_change *change) { mp_sqlite_discard(change); }
+
 static void close_store(mp_store *store) {
     mp_sqlite_pool_close(pool_of(store));
     free(store);
@@ -226,6 +239,9 @@ static const mp_store_vt vt = {
     .count = count,
     .index = make_index,
     .plan = plan,
+    .ready = ready,
+    .apply = apply,
+    .discard = discard,
 };
 
 int mp_sqlite_open(mp_store **out, const mp_options *options, pond_error **err) {

@@ -24,6 +24,10 @@ static const char *const sql_of[MP_SQL_KINDS] = {
     [MP_SQL_PUT] = "INSERT INTO %s (id, doc, ver) VALUES (?1, ?2, 0) "
                    "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc, ver = excluded.ver",
     [MP_SQL_REMOVE] = "DELETE FROM %s WHERE id = ?1",
+    [MP_SQL_CREATE] = "INSERT INTO %s (id, doc, ver) VALUES (?1, ?2, 0) ON CONFLICT (id) DO NOTHING",
+    [MP_SQL_REPLACE] = "UPDATE %s SET doc = ?2, ver = 0 WHERE id = ?1",
+    [MP_SQL_SWAP] = "UPDATE %s SET doc = ?2, ver = 0 WHERE id = ?1 "
+                    "AND CAST(doc AS BLOB) = CAST(?3 AS BLOB)",
 };
 static const char create_sql[] = "CREATE TABLE IF NOT EXISTS %s(id TEXT PRIMARY KEY NOT NULL, "
                                  "doc TEXT NOT NULL CHECK(json_valid(doc)), ver INTEGER NOT NULL)";

@@ -15,7 +15,16 @@
 /* Two quotes, every byte doubled, and the NUL. */
 #define MP_SQLITE_QUOTED_MAX (2 * MP_COLLECTION_MAX + 3)
 
-typedef enum mp_sqlite_sql { MP_SQL_GET, MP_SQL_GET_MANY, MP_SQL_PUT, MP_SQL_REMOVE, MP_SQL_KINDS } mp_sqlite_sql;
+typedef enum mp_sqlite_sql {
+    MP_SQL_GET,
+    MP_SQL_GET_MANY,
+    MP_SQL_PUT,
+    MP_SQL_REMOVE,
+    MP_SQL_CREATE,  /* only if there is none */
+    MP_SQL_REPLACE, /* only if there is one */
+    MP_SQL_SWAP,    /* only if it is that one */
+    MP_SQL_KINDS
+} mp_sqlite_sql;
 
 typedef struct mp_sqlite_table {
     char name[MP_COLLECTION_MAX + 1]; /* empty: unused */

@@ -4,6 +4,7 @@
 #ifndef MP_STORE_STORE_H
 #define MP_STORE_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/buf.h"
@@ -12,6 +13,30 @@
 #include "model/value.h"
 
 typedef struct mp_store mp_store;
+
+typedef enum mp_change_kind { MP_CHANGE_CREATE, MP_CHANGE_REPLACE, MP_CHANGE_UPDATE, MP_CHANGE_DELETE } mp_change_kind;
+
+/* A change of one document, made in two steps: first it is made ready, which changes nothing, then it is done. */
+typedef struct mp_change {
+    mp_change_kind kind;
+    const char *collection, *id;
+    size_t id_len;
+    const char *text; /* the document, or (UPDATE) the patch, as the caller gave it */
+    size_t len;
+    /* CLOCK_MONOTONIC ms: when the call has to be over. It may be put off by others meanwhile. */
+    const _Atomic int64_t *until;
+    pond_value *document; /* out of ready: as a get will give it. NULL: of a DELETE, or there is none to UPDATE */
+    void *ready;          /* the store's own */
+} mp_change;
+
+typedef enum mp_applied {
+    MP_APPLIED,
+    MP_THERE_IS_NONE, /* to be replaced, updated or deleted */
+    MP_THERE_IS_ONE,  /* where one was to be created */
+    MP_OVERTAKEN,     /* UPDATE: it is another document than when the change was made ready: make it ready anew */
+    MP_NOT_APPLIED,   /* an error; nothing was changed, nor will be */
+    MP_IN_DOUBT       /* an error; it may have been done, or be done yet */
+} mp_applied;
 
 typedef struct mp_store_vt {
     const char *scheme;
@@ -39,6 +64,13 @@ typedef struct mp_store_vt {
     int (*index)(mp_store *store, const char *collection, const mp_query_sort *field, pond_error **err);
     /* Appends `"index": name or null, "statement": text` to an open JSON object: how find would go about it. */
     int (*plan)(mp_store *store, const char *collection, const mp_query *query, mp_buf *out, pond_error **err);
+    /* What is wrong with the text ends here (POND_EVALUE). UPDATE: reads the document that there is. After it, whatever it says, comes
+     * discard. */
+    int (*ready)(mp_store *store, mp_change *change, pond_error **err);
+    /* Once for each time that it was made ready. *err only with the last two. */
+    mp_applied (*apply)(mp_store *store, mp_change *change, pond_error **err);
+    /* What ready has left. */
+    void (*discard)(mp_store *store, mp_change *change);
 } mp_store_vt;
 
 struct mp_store {

@@ -117,10 +117,12 @@ static void the_manual_grants_what_is_used(void **state) {
     for (int i = 0; i < count; i++)
         for (size_t k = 0; k < sizeof sent / sizeof *sent; k++) used[i] = used[i] || strcmp(words[i] + 1, sent[k]) == 0;
     for (size_t s = 0; s < MP_SCRIPTS; s++) {
-        for (const char *at = mp_scripts[s].text; (at = strstr(at, ".call('"));) {
+        const char *end = mp_scripts[s].text + mp_scripts[s].len;
+        for (const char *at = mp_scripts[s].text; (at = memmem(at, (size_t)(end - at), ".call('", 7));) {
             char command[32] = "";
             at += 7;
-            for (size_t n = 0; isalpha((unsigned char)at[n]) && n < 31; n++) command[n] = (char)tolower(at[n]);
+            for (size_t n = 0; at + n < end && isalpha((unsigned char)at[n]) && n < 31; n++)
+                command[n] = (char)tolower(at[n]);
             if (!granted(command))
                 snprintf(missing + strlen(missing), sizeof missing - strlen(missing), " %s", command);
             for (int i = 0; i < count; i++) used[i] = used[i] || strcmp(words[i] + 1, command) == 0;

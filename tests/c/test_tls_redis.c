@@ -321,7 +321,8 @@ static void what_waits_may_move(void **state) {
 
 static void a_server_that_closes_is_asked_again(void **state) {
     (void)state;
-    pond *p = pond_made(redis_tls_url(), "namespace", "again", NULL);
+    pond *p =
+        pond_made(redis_tls_url(), "namespace", "again", "command_timeout", "10s", "connect_timeout", "10s", NULL);
     const char *key = fresh("k");
     assert_string_equal(fetch_text(p, key, NULL, "x"), "x");
     for (int i = 0; i < 20; i++) {

@@ -49,7 +49,7 @@ mp_read *mp_share_leave(mp_read *r) {
     if (r->state == MP_READ_SHARING) {
         mp_list_remove(&r->flight_node);
         while (mp_list_shift(&r->sharers)) continue; /* an heir that never asked: its lane ends, and so do they */
-        pond_value_free(r->op.value); /* its answer may have come */
+        pond_value_free(r->op.value);                /* its answer may have come */
         pond_error_free(r->op.error);
         return NULL;
     }

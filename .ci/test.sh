@@ -1,7 +1,7 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c faults asan fuzz sim python python-asan node nodes node-asan cross)
+PARTS=(checks c faults asan fuzz sim spin python python-asan node nodes node-asan cross)
 EXTRA=(tsan) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
@@ -36,6 +36,7 @@ c_tests() { # c_tests PRESET LABEL [NOT_THIS_LABEL [OPTION...]]
 }
 suite_c() { c_build dev && c_tests dev '.' '^(faults|sim)$'; }
 suite_sim() { c_build dev && c_tests dev '^sim$'; }
+suite_spin() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/model/check.py; }
 suite_faults() { # FAULT_ROUNDS: how often, until one fails
     LIMIT=(timeout -k 10 $((300 * ${FAULT_ROUNDS:-1})))
     c_build dev && c_tests dev '^faults$' '' --repeat "until-fail:${FAULT_ROUNDS:-1}"
@@ -86,7 +87,7 @@ suite_cross() {
 
 count() { # passed failed skipped of a suite, from what it left behind
     case $1 in
-    checks) .ci/count checks "$LOGS/test-checks.log" ;;
+    checks | spin) .ci/count checks "$LOGS/test-$1.log" ;;
     c | sim | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
     node*) .ci/count node "$LOGS/test-$1.log" ;;
@@ -102,7 +103,7 @@ for part in "$@"; do
     esac
 done
 base
-apt_need "${APT_TEST[@]}" "${APT_SIM[@]}"
+apt_need "${APT_TEST[@]}" "${APT_SIM[@]}" spin
 wants() { # does any of these parts run?
     local part
     for part in "${chosen[@]}"; do case " $* " in *" $part "*) return 0 ;; esac done

@@ -9,6 +9,7 @@ typedef struct reader {
     request request;
     process *p;
     unsigned number, left;
+    unsigned page; /* 0: the key's own value */
     judge_floor floor;
     bool reading, audits;
     pond_request *handle;
@@ -16,14 +17,19 @@ typedef struct reader {
     uint64_t loads_before;
 } reader;
 
-/* A writer that the library knows nothing of: it commits to the store, invalidates until that was acknowledged, and only then
- * acknowledges its write. If it dies between the two the cache is stale until the TTL: that is the limit of this way to write, so
- * processes do not die then. */
+/* How a writer goes about it. A foreign one knows nothing of intents: it commits to the store, invalidates until that was
+ * acknowledged, and only then acknowledges its write. */
+typedef enum writer_kind { WRITER_FOREIGN, WRITER_ASIDE, WRITER_THROUGH } writer_kind;
+
 typedef struct writer {
     request request;
     process *p;
+    writer_kind kind;
     unsigned number, left;
-    uint32_t version;
+    bool writing;
+    uint32_t version; /* that it has committed; 0: none yet */
+    uint64_t writes;  /* begun */
+    pond_request *handle;
 } writer;
 
 reader *reader_start(process *p, unsigned number, unsigned reads);
@@ -31,8 +37,10 @@ reader *reader_start(process *p, unsigned number, unsigned reads);
 reader *auditor_start(process *p);
 bool reader_over(const reader *r);
 
-writer *writer_start(process *p, unsigned number, unsigned writes);
+writer *writer_start(process *p, writer_kind kind, unsigned number, unsigned writes);
 bool writer_over(const writer *w);
+/* If its process died now the cache might be stale until the TTL, and the protocol says so: a foreign writer between commit and
+ * invalidation; any whose intent may be lost as well. Processes do not die then. */
 bool writer_exposed(const writer *w);
 
 #endif

@@ -21,7 +21,7 @@ static void cut(void *owner, uint64_t arg) {
 
 static void stand(void *owner, uint64_t arg) {
     world *w = owner;
-    if (!w->calm) process_stand(someone(w), dice_between(&w->dice, 1, 3 * w->lease));
+    if (!w->calm) process_stand(someone(w), dice_between(&w->dice, 1, w->row->pause));
 }
 
 static bool may_die(const world *w, const process *p) {
@@ -31,15 +31,16 @@ static bool may_die(const world *w, const process *p) {
 }
 
 /* One is always left: somebody must be hurt by what the others leave behind. */
-static void crash(void *owner, uint64_t arg) {
-    world *w = owner;
+bool faults_kill(world *w, process *p) {
     size_t living = 0;
     for (size_t i = 0; i < w->processes; i++) living += !w->process[i].dead;
-    process *p = someone(w);
-    if (w->calm || living < 2 || !may_die(w, p)) return;
+    if (w->calm || living < 2 || !may_die(w, p)) return false;
     w->judge.counts.crashes++;
     process_die(p);
+    return true;
 }
+
+static void crash(void *owner, uint64_t arg) { faults_kill(owner, someone(owner)); }
 
 static void save(void *owner, uint64_t arg) {
     world *w = owner;
@@ -93,11 +94,13 @@ void faults_plan(world *w) {
     plan(w, row->evict_values, evict, (uintptr_t) "mp:v:");
     plan(w, row->evict_leases, evict, (uintptr_t) "mp:l:");
     plan(w, row->evict_intents, evict, (uintptr_t) "mp:w:");
+    plan(w, row->evict_intents, evict, (uintptr_t) "mp:gw:");
+    plan(w, row->evict_tags, evict, (uintptr_t) "mp:g:");
     plan(w, row->evict_fence, evict, (uintptr_t) "mp:f");
     plan(w, row->cuts, cut, 0);
     plan(w, row->pauses, stand, 0);
     plan(w, row->crashes, crash, 0);
-    plan(w, 4 * row->restarts, save, 0);
+    plan(w, 2 * row->restarts, save, 0);
     plan(w, row->restarts, restart, 0);
     plan(w, row->replids, replid, 0);
     plan(w, row->flushes, flush, 0);

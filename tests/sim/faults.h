@@ -2,8 +2,13 @@
 #ifndef SIM_FAULTS_H
 #define SIM_FAULTS_H
 
+#include <stdbool.h>
+
+struct process;
 struct world;
 
 void faults_plan(struct world *w);
+/* The process dies now, if it may. */
+bool faults_kill(struct world *w, struct process *p);
 
 #endif

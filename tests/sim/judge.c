@@ -3,14 +3,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "virtual/virtual.h"
 
-void judge_begin(judge *j, trace *t, const store *s, bool strict) {
-    *j = (judge){.trace = t, .store = s, .strict = strict};
+void judge_begin(judge *j, trace *t, const store *s, bool strict, bool unjudged) {
+    *j = (judge){.trace = t, .store = s, .strict = strict, .unjudged = unjudged};
     j->counts.schedules = 1;
 }
 
-judge_floor judge_floor_of(const judge *j, size_t key) {
+judge_floor judge_floor_of(const judge *j, size_t key, int64_t bound) {
+    if (j->unjudged) return (judge_floor){0};
+    if (bound) return (judge_floor){.acked = store_before(j->store, key, virtual_now() - bound)};
     return (judge_floor){.acked = j->acked[key], .seen = j->seen[key]};
 }
 

@@ -24,7 +24,8 @@ typedef struct sim_counts {
 typedef struct judge {
     trace *trace;
     const store *store;
-    bool strict; /* going backwards is a violation */
+    bool strict;   /* going backwards is a violation */
+    bool unjudged; /* nothing is, but what is read at rest */
     sim_counts counts;
     uint32_t acked[STORE_KEYS], seen[STORE_KEYS];
     char first[160]; /* what was wrong first */
@@ -35,8 +36,9 @@ typedef struct judge_floor {
     uint32_t acked, seen;
 } judge_floor;
 
-void judge_begin(judge *j, trace *t, const store *s, bool strict);
-judge_floor judge_floor_of(const judge *j, size_t key);
+void judge_begin(judge *j, trace *t, const store *s, bool strict, bool unjudged);
+/* `bound`: what was committed so long ago, whatever was acknowledged or seen since; 0: what was. */
+judge_floor judge_floor_of(const judge *j, size_t key, int64_t bound);
 /* The read's value as text ("k3:17"), or NULL: absent. `at_rest`: nothing else happens any more. */
 void judge_read(judge *j, size_t key, judge_floor floor, const char *text, size_t len, bool at_rest);
 void judge_acked(judge *j, size_t key, uint32_t version);

@@ -19,11 +19,14 @@ typedef struct layer_link {
     mp_link *below;
 } layer_link;
 
-/* An operation whose answer is falsified. */
+/* An operation that is falsified. */
 typedef struct passing {
     mp_node node;
     mp_op *op;
     void (*done)(mp_op *op);
+    layer_link *link;
+    mp_op probe; /* LAYER_FENCE: goes ahead of it */
+    bool probing;
 } passing;
 
 static mp_node all = {&all, &all}; /* of the program: it has one thread */
@@ -34,40 +37,65 @@ static passing *find(const mp_op *op) {
     return NULL;
 }
 
+static passing *pass(layer_link *l, mp_op *op) {
+    passing *p = calloc(1, sizeof *p);
+    if (!p) abort();
+    *p = (passing){.op = op, .done = op->done, .link = l};
+    mp_list_init(&p->node);
+    mp_list_push(&all, &p->node);
+    return p;
+}
+
 static void take_away(passing *p) {
     p->op->done = p->done;
     mp_list_remove(&p->node);
     free(p);
 }
 
-static void answered(mp_op *op) {
+static void refusal_denied(mp_op *op) {
     take_away(find(op));
-    if (op->kind == MP_FILL && op->reply == MP_REFUSED) op->reply = MP_STORED;
+    if (op->reply == MP_REFUSED) op->reply = MP_STORED;
     op->done(op);
 }
 
-static void falsify(mp_op *op) {
-    passing *p = malloc(sizeof *p);
-    if (!p) abort();
-    *p = (passing){.op = op, .done = op->done};
-    mp_list_init(&p->node);
-    mp_list_push(&all, &p->node);
-    op->done = answered;
+/* The connection stands by now, and its fence is known: what is sent next goes under that. */
+static void probed(mp_op *probe) {
+    passing *p = MP_OF(probe, passing, probe);
+    layer_link *l = p->link;
+    mp_op *op = p->op;
+    pond_value_free(probe->value);
+    pond_error_free(probe->error);
+    take_away(p);
+    memcpy(op->fence, ((mp_redis *)l->layer->below)->node[0].fence.now, MP_FENCE_LEN);
+    l->below->vt->submit(l->below, op);
 }
 
 static void submit(mp_link *link, mp_op *op) {
     layer_link *l = (layer_link *)link;
-    if (op->kind == MP_FILL && l->layer->kind == LAYER_SHARE) falsify(op);
-    if (op->kind == MP_FILL && l->layer->kind == LAYER_FENCE)
-        memcpy(op->fence, ((mp_redis *)l->layer->below)->node[0].fence.now, MP_FENCE_LEN);
+    if (op->kind == MP_FILL && l->layer->kind == LAYER_SHARE) {
+        pass(l, op);
+        op->done = refusal_denied;
+    } else if (op->kind == MP_FILL && l->layer->kind == LAYER_FENCE) {
+        passing *p = pass(l, op);
+        p->probing = true;
+        p->probe = (mp_op){.kind = MP_GET, .key = op->key, .timeout_ms = op->timeout_ms, .done = probed};
+        op->reply = MP_PENDING;
+        op = &p->probe;
+    }
     l->below->vt->submit(l->below, op);
 }
 
 static void forget(mp_link *link, mp_op *op) {
     layer_link *l = (layer_link *)link;
     passing *p = find(op);
-    if (p) take_away(p);
+    if (p && p->probing) op = &p->probe;
     l->below->vt->forget(l->below, op);
+    if (p) take_away(p);
+}
+
+static bool unsent(mp_link *link, const mp_op *op) {
+    layer_link *l = (layer_link *)link;
+    return l->below->vt->unsent(l->below, op);
 }
 
 static mp_link *link_open(mp_cache *cache, mp_loop *loop) {
@@ -103,6 +131,7 @@ void layer_put(pond *p, layer_kind kind) {
                           .link_close = link_close,
                           .submit = submit,
                           .forget = forget,
+                          .unsent = unsent,
                           .describe = describe,
                           .close = close_cache};
     l->cache.vt = &l->vt;

@@ -6,8 +6,9 @@
 
 typedef enum layer_kind {
     LAYER_NONE,
-    LAYER_SHARE, /* a refused fill is told as an accepted one */
-    LAYER_FENCE  /* the envelope carries the fence of now */
+    LAYER_SHARE,    /* a refused fill is told as an accepted one */
+    LAYER_FENCE,    /* the envelope carries the fence of now */
+    LAYER_EARLY_END /* no layer, but a host (storing.c): a write is ended before it is committed */
 } layer_kind;
 
 /* Puts it into a pond that has made no call yet. It goes with the pond. */

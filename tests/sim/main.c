@@ -10,14 +10,14 @@
 
 typedef struct command {
     const char *mode;
-    const char *row; /* NULL: all */
+    const char *row, *mutant; /* NULL: all */
     uint64_t first, seeds;
     bool json, shown, twice, rows, mutants;
 } command;
 
 static const char usage[] =
     "./run sim [--mode strict|naive] [--row NAME] [--seeds N | --seed N] [--trace] [--json]\n"
-    "./run sim --mutants [--row NAME] [--seeds N]\n"
+    "./run sim --mutants[=NAME] [--row NAME] [--seeds N]\n"
     "./run sim --rows        lists the rows\n"
     "./run sim --cross-check [ROUNDS]\n"
     "--twice runs each schedule twice and compares their traces.\n"
@@ -119,12 +119,15 @@ static bool caught(const command *c, const mutant *m, network *net) {
 
 static int run_mutants(const command *c, network *net) {
     size_t found = 0;
+    size_t wanted = 0;
     for (size_t i = 0; i < mutant_count; i++) {
+        if (c->mutant && strcmp(c->mutant, mutants[i].name) != 0) continue;
+        wanted++;
         found += caught(c, &mutants[i], net);
         fflush(stdout);
     }
-    printf("%zu of %zu mutants caught\n", found, mutant_count);
-    return found == mutant_count ? 0 : 1;
+    printf("%zu of %zu mutants caught\n", found, wanted);
+    return wanted && found == wanted ? 0 : 1;
 }
 
 /* ---- */
@@ -132,7 +135,7 @@ static int run_mutants(const command *c, network *net) {
 static bool parse(command *c, int argc, char **argv) {
     static const struct option options[] = {
         {"mode", 1, 0, 'm'},  {"row", 1, 0, 'r'},  {"rows", 0, 0, 'R'},    {"seed", 1, 0, 's'},  {"seeds", 1, 0, 'n'},
-        {"trace", 0, 0, 't'}, {"json", 0, 0, 'j'}, {"mutants", 0, 0, 'M'}, {"twice", 0, 0, '2'}, {0}};
+        {"trace", 0, 0, 't'}, {"json", 0, 0, 'j'}, {"mutants", 2, 0, 'M'}, {"twice", 0, 0, '2'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (o) {
         case 'm': c->mode = optarg; break;
@@ -146,7 +149,10 @@ static bool parse(command *c, int argc, char **argv) {
         case 't': c->shown = true; break;
         case 'j': c->json = true; break;
         case '2': c->twice = true; break;
-        case 'M': c->mutants = true; break;
+        case 'M':
+            c->mutants = true;
+            c->mutant = optarg;
+            break;
         default: return false;
         }
     }

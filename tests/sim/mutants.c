@@ -6,27 +6,65 @@
 
 #include "cache/redis_scripts.h"
 
+#define MY_LEASE "if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end"
+#define MY_LEASE_ONLY "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end"
+#define DELETE "redis.call('DEL', KEYS[1])"
+#define CUT "if redis.call('PTTL', KEYS[1]) > cut then redis.call('PEXPIRE', KEYS[1], cut) end"
+#define STORE "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])"
+
+/* What the fill would store if the generation were read then. */
+#define LATE_GENERATION                                                                                                \
+    "local e = ARGV[2]\n"                                                                                              \
+    "local g = string.byte(e, 41) == 1 and redis.call('GET', 'mp:g:{s:t' .. string.match(KEYS[1], 's:k(%d)') .. "      \
+    "'}')\n"                                                                                                           \
+    "if g then e = string.sub(e, 1, 48) .. string.sub(g, 1, 24) .. string.sub(e, 73) end\n"                            \
+    "redis.call('SET', KEYS[1], e, 'PX', ARGV[3])"
+
 const mutant mutants[] = {
-    {"lease-kept", "an invalidation leaves the lease", "aside",
+    /* Leases. */
+    {"lease-kept", "an invalidation leaves the lease", "foreign",
      .edits = {{"end", "if KEYS[3] then redis.call('DEL', KEYS[3]) end", ""}}},
-    {"value-kept", "an invalidation leaves the value", "aside", .edits = {{"end", "redis.call('DEL', KEYS[1])", ""}}},
-    {"fill-unasked", "a fill does not look whether its lease stands", "aside-slow",
-     .edits = {{"fill", "if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end", ""}}},
-    {"fill-any-lease", "a fill is content with anybody's lease", "aside-slow",
-     .edits = {{"fill", "if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end",
-                "if not redis.call('GET', KEYS[3]) then return 0 end"}}},
-    {"renew-revives", "a renewal makes a lost lease again", "aside-slow",
-     .edits = {{"renew", "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end",
-                "redis.call('SET', KEYS[1], ARGV[1])"}}},
-    {"release-any", "a release ends the lease of another", "aside-slow",
-     .edits = {{"release", "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end", ""}}},
+    {"value-kept", "an invalidation leaves the value", "foreign", .edits = {{"end", DELETE, ""}}},
+    {"fill-unasked", "a fill does not look whether its lease stands", "foreign-all", .edits = {{"fill", MY_LEASE, ""}}},
+    {"fill-any-lease", "a fill is content with anybody's lease", "foreign-all",
+     .edits = {{"fill", MY_LEASE, "if not redis.call('GET', KEYS[3]) then return 0 end"}}},
+    {"renew-revives", "a renewal makes a lost lease again", "foreign-all",
+     .edits = {{"renew", MY_LEASE_ONLY, "redis.call('SET', KEYS[1], ARGV[1])"}}},
+    {"release-any", "a release ends the lease of another", "aside-slow", .edits = {{"release", MY_LEASE_ONLY, ""}}},
     {"lease-shared", "two hold one lease", "aside-slow",
      .edits = {{"get", "if l and l ~= ARGV[1]", "if false and l ~= ARGV[1]"}}},
-    {"fence-same", "the fence outlives the server's process", "aside-restart",
-     .edits = {{"fence", "if f[1] == run and f[3]", "if f[3]"}, {"fence", "if f[2] == id then", "if true then"}}},
-    {"share-refused", "who came during a load shares it though its fill was refused", "aside-late",
+    {"share-refused", "who came during a load shares it though its fill was refused", "through-slow",
      .layer = LAYER_SHARE},
-    {"fence-present", "the envelope carries the fence of now, not of the lease", "aside-late", .layer = LAYER_FENCE},
+    /* The fence. */
+    {"fence-same", "the fence outlives the server's process", "restart",
+     .edits = {{"fence", "if f[1] == run and f[3]", "if f[3]"}, {"fence", "if f[2] == id then", "if true then"}}},
+    {"fence-present", "the envelope carries the fence of now, not of the lease", "restart-late", .layer = LAYER_FENCE},
+    /* Intents. */
+    {"end-early", "a write is ended before it is committed", "aside", .layer = LAYER_EARLY_END},
+    {"begin-value-kept", "a write leaves the value until it is ended", "aside-crash", .edits = {{"begin", DELETE, ""}}},
+    {"fill-under-intent", "leases and fills in spite of an intent", "aside-crash",
+     .edits = {{"get", "then return {4, false, redis.call('PTTL', KEYS[2])} end", "then end"},
+               {"fill", "if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end", ""}}},
+    {"mark-begin", "the overlap mark is forgotten by the second writer", "through",
+     .edits = {{"begin", "if others > 0 or (ARGV[3] == '1' and not mine) then", "if false then"}}},
+    {"mark-end", "the overlap mark is forgotten by an invalidation", "mixed",
+     .edits = {{"end", "if not mine then", "if false then"}}},
+    {"mark-again", "the overlap mark is forgotten by a writer whose intent was lost", "past-intent",
+     .edits = {{"begin", " or (ARGV[3] == '1' and not mine)", ""}}},
+    {"end-together", "a value is stored though others write", "through",
+     .edits = {{"end", "if mine and n == 1 and", "if mine and"}}},
+    {"end-unheld", "a value is stored though the intent is lost", "evicted",
+     .edits = {{"end", "if mine and n == 1 and", "if (mine and n == 1 or n == 0) and"}}},
+    /* Tags. */
+    {"tag-kept-begin", "a write leaves the tag until it is ended", "tags-crash",
+     .edits = {{"begin", DELETE, "if KEYS[3] then " DELETE " end"}}},
+    {"tag-kept-end", "the end of a write leaves the tag", "foreign-tags",
+     .edits = {{"end", DELETE, "if KEYS[3] then " DELETE " end"}}},
+    {"gen-undoubting", "a generation is made in spite of an intent", "tags-crash",
+     .edits = {{"gen", "if ARGV[4] == '0' then return false end", "if ARGV[4] == '0' then ARGV[4] = ARGV[2] end"}}},
+    {"gen-late", "the generation is read after the load", "tags-slow", .edits = {{"fill", STORE, LATE_GENERATION}}},
+    {"cut-ignored", "a bounded tag is not cut", "bounded", .edits = {{"begin", CUT, ""}, {"end", CUT, ""}}},
+    {"cut-lengthened", "a tag that was cut is lengthened", "bounded", .edits = {{"gen", "if #v == 24 and", "if"}}},
 };
 
 const size_t mutant_count = sizeof mutants / sizeof mutants[0];

@@ -7,6 +7,8 @@
 #include "api/start.h"
 #include "engine/loop_private.h"
 #include "loading.h"
+#include "pattern/tags.h"
+#include "storing.h"
 #include "virtual/virtual.h"
 #include "world.h"
 
@@ -23,6 +25,14 @@ static void set_ms(pond_config *config, const char *name, int64_t ms) {
     set(config, name, text);
 }
 
+/* By the inner door, for a collection's tag has a bound and a caller's own has none. */
+static void make_tags(process *p, size_t key) {
+    char name[8];
+    size_t len = (size_t)snprintf(name, sizeof name, "t%zu", key);
+    const char *tag = name;
+    if (mp_tags_make(&p->tags[key], "s", 1, p->world->row->bound, &tag, &len, 1, NULL) != POND_OK) abort();
+}
+
 void process_open(process *p, world *w, unsigned number) {
     *p = (process){.world = w, .number = number, .lanes = w->row->lanes};
     pond_config *config = pond_config_new();
@@ -33,6 +43,8 @@ void process_open(process *p, world *w, unsigned number) {
     set_ms(config, "ttl", 600000);
     set_ms(config, "command_timeout", 200);
     set_ms(config, "lease", w->lease);
+    set_ms(config, "intent", w->intent);
+    if (w->row->lenient) set(config, "when_cache_down_write", "lenient");
     set_ms(config, "wait_timeout", 4000);
     set_ms(config, "load_timeout", 3000);
     pond_error *error = NULL;
@@ -44,11 +56,14 @@ void process_open(process *p, world *w, unsigned number) {
         abort();
     }
     pond_config_free(config);
+    for (size_t i = 0; w->row->pages && i < w->row->keys; i++) make_tags(p, i);
 }
 
 void process_close(process *p) {
     if (!p->pond) return;
     loading_end_all(p);
+    storing_end_all(p);
+    for (size_t i = 0; i < STORE_KEYS; i++) pond_tags_free(p->tags[i]);
     for (size_t i = 0; i < p->lanes; i++) pond_queue_free(p->queue[i]);
     pond_free(p->pond);
 }
@@ -74,7 +89,9 @@ static bool readable(pond_queue *queue) {
 static void take(process *p, pond_event *event) {
     request *r = (request *)(uintptr_t)pond_event_user(event);
     pond_load *load = pond_event_load(event);
+    pond_writing *writing = pond_event_writing(event);
     if (load) loading_begin(p, load, r->key);
+    else if (writing) r->write(r, writing);
     else r->ended(r, event);
     pond_event_free(event);
 }

@@ -6,10 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <millpond/millpond.h>
+#include <millpond/write.h>
+#include "store.h"
 
 struct world;
 
-enum { PROCESS_LANES = 3, PROCESS_LOADS = 64 };
+enum { PROCESS_LANES = 3 };
 
 typedef struct process {
     struct world *world;
@@ -20,12 +22,15 @@ typedef struct process {
     bool dead;
     bool touched; /* has something to do now */
     int64_t stands_until;
-    struct loading *loads; /* taken, and not answered */
+    pond_tags *tags[STORE_KEYS]; /* of the pages of each key */
+    struct loading *loads;       /* taken, and not answered */
+    struct storing *storings;
 } process;
 
 /* Who waits for a request's events; `user` of the call. */
 typedef struct request {
     void (*ended)(struct request *r, pond_event *event);
+    void (*write)(struct request *r, pond_writing *writing); /* NULL: it is no writer's */
     size_t key;
     size_t lane;
 } request;

@@ -21,7 +21,7 @@ static void next(reader *r) {
 /* The last round, when all is quiet (in the first a breaker may still have to close): who has to load now would do so for ever. */
 static void must_be_cached(reader *r) {
     world *w = r->p->world;
-    if (r->left < w->row->keys && w->judge.counts.loads != r->loads_before)
+    if (r->left < w->row->keys * (1 + w->row->pages) && w->judge.counts.loads != r->loads_before)
         judge_broken(&w->judge, "nothing is cached at rest");
 }
 
@@ -66,20 +66,25 @@ static void give_up(void *owner, uint64_t read) {
 static void begin(void *owner, uint64_t arg) {
     reader *r = owner;
     world *w = r->p->world;
-    char key[8];
+    char name[16];
+    unsigned views = 1 + w->row->pages;
     r->left--;
     r->reads++;
-    r->request.key = r->audits ? r->left % w->row->keys : dice_below(&w->dice, w->row->keys);
+    unsigned what = r->audits ? r->left % (w->row->keys * views) : dice_below(&w->dice, w->row->keys * views);
+    r->request.key = what / views;
+    r->page = what % views;
     r->request.lane = dice_below(&w->dice, (uint32_t)r->p->lanes);
-    r->floor = judge_floor_of(&w->judge, r->request.key);
+    r->floor = judge_floor_of(&w->judge, r->request.key, r->page ? w->row->bound : 0);
     r->reading = true;
     r->loads_before = w->judge.counts.loads;
-    int len = snprintf(key, sizeof key, "k%zu", r->request.key);
+    int len = r->page ? snprintf(name, sizeof name, "k%zu.page%u", r->request.key, r->page)
+                      : snprintf(name, sizeof name, "k%zu", r->request.key);
     pond_value *now = NULL;
     pond_error *error = NULL;
-    trace_line(&w->trace, "p%u.r%u wants %s", r->p->number, r->number, key);
-    int code = pond_fetch_start(r->p->pond, r->p->queue[r->request.lane], key, (size_t)len, NULL,
-                                (uintptr_t)&r->request, &now, &r->handle, &error);
+    trace_line(&w->trace, "p%u.r%u wants %s", r->p->number, r->number, name);
+    int code = pond_fetch_tagged_start(r->p->pond, r->p->queue[r->request.lane], name, (size_t)len, NULL,
+                                       r->page ? r->p->tags[r->request.key] : NULL, (uintptr_t)&r->request, &now,
+                                       &r->handle, &error);
     if (code != POND_OK) {
         judge_broken(&w->judge, pond_error_message(error));
         pond_error_free(error);
@@ -102,4 +107,4 @@ static reader *start(process *p, unsigned number, unsigned reads, bool audits) {
 }
 
 reader *reader_start(process *p, unsigned number, unsigned reads) { return start(p, number, reads, false); }
-reader *auditor_start(process *p) { return start(p, 99, 3 * p->world->row->keys, true); }
+reader *auditor_start(process *p) { return start(p, 99, 3 * p->world->row->keys * (1 + p->world->row->pages), true); }

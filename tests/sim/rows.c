@@ -2,28 +2,68 @@
 
 #include <string.h>
 
-#define USE .readers = 6, .reads = 4, .writers = 2, .writes = 3, .keys = 2, .deletes = 200, .span = 500
+#define USE .readers = 6, .reads = 4, .writes = 3, .keys = 2, .deletes = 200, .span = 500
 #define MANY .processes = 3, .lanes = 2, USE
 #define ONE .processes = 1, .lanes = 3, .memory = true, USE
+#define ASIDE MANY, .writers = 2
+#define THROUGH MANY, .writers = 2, .through = true
+#define TAGS MANY, .writers = 2, .pages = 2
+#define FOREIGN MANY, .foreign = 2
 
-/* ASIDE: cache-aside, and writers that commit and then invalidate (no intent): never older than an acknowledgement. */
+#define CRASH .crashes = 1, .deadly_writes = 150, .pauses = 2, .pause = 300, .evict_leases = 2
+#define CUT .cuts = 4, .spikes = 15, .pauses = 3, .pause = 300
+#define EVICT .evict_values = 4, .evict_leases = 4, .evict_tags = 4, .evict_fence = 1
+#define SLOW .slow_loads = 300, .failed_loads = 100, .cancels = 150, .pauses = 3, .pause = 300
+#define RESTART .restarts = 3, .replids = 1, .flushes = 1
+#define ALL                                                                                                            \
+    .evict_values = 2, .evict_leases = 2, .evict_tags = 2, .cuts = 2, .spikes = 8, .pauses = 3, .pause = 300,          \
+    .crashes = 1, .replids = 1, .flushes = 1, .slow_loads = 150, .failed_loads = 50, .cancels = 80,                    \
+    .refused_writes = 80, .unknown_writes = 80
+
 const sim_row sim_rows[] = {
-    {"aside", "cache-aside, no trouble", MANY},
-    {"aside-evict", "values, leases and the fence are evicted", MANY, .evict_values = 4, .evict_leases = 4,
-     .evict_fence = 1},
-    {"aside-cut", "connections are cut, answers come late, hosts stand still", MANY, .cuts = 4, .spikes = 15,
-     .pauses = 3},
-    {"aside-crash", "processes die", MANY, .crashes = 2, .pauses = 2, .evict_leases = 2},
-    {"aside-restart", "the server comes back empty, with what it had saved, or promoted", MANY, .restarts = 3,
-     .replids = 1, .flushes = 1},
-    {"aside-late", "the same, while loads are under way", MANY, .restarts = 3, .slow_loads = 500},
-    {"aside-slow", "loads that outlast their lease, loads that fail, reads that are given up", MANY, .slow_loads = 300,
-     .failed_loads = 100, .cancels = 150, .pauses = 3},
-    {"aside-all", "all of that together", MANY, .evict_values = 2, .evict_leases = 2, .evict_fence = 1, .cuts = 2,
-     .spikes = 8, .pauses = 3, .crashes = 1, .restarts = 1, .replids = 1, .flushes = 1, .slow_loads = 150,
-     .failed_loads = 50, .cancels = 80},
-    {"aside-memory", "the cache in the process's own memory", ONE, .slow_loads = 300, .failed_loads = 100,
-     .cancels = 150, .pauses = 3},
+    /* Writers with intents: linearizable, whoever dies. */
+    {"aside", "the value is deleted by a write", ASIDE, .strict = true},
+    {"aside-crash", "processes die", ASIDE, CRASH, .strict = true},
+    {"aside-evict", "values, leases and the fence are evicted", ASIDE, EVICT, .strict = true},
+    {"aside-cut", "connections are cut, answers come late, hosts stand still", ASIDE, CUT, .strict = true},
+    {"aside-slow", "loads outlast their lease or fail, calls are given up", ASIDE, SLOW, .strict = true},
+    {"aside-unknown", "the store refuses writes, or nobody knows what came of them", ASIDE, .refused_writes = 250,
+     .unknown_writes = 250, .strict = true},
+    {"aside-all", "all of that", ASIDE, ALL, .strict = true},
+    {"through", "the value is replaced by a write", THROUGH, .strict = true},
+    {"through-crash", "processes die", THROUGH, CRASH, .strict = true},
+    {"through-evict", "values, leases and the fence are evicted", THROUGH, EVICT, .strict = true},
+    {"through-cut", "connections are cut, answers come late, hosts stand still", THROUGH, CUT, .strict = true},
+    {"through-slow", "loads outlast their lease or fail, calls are given up", THROUGH, SLOW, .strict = true},
+    {"through-all", "all of that, and refused and unknown writes", THROUGH, ALL, .strict = true},
+    {"tags", "values that are made of the written one, under its tag", TAGS, .strict = true},
+    {"tags-crash", "processes die", TAGS, CRASH, .strict = true},
+    {"tags-evict", "values, leases, generations and the fence are evicted", TAGS, EVICT, .strict = true},
+    {"tags-slow", "loads outlast their lease or fail, calls are given up", TAGS, SLOW, .strict = true},
+    {"tags-all", "all of that, through", TAGS, .through = true, ALL, .strict = true},
+    {"memory", "the cache in the process's own memory", ONE, .writers = 2, .through = true, .pages = 1, SLOW,
+     .strict = true},
+    /* Pages that may lag: never by more than the bound, also when the writer dies. */
+    {"bounded", "values under a tag lag by 100 ms at most", TAGS, .bound = 100},
+    {"bounded-crash", "processes die", TAGS, .bound = 100, CRASH},
+    {"bounded-slow", "loads outlast their lease or fail, calls are given up", TAGS, .bound = 100, SLOW},
+    /* Where intents are missing: never older than an acknowledgement, and right at rest. */
+    {"foreign", "writers that only invalidate", FOREIGN},
+    {"foreign-tags", "the same, with tags", FOREIGN, .pages = 2, SLOW},
+    {"foreign-all", "the same in all kinds of trouble", FOREIGN, ALL},
+    {"mixed", "writers through the cache beside some that only invalidate", THROUGH, .foreign = 2, .evict_leases = 2},
+    {"evicted", "intents are evicted", THROUGH, .evict_intents = 6, .evict_values = 2},
+    {"past-intent", "writers take longer than their intents stand", THROUGH, .intent = 300, .slow_writes = 300,
+     .pauses = 4, .pause = 900},
+    {"worst", "those three together", THROUGH, .foreign = 1, .evict_intents = 4, .intent = 300, .slow_writes = 200,
+     .pauses = 3, .pause = 700},
+    /* The server's memory is lost, or old. */
+    {"restart", "it comes back empty, with what it had saved, or promoted", THROUGH, RESTART},
+    {"restart-late", "the same, while loads are under way", .processes = 3, .lanes = 1, .readers = 6, .reads = 3,
+     .foreign = 1, .writes = 2, .keys = 1, .span = 350, .lease = 3000, .restarts = 2, .slow_loads = 800},
+    {"restart-foreign", "the same for writers that only invalidate", FOREIGN, RESTART, .pages = 1, .slow_loads = 200},
+    {"lenient", "writes while the cache is away: only what is read at rest is promised", THROUGH, .lenient = true,
+     .cuts = 6, .restarts = 2, .spikes = 30, .unjudged = true},
 };
 
 const size_t sim_row_count = sizeof sim_rows / sizeof sim_rows[0];
@@ -35,5 +75,6 @@ const sim_row *sim_row_named(const char *name) {
 }
 
 bool sim_row_fails(const sim_row *row) {
-    return row->cuts || row->spikes || row->restarts || row->pauses || row->slow_loads || row->failed_loads;
+    return row->cuts || row->spikes || row->restarts || row->pauses || row->slow_loads || row->failed_loads ||
+           row->refused_writes || row->unknown_writes;
 }

@@ -9,22 +9,34 @@
 typedef struct sim_row {
     const char *name, *text;
     /* The program. */
-    unsigned processes, lanes; /* queues of each process; `readers` and `writers` are spread over all */
+    unsigned processes, lanes; /* queues of each process; readers and writers are spread over all */
     unsigned readers, reads;   /* reads of each */
-    unsigned writers, writes;
+    unsigned writers, foreign; /* with an intent, and without (actors.h) */
+    unsigned writes;           /* of each */
+    bool through;              /* what was written is cached; else it is deleted there */
     unsigned keys;
+    unsigned pages;   /* values beside that of the key which are made of it, and have its tag */
+    int64_t bound;    /* of the tags; 0: strict */
     unsigned deletes; /* of 1000 writes: make the document absent */
     bool memory;      /* cache=memory:, so one process */
+    bool lenient;     /* when_cache_down_write */
+    int64_t intent;   /* how long one stands; 0: 3 s */
+    int64_t lease;    /* 0: short mostly, and long */
     /* The trouble: how often at most in a schedule, at any time of `span` ms. */
     int64_t span;
-    unsigned evict_values, evict_leases, evict_intents, evict_fence;
+    unsigned evict_values, evict_leases, evict_intents, evict_tags, evict_fence;
     unsigned cuts, restarts, replids, flushes, pauses, crashes;
-    unsigned slow_loads; /* of 1000: longer than the lease */
-    unsigned failed_loads;
-    unsigned cancels; /* of 1000 reads: given up by their caller */
-    unsigned spikes;  /* of 1000 messages: late by more than command_timeout */
+    int64_t pause; /* the longest */
+    /* And of 1000 of each: */
+    unsigned slow_loads, failed_loads;
+    unsigned slow_writes; /* at the store for up to twice the intent's time */
+    unsigned refused_writes, unknown_writes;
+    unsigned deadly_writes; /* the process dies between commit and answer */
+    unsigned cancels;       /* calls that are given up */
+    unsigned spikes;        /* messages that are late by more than command_timeout */
     /* What it must show. */
-    bool strict; /* reads never go backwards, either */
+    bool strict;   /* reads never go backwards, either */
+    bool unjudged; /* what is read before the rest is not promised to be anything */
 } sim_row;
 
 extern const sim_row sim_rows[];

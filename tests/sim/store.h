@@ -22,6 +22,7 @@ typedef struct store {
 
 void store_begin(store *s, size_t keys);
 uint32_t store_latest(const store *s, size_t key);
-uint32_t store_commit(store *s, size_t key, bool absent); /* the version that it makes */
+uint32_t store_before(const store *s, size_t key, int64_t at); /* the last that was committed before */
+uint32_t store_commit(store *s, size_t key, bool absent);      /* the version that it makes */
 
 #endif

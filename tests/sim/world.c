@@ -17,6 +17,14 @@ int64_t world_delay(world *w) {
     return dice_between(&w->dice, 1, dice_chance(&w->dice, 500) ? 3 : 25);
 }
 
+uint32_t world_commit(world *w, size_t key) {
+    uint32_t version = store_commit(&w->store, key, dice_chance(&w->dice, w->row->deletes));
+    w->judge.counts.writes++;
+    trace_line(&w->trace, "the store has k%zu:%u%s", key, version,
+               w->store.key[key].absent[version] ? " (absent)" : "");
+    return version;
+}
+
 /* ---- steps ---- */
 
 static process *next_process(world *w, int64_t *at) {
@@ -84,8 +92,10 @@ static void begin(world *w, const sim_row *row, uint64_t seed, const world_setti
     network_begin(w->network, w);
     w->server = server_new(&w->dice, setting->replaced, !setting->naive, dice_chance(&w->dice, 750));
     store_begin(&w->store, row->keys);
-    judge_begin(&w->judge, &w->trace, &w->store, row->strict);
+    judge_begin(&w->judge, &w->trace, &w->store, row->strict, row->unjudged);
     w->lease = dice_chance(&w->dice, 300) ? 3000 : dice_between(&w->dice, 40, 200);
+    if (row->lease) w->lease = row->lease;
+    w->intent = row->intent ? row->intent : 3000;
     trace_line(&w->trace, "row %s, seed %llu, lease %lld ms", row->name, (unsigned long long)seed, (long long)w->lease);
     for (unsigned i = 0; i < row->processes; i++) process_open(&w->process[w->processes++], w, i);
 }
@@ -122,8 +132,10 @@ static void act(world *w) {
     const sim_row *row = w->row;
     for (unsigned i = 0; i < row->readers; i++)
         w->readers[w->reader_count++] = reader_start(any_process(w), i, row->reads);
-    for (unsigned i = 0; i < row->writers; i++)
-        w->writers[w->writer_count++] = writer_start(any_process(w), i, row->writes);
+    for (unsigned i = 0; i < row->writers + row->foreign; i++) {
+        writer_kind kind = i >= row->writers ? WRITER_FOREIGN : row->through ? WRITER_THROUGH : WRITER_ASIDE;
+        w->writers[w->writer_count++] = writer_start(any_process(w), kind, i, row->writes);
+    }
     faults_plan(w);
     tick(w, 0);
     run_actors(w);
@@ -133,7 +145,7 @@ static void act(world *w) {
 static void come_to_rest(world *w) {
     w->calm = true;
     trace_line(&w->trace, "rest");
-    run_for(w, 3 * w->lease + 10000);
+    run_for(w, 3 * w->lease + 2 * w->intent + 10000);
     for (size_t i = 0; i < w->processes; i++) {
         if (w->process[i].dead) continue;
         w->readers[w->reader_count++] = auditor_start(&w->process[i]);

@@ -39,10 +39,10 @@ typedef struct world {
     struct reader *readers[WORLD_ACTORS + 2];
     struct writer *writers[WORLD_ACTORS];
     size_t reader_count, writer_count;
-    bool calm;     /* no trouble any more */
-    bool stumbled; /* it did not come to its end */
-    bool ended;    /* nothing happens any more */
-    int64_t lease; /* the processes' option */
+    bool calm;             /* no trouble any more */
+    bool stumbled;         /* it did not come to its end */
+    bool ended;            /* nothing happens any more */
+    int64_t lease, intent; /* the processes' options */
 } world;
 
 typedef struct world_result {
@@ -55,5 +55,6 @@ world_result world_run(const sim_row *row, uint64_t seed, const world_setting *s
 
 /* ---- for its parts ---- */
 int64_t world_delay(world *w); /* how long a message takes */
+uint32_t world_commit(world *w, size_t key);
 
 #endif

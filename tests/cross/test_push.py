@@ -160,14 +160,16 @@ def test_four_commands_and_told_at_once(mix, start, own_redis, ns, tmp_path, say
     monitor.close()
 
 
-def test_a_renewal_costs_two_at_most(start, own_redis, ns, tmp_path, say):
-    """With a lease of 600 ms, a load of two seconds is renewed some nine times."""
+def test_a_renewal_costs_one_and_two_at_most(start, own_redis, ns, tmp_path, say):
+    """With a lease of 600 ms, a load of two seconds is renewed some nine times: one command each, and two where a busy machine brings it
+    late, so that it does not look like a renewal."""
     import harness
     tools = [start("asyncio") for _ in range(PROCESSES)]
     for tool in tools:
         tool.open(own_redis.url, ns, lease="600ms")
         tool.do("fetch key=warm load=json data=1")
     monitor = Monitor(own_redis)
+    costs = []
     for run in range(2):
         log = harness.LoadLog(tmp_path / f"loads-{run}")
         monitor.take()
@@ -181,7 +183,9 @@ def test_a_renewal_costs_two_at_most(start, own_redis, ns, tmp_path, say):
             f"with fence checks {[cost(tally) + tally['fence'] for tally in waiting]}")
         assert 5 <= renewals <= 12
         for tally in waiting:
-            assert cost(tally) + tally["fence"] <= 4 + 2 * renewals, tally
+            assert cost(tally) <= 4 + 2 * renewals, tally
+            costs.append(cost(tally) - 4 - renewals)
+    assert statistics.median(costs) <= 2, "most renewals are known for what they are"
     monitor.close()
 
 

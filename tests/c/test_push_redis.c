@@ -76,7 +76,7 @@ static void await_tracked(long long n) {
 static bool waits_are(const char *how) {
     pond_value *stats = NULL;
     char wanted[32];
-    snprintf(wanted, sizeof wanted, "\"waits\":%s", how);
+    snprintf(wanted, sizeof wanted, "\"wait_mode\":%s", how);
     assert_int_equal(pond_stats(p, &stats, NULL), POND_OK);
     size_t len;
     bool so = strstr(pond_value_data(stats, &len), wanted) != NULL;

@@ -17,6 +17,7 @@
 #define MP_TOKEN_LEN 16
 #define MP_TAGS_MAX 16 /* of one value */
 #define MP_FENCE_LEN 8
+#define MP_LEASE_MAX_MS (10 * 60 * 1000) /* as the option lease has it: what claims to be longer is no lease's time */
 
 typedef struct mp_cache mp_cache;
 typedef struct mp_link mp_link;
@@ -46,7 +47,7 @@ typedef enum mp_reply {
     MP_HIT,
     MP_MISSED,
     MP_LEASED,
-    MP_BUSY,    /* someone loads; `ms` = what is left of the lease */
+    MP_BUSY,    /* someone loads; `ms` = what is left of the lease, < 0: unknown */
     MP_INDOUBT, /* someone writes; `ms` = what is left of the intents */
     MP_STORED,
     MP_REFUSED,

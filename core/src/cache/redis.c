@@ -67,7 +67,7 @@ static void describe(mp_cache *cache, mp_buf *json) {
     mp_buf_json(json, redis->node[0].address.shown, strlen(redis->node[0].address.shown));
     static const char *const waits[] = {
         [MP_WAITS_NOT_YET] = "null", [MP_WAITS_PUSHED] = "\"push\"", [MP_WAITS_POLLED] = "\"poll\""};
-    mp_buf_printf(json, ",\"connections\":%u,\"connections_made\":%u,\"waits\":%s,\"problem\":",
+    mp_buf_printf(json, ",\"connections\":%u,\"connections_made\":%u,\"wait_mode\":%s,\"problem\":",
                   atomic_load(&redis->connections), atomic_load(&redis->connects), waits[atomic_load(&redis->waits)]);
     pthread_mutex_lock(&redis->lock);
     if (*redis->problem) mp_buf_json(json, redis->problem, strlen(redis->problem));

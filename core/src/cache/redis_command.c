@@ -248,6 +248,7 @@ static mp_verdict decode_lease(mp_op *op, redisReply *r, const uint8_t *fence, c
         return MP_ANSWERED;
     case 3:
         op->value = op->refresh ? take_value(op, r, fence) : NULL;
+        if (op->ms > MP_LEASE_MAX_MS) op->ms = -1;
         op->reply = MP_BUSY;
         return MP_ANSWERED;
     case 4: op->reply = MP_INDOUBT; return MP_ANSWERED;

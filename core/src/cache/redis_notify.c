@@ -136,7 +136,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     } else if (r->integer == -2) {
         end(w, MP_DONE);
     } else {
-        if (r->integer >= 0) {
+        if (r->integer >= 0 && r->integer <= MP_LEASE_MAX_MS) {
             if (w->span < r->integer) w->span = r->integer;
             w->renewal_at = mp_loop_now(n->loop) + r->integer - w->span / 3 * 2;
             ends_in(w, r->integer); /* it has a place among the timers, so it needs no memory */

@@ -51,9 +51,9 @@ mp_read *mp_share_leave(mp_read *r) {
         while (mp_list_shift(&r->sharers)) continue; /* an heir that never asked: its lane ends, and so do they */
         pond_value_free(r->op.value);                /* its answer may have come */
         pond_error_free(r->op.error);
-        return NULL;
+    } else {
+        end(r);
     }
-    end(r);
     mp_node *n = mp_list_shift(&r->sharers);
     if (!n) return NULL;
     mp_read *heir = MP_OF(n, mp_read, flight_node);

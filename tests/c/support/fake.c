@@ -138,6 +138,9 @@ static fake_kind kind_of(fake_conn *c) {
         [MP_SCRIPT_begin] = FAKE_BEGIN, [MP_SCRIPT_gen] = FAKE_TAG,         [MP_SCRIPT_inspect] = FAKE_INSPECT};
     c->evaluated = c->len[0] == 4;
     if (c->len[0] == 3 && memcmp(c->argv[0], "GET", 3) == 0) return FAKE_GET;
+    if (c->len[0] == 5 && memcmp(c->argv[0], "HELLO", 5) == 0) return FAKE_HELLO;
+    if (c->len[0] == 4 && memcmp(c->argv[0], "PTTL", 4) == 0) return FAKE_PTTL;
+    if (c->argc > 1 && c->len[1] == 8 && memcmp(c->argv[1], "TRACKING", 8) == 0) return FAKE_TRACKING;
     for (size_t i = 0; i < MP_SCRIPTS && c->argc > 1; i++) {
         if (c->len[1] == 40 && memcmp(c->argv[1], mp_scripts[i].sha, 40) == 0) return of_script[i];
         if (c->len[1] == mp_scripts[i].len && memcmp(c->argv[1], mp_scripts[i].text, c->len[1]) == 0)
@@ -197,6 +200,9 @@ size_t fake_answer(const fake_conn *c, char *out) {
         memcpy(out + n, fake_fence, 8);
         return n + 8 + (size_t)sprintf(out + n + 8, "0123456789abcdef\r\n");
     }
+    case FAKE_HELLO: return (size_t)sprintf(out, "%%1\r\n$5\r\nproto\r\n:3\r\n");
+    case FAKE_PTTL: return (size_t)sprintf(out, ":-2\r\n");
+    case FAKE_TRACKING:
     case FAKE_OTHER: return (size_t)sprintf(out, "+OK\r\n");
     default: return (size_t)sprintf(out, ":1\r\n");
     }

@@ -20,6 +20,9 @@ typedef enum fake_kind {
     FAKE_END,
     FAKE_TAG,
     FAKE_INSPECT,
+    FAKE_HELLO,
+    FAKE_TRACKING,
+    FAKE_PTTL,
     FAKE_OTHER
 } fake_kind;
 

@@ -92,6 +92,22 @@ void peer_free(peer *p) {
     free(p);
 }
 
+static connection *numbered(peer *p, int number) {
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        connection *c = p->connections[i];
+        if (c && c->open && c->c.number == number) return c;
+    }
+    fail_msg("connection %d is not open", number);
+    return NULL;
+}
+
+void peer_push(peer *p, int number, const char *text) {
+    size_t len = strlen(text);
+    assert_int_equal(send(numbered(p, number)->c.fd, text, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+void peer_cut(peer *p, int number) { hang_up(numbered(p, number)); }
+
 static bool welcome(peer *p) {
     int fd = p->listener < 0 ? -1 : accept4(p->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return false;

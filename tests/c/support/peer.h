@@ -33,5 +33,8 @@ int64_t peer_next(const peer *p); /* when the next answer is due; INT64_MAX: non
 void peer_stop(peer *p, bool stopped);
 void peer_refuse(peer *p, bool refuses); /* nobody listens, and whoever was connected is cut */
 int peer_connections(const peer *p);     /* accepted so far */
+/* On the connection of that number, which must be open: says what nobody asked for, now; or hangs up. */
+void peer_push(peer *p, int number, const char *text);
+void peer_cut(peer *p, int number);
 
 #endif

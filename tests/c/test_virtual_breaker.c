@@ -97,7 +97,7 @@ static void a_crowd_opens_it_at_once(void **state) {
     world_start(WORLD_LOOKUP);
     pond_event_free(world_expect("a good start", 0, "a miss"));
     world_rules(mute);
-    for (int i = 0; i < 10; i++) world_start(WORLD_LOOKUP);
+    for (int i = 0; i < 10; i++) world_start_key(WORLD_LOOKUP, (char)('a' + i));
     for (int i = 0; i < 10; i++) pond_event_free(world_expect("a crowd", 500, "POND_ECACHE"));
     expect_state("open", 1);
     assert_int_equal(open_it(), 0);
@@ -109,7 +109,7 @@ static void a_crowd_opens_it_at_once(void **state) {
     world_rules(mute);
     for (int i = 1; i <= 10; i++) {
         world_pass_to(10 * i);
-        world_start(WORLD_LOOKUP);
+        world_start_key(WORLD_LOOKUP, (char)('a' + i));
     }
     for (int i = 0; i < 10; i++) pond_event_free(world_expect("a crowd, one after the other", 510, "POND_ECACHE"));
     expect_state("open", 1);
@@ -258,7 +258,7 @@ static void an_invalidation_is_always_tried(void **state) {
     static const world_rule deaf[WORLD_RULES] = {{FAKE_GET, 0, 0, {PEER_SILENT, 0, 0}},
                                                  {FAKE_END, 0, 1, {PEER_SILENT, 0, 0}}};
     world_open(deaf, NULL, NULL);
-    for (int i = 0; i < 3; i++) world_start(WORLD_LOOKUP);
+    for (int i = 0; i < 3; i++) world_start_key(WORLD_LOOKUP, (char)('a' + i));
     for (int i = 0; i < 3; i++) pond_event_free(world_expect("silence", 500, "POND_ECACHE"));
     expect_state("open", 1);
     world_start(WORLD_INVALIDATE);

@@ -99,7 +99,7 @@ static void another_connection_may_be_better(void **state) {
         world_open(once, NULL, NULL);
         world_start(WORLD_LOOKUP);
         pond_event_free(world_expect(n->reply, 0, "a miss"));
-        for (int i = 0; i < 5; i++) world_start(WORLD_LOOKUP);
+        for (int i = 0; i < 5; i++) world_start_key(WORLD_LOOKUP, (char)('a' + i));
         for (int i = 0; i < 2; i++) pond_event_free(world_expect(n->reply, 0, "a miss"));
         for (int i = 0; i < 3; i++) pond_event_free(world_expect(n->reply, 10, "a miss"));
         assert_int_equal(peer_connections(world.server), 2);

@@ -251,6 +251,30 @@ static void a_lease_in_doubt_is_given_back(void **state) {
     }
 }
 
+/* The same of a lease whose fill failed, and which could not be given back there and then. */
+static void a_lease_is_given_back_later(void **state) {
+    (void)state;
+    static const world_rule refused[WORLD_RULES] = {{FAKE_FILL, 0, 0, {PEER_CLOSE, 0, 0}},
+                                                    {FAKE_FENCE, 1, 2, {PEER_CLOSE, 0, 0}}};
+    static const world_rule cut[WORLD_RULES] = {{FAKE_FILL, 0, 0, {PEER_SAY, 0, "-OOM full\r\n"}},
+                                                {FAKE_RELEASE, 0, 2, {PEER_CLOSE, 0, 0}}};
+    for (int i = 0; i < 2; i++) {
+        world_open(i ? cut : refused, NULL, NULL);
+        world_start(WORLD_FETCH);
+        pond_event *event = world_expect("a fill in vain", 0, "a load");
+        answer_text(pond_event_load(event), "mine");
+        pond_event_free(event);
+        pond_event_free(world_expect("a fill in vain", 0, "a value"));
+        world_pass_to(1);
+        assert_int_equal(world_seen(FAKE_RELEASE), i ? 2 : 0);
+        world_pass_to(2000);
+        world_start(WORLD_LOOKUP);
+        pond_event_free(world_expect("a fill in vain", 2000, "a miss"));
+        assert_int_equal(world_seen(FAKE_RELEASE), i ? 3 : 1);
+        world_close();
+    }
+}
+
 /* ---- the calls that load nothing ---- */
 
 static void calls_without_a_load_end_on_time(void **state) {
@@ -428,9 +452,13 @@ static void every_history_ends_on_time(void **state) {
 int main(void) {
     watchdog(110);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_fault_ends_on_time),       cmocka_unit_test(silence_behind_another_load_ends_on_time),
-        cmocka_unit_test(a_lease_in_doubt_is_given_back), cmocka_unit_test(calls_without_a_load_end_on_time),
-        cmocka_unit_test(a_black_hole_ends_on_time),      cmocka_unit_test(a_refused_connection_costs_no_time),
+        cmocka_unit_test(every_fault_ends_on_time),
+        cmocka_unit_test(silence_behind_another_load_ends_on_time),
+        cmocka_unit_test(a_lease_in_doubt_is_given_back),
+        cmocka_unit_test(a_lease_is_given_back_later),
+        cmocka_unit_test(calls_without_a_load_end_on_time),
+        cmocka_unit_test(a_black_hole_ends_on_time),
+        cmocka_unit_test(a_refused_connection_costs_no_time),
         cmocka_unit_test(every_history_ends_on_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,7 +42,7 @@ typedef struct mp_request {
     bool evaluated; /* sent with the script's text, after a NOSCRIPT */
     uint8_t again;  /* how often the operation was asked before */
     uint8_t fence[MP_FENCE_LEN];
-    char *forgotten; /* LEASE whose owner went away: the name and the token to release it by */
+    char *forgotten; /* LEASE or RELEASE whose owner went away: the name and the token to release it by */
     mp_key forgotten_key;
     uint8_t token[MP_TOKEN_LEN];
     struct mp_request *next_free;
@@ -62,7 +62,7 @@ struct mp_line {
     mp_timer timer;     /* the earliest of their deadlines */
     mp_request *free;
     unsigned free_count;
-    mp_node doubts; /* leases that may have been granted on a connection that was lost, to nobody */
+    mp_node doubts; /* leases that may stand for nobody: the word on them was lost with a connection */
     unsigned doubt_count;
     mp_buf scratch;
     bool stands; /* the connection, and is counted */

@@ -68,6 +68,42 @@ static bool send_own(mp_line *line, mp_request *r) {
 
 static void problem(mp_line *line, const char *text) { mp_redis_problem(line->redis, text); }
 
+/* ---- leases in doubt ---- */
+
+typedef struct doubt {
+    mp_node node;
+    mp_key key;
+    uint8_t token[MP_TOKEN_LEN];
+    char name[];
+} doubt;
+
+static doubt *next_doubt(mp_line *line) {
+    mp_node *n = mp_list_shift(&line->doubts);
+    if (!n) return NULL;
+    line->doubt_count--;
+    return MP_OF(n, doubt, node);
+}
+
+/* The question for a lease, or its return, was sent and never answered: if the lease stands, nobody loads, and all would wait for its
+ * end. */
+static void remember_doubt(mp_line *line, const mp_key *key, const uint8_t *token) {
+    doubt *d = line->closing ? NULL : malloc(sizeof *d + key->len);
+    if (!d) return;
+    if (line->doubt_count == DOUBTS_MAX)
+        free(next_doubt(line)); /* the oldest lease has ended by its time, most likely */
+    d->key = *key;
+    d->key.name = memcpy(d->name, key->name, key->len);
+    memcpy(d->token, token, MP_TOKEN_LEN);
+    mp_list_push(&line->doubts, &d->node);
+    line->doubt_count++;
+}
+
+/* An operation ends without an answer, and perhaps without having been sent. Takes over the error. */
+static void fail(mp_line *line, mp_op *op, bool sent, pond_error *error) {
+    if (op->kind == MP_RELEASE || (op->kind == MP_LEASE && sent)) remember_doubt(line, &op->key, op->token);
+    mp_op_end(op, MP_FAILED, error);
+}
+
 /* ---- the breaker ---- */
 
 static void deadline_passed(mp_line *line) {
@@ -117,7 +153,7 @@ static bool turned_away(mp_line *line, mp_op *op) {
     bool is_due;
     pond_error *why = mp_breaker_refuse(&line->node->breaker, mp_loop_now(line->loop), &is_due);
     if (is_due) probe(line);
-    mp_op_end(op, MP_FAILED, why);
+    fail(line, op, op->resent, why);
     return true;
 }
 
@@ -205,6 +241,16 @@ static void submit(mp_line *line, mp_op *op, int64_t deadline);
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error);
 static void late(mp_cmd *cmd);
 
+/* Nobody waits for the answer: a lease that it grants, or was to give back, is the line's to care for. */
+static void forget_lease(mp_request *q, const mp_key *key, const uint8_t *token) {
+    q->forgotten = malloc(key->len + 1);
+    if (!q->forgotten) return;
+    memcpy(q->forgotten, key->name, key->len);
+    q->forgotten_key = *key;
+    q->forgotten_key.name = q->forgotten;
+    memcpy(q->token, token, MP_TOKEN_LEN);
+}
+
 static void fire_release(mp_line *line, const mp_key *key, const uint8_t *token) {
     mp_op op = {.kind = MP_RELEASE, .key = *key};
     memcpy(op.token, token, MP_TOKEN_LEN);
@@ -214,40 +260,15 @@ static void fire_release(mp_line *line, const mp_key *key, const uint8_t *token)
     mp_command_encode(&line->scratch, &op, line->fence, true);
     release->cmd.done = answered;
     release->cmd.late = late;
+    forget_lease(release, key, token);
     send_own(line, release);
 }
 
-typedef struct doubt {
-    mp_node node;
-    mp_key key;
-    uint8_t token[MP_TOKEN_LEN];
-    char name[];
-} doubt;
-
-/* The question for a lease was sent and never answered: if it was granted, nobody would load, and all would wait for its end. */
-static void remember_doubt(mp_line *line, const mp_key *key, const uint8_t *token) {
-    if (line->closing || line->doubt_count == DOUBTS_MAX) return;
-    doubt *d = malloc(sizeof *d + key->len);
-    if (!d) return;
-    d->key = *key;
-    d->key.name = memcpy(d->name, key->name, key->len);
-    memcpy(d->token, token, MP_TOKEN_LEN);
-    mp_list_push(&line->doubts, &d->node);
-    line->doubt_count++;
-}
-
 static void end_doubts(mp_line *line) {
-    for (mp_node *n; (n = mp_list_shift(&line->doubts)); line->doubt_count--) {
-        doubt *d = MP_OF(n, doubt, node);
+    for (doubt *d; (d = next_doubt(line));) {
         if (!line->closing) fire_release(line, &d->key, d->token);
         free(d);
     }
-}
-
-/* An operation that was sent ends without an answer. */
-static void fail_unanswered(mp_line *line, mp_op *op, pond_error *error) {
-    if (op->kind == MP_LEASE) remember_doubt(line, &op->key, op->token);
-    mp_op_end(op, MP_FAILED, pond_error_ref(error));
 }
 
 /* The deadline of an operation that goes on. */
@@ -298,7 +319,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
             submit(line, op, deadline);
         } else {
             if (waited) deadline_passed(line);
-            fail_unanswered(line, op, error);
+            fail(line, op, true, pond_error_ref(error));
         }
         return;
     }
@@ -372,10 +393,10 @@ static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, 
     op->link_private = q;
     if (send_scratch(line, q, op->timeout_ms, on_time(line, op, deadline))) return;
     pond_error *why = mp_conn_up(line->conn);
-    mp_op_end(op, MP_FAILED,
-              why ? pond_error_ref(why)
-                  : mp_error_new(POND_EOVERLOAD, "cache %s: more than 64 MiB wait to be sent, or memory is short",
-                                 line->node->address.shown));
+    fail(line, op, op->resent || again,
+         why ? pond_error_ref(why)
+             : mp_error_new(POND_EOVERLOAD, "cache %s: more than 64 MiB wait to be sent, or memory is short",
+                            line->node->address.shown));
 }
 
 /* Operations that wait for the handshake stand in a list by their link_private: a small node each. */
@@ -411,11 +432,6 @@ static void park(mp_line *line, mp_op *op, int64_t deadline) {
     if (!line->timer.place || w->deadline < line->timer.at) mp_loop_timer_set(line->loop, &line->timer, w->deadline);
 }
 
-static void fail_parked(mp_line *line, mp_op *op, pond_error *error) {
-    if (op->resent) fail_unanswered(line, op, error);
-    else mp_op_end(op, MP_FAILED, pond_error_ref(error));
-}
-
 static void park_timeout(mp_timer *timer) {
     mp_line *line = MP_OF(timer, mp_line, timer);
     int64_t now = mp_loop_now(line->loop), next = INT64_MAX;
@@ -428,10 +444,9 @@ static void park_timeout(mp_timer *timer) {
         }
         mp_op *op = unpark(line, w);
         deadline_passed(line);
-        pond_error *error = mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
-                                         line->node->address.shown, (long long)op->timeout_ms);
-        fail_parked(line, op, error);
-        pond_error_free(error);
+        fail(line, op, op->resent,
+             mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
+                          line->node->address.shown, (long long)op->timeout_ms));
         after = line->waiting.next; /* the list may have changed under the owner's hands */
         next = INT64_MAX;
     }
@@ -446,7 +461,8 @@ static void end_waiting(mp_line *line, pond_error *why, bool waited) {
     mp_list_move(&all, &line->waiting);
     while ((n = mp_list_shift(&all))) {
         if (waited) deadline_passed(line);
-        fail_parked(line, unpark(line, MP_OF(n, parked, node)), why);
+        mp_op *op = unpark(line, MP_OF(n, parked, node));
+        fail(line, op, op->resent, pond_error_ref(why));
     }
 }
 
@@ -473,7 +489,7 @@ static void submit(mp_line *line, mp_op *op, int64_t deadline) {
         return;
     }
     pond_error *why = mp_conn_up(line->conn);
-    if (why) mp_op_end(op, MP_FAILED, pond_error_ref(why));
+    if (why) fail(line, op, op->resent, pond_error_ref(why));
     else park(line, op, deadline);
 }
 
@@ -486,18 +502,13 @@ void mp_line_forget(mp_line *line, mp_op *op) {
     if (!op->link_private) return;
     if (op->parked) {
         unpark(line, op->link_private);
+        if (op->kind == MP_LEASE && op->resent) remember_doubt(line, &op->key, op->token);
         return;
     }
     mp_request *q = op->link_private;
     op->link_private = NULL;
     q->op = NULL;
-    if (op->kind != MP_LEASE) return;
-    q->forgotten = malloc(op->key.len + 1);
-    if (!q->forgotten) return;
-    memcpy(q->forgotten, op->key.name, op->key.len);
-    q->forgotten_key = op->key;
-    q->forgotten_key.name = q->forgotten;
-    memcpy(q->token, op->token, MP_TOKEN_LEN);
+    if (op->kind == MP_LEASE || op->kind == MP_RELEASE) forget_lease(q, &op->key, op->token);
 }
 
 bool mp_line_unsent(const mp_line *line, const mp_op *op) {

@@ -47,8 +47,10 @@ void world_close(void) {
 
 int64_t world_now(void) { return virtual_now() - world.began; }
 
-void world_start(world_call call) {
-    const char *key = "k";
+void world_start(world_call call) { world_start_key(call, 'k'); }
+
+void world_start_key(world_call call, char letter) {
+    const char *key = &letter;
     size_t len = 1;
     pond *p = world.p;
     pond_queue *queue = world.queue;

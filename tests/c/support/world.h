@@ -32,7 +32,8 @@ void world_close(void);
 int64_t world_now(void); /* since it began */
 
 typedef enum world_call { WORLD_FETCH, WORLD_LOOKUP, WORLD_EXPLAIN, WORLD_INVALIDATE } world_call;
-void world_start(world_call call); /* of the key "k" */
+void world_start(world_call call);               /* of the key "k" */
+void world_start_key(world_call call, char key); /* of a key of one letter */
 
 /* The next event, and when it came; NULL: none until `ms`, which is now. */
 pond_event *world_event(int64_t ms, int64_t *at);

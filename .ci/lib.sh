@@ -15,6 +15,7 @@ APT_BASE=(gcc libc6-dev make pkg-config cmake ninja-build libsqlite3-dev libssl-
 APT_TEST=(libcmocka-dev redis-server libmongoc-dev g++ binutils dpkg-dev file clang-format clang libclang-rt-14-dev
     abigail-tools openssl)
 APT_SIM=(libcmocka-dev liblua5.1-0-dev)
+APT_OUTAGES=(redis-server iproute2 iptables)
 
 step() { printf '== %s (%ss)\n' "$*" "$SECONDS" >&2; }
 die() {

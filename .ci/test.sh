@@ -1,7 +1,7 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c faults asan fuzz sim spin python python-asan node nodes node-asan cross)
+PARTS=(checks c faults asan fuzz sim spin python python-asan node nodes node-asan cross outages)
 EXTRA=(tsan) # only when named
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
@@ -81,6 +81,7 @@ suite_node-asan() {
         ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=2 LSAN_OPTIONS=suppressions=$PWD/../tests/sanitizers/node.supp:print_suppressions=0 \
         "${LIMIT[@]}" node --test --test-reporter=spec "${NODE_TESTS[@]}"
 }
+suite_outages() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/outages/main.py --quick; } # Millpond alone, a second of each
 suite_cross() {
     MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
 }
@@ -90,6 +91,7 @@ count() { # passed failed skipped of a suite, from what it left behind
     checks | spin) .ci/count checks "$LOGS/test-$1.log" ;;
     c | sim | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
+    outages) .ci/count outages "$LOGS/test-outages.log" ;;
     node*) .ci/count node "$LOGS/test-$1.log" ;;
     *) .ci/count pytest "$RESULTS/$1.xml" ;;
     esac
@@ -103,7 +105,7 @@ for part in "$@"; do
     esac
 done
 base
-apt_need "${APT_TEST[@]}" "${APT_SIM[@]}" spin
+apt_need "${APT_TEST[@]}" "${APT_SIM[@]}" "${APT_OUTAGES[@]}" spin
 wants() { # does any of these parts run?
     local part
     for part in "${chosen[@]}"; do case " $* " in *" $part "*) return 0 ;; esac done
@@ -123,7 +125,8 @@ for one in metadata.requires("millpond") or []:
     requirements+=(-r tests/cross/requirements.txt)
     pip_need tests pytest "${requirements[@]}"
 fi
-if wants node nodes node-asan cross; then node_need && node_package; fi
+if wants outages; then python_package; fi
+if wants node nodes node-asan cross outages; then node_need && node_package; fi
 if wants cross; then npm_need cross tests/cross "$(sha256sum tests/cross/package.json)-$(node --version)"; fi
 if wants cross && ! wants c; then step "the C core" && c_build dev; fi
 

@@ -74,6 +74,8 @@ def load_words(load: dict) -> list[tuple[str, bytes | str]]:
         pairs.append(("data", load[kind]))
     if load.get("cache") is False:
         pairs.append(("cache", "no"))
+    if "delay" in load:
+        pairs.append(("delay", str(load["delay"])))
     return pairs
 
 
@@ -199,8 +201,8 @@ def difference(expect: dict, answer: dict) -> str | None:
         leaked = [part for part in wanted.get("not", []) if part in answer["message"]]
         if missing or leaked:
             return f"the sentence {answer['message']!r} lacks {missing} and shows {leaked}"
-        if answer["retriable"]:
-            return "bad input is not retriable"
+        if answer["retriable"] != wanted.get("retriable", False):
+            return f"retriable is {answer['retriable']}"
         return None
     for name, value in expect.items():
         if name not in answer:

@@ -38,7 +38,8 @@ def parts(step: spec.Step) -> tuple[list[str], list[str]]:
     """-> (what the answer must hold, what it must not)"""
     error = step.expect.get("error")
     if error:
-        return ([f'"ok":false,"code":"{error["code"]}","retriable":false', *map(inside, error["says"])],
+        retriable = json.dumps(error.get("retriable", False))
+        return ([f'"ok":false,"code":"{error["code"]}","retriable":{retriable}', *map(inside, error["says"])],
                 [inside(part) for part in error.get("not", [])])
     must = ['"ok":true']
     for name, value in step.expect.items():

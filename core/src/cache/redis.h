@@ -85,6 +85,21 @@ void mp_line_submit(mp_line *line, mp_op *op);
 void mp_line_forget(mp_line *line, mp_op *op);
 bool mp_line_unsent(const mp_line *line, const mp_op *op);
 
+/* redis_request.c. `op` NULL: the line's own. */
+mp_request *mp_request_new(mp_line *line, mp_op *op);
+void mp_request_free(mp_request *request);
+void mp_requests_free(mp_line *line); /* those that are kept */
+/* Sends what stands in the line's scratch; false: it was not, and the request is gone. The latter for the line's own commands. */
+bool mp_request_send(mp_line *line, mp_request *request, int64_t timeout_ms, int64_t deadline);
+bool mp_request_send_own(mp_line *line, mp_request *request);
+/* Its owner goes away: a lease that it grants, or was to give back, is the line's to care for. */
+void mp_request_forget(mp_request *request, const mp_key *key, const uint8_t *token);
+
+/* redis_doubt.c */
+void mp_doubt_remember(mp_line *line, const mp_key *key, const uint8_t *token);
+void mp_doubts_end(mp_line *line); /* a connection stands, or the line closes */
+void mp_lease_release(mp_line *line, const mp_key *key, const uint8_t *token);
+
 /* redis_command.c: operations to RESP, replies to answers. */
 void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
 void mp_command_script(mp_buf *out, mp_script_id script, bool with_text, size_t nkeys, size_t nargs);

@@ -12,95 +12,14 @@
 #include "cache/redis_reply.h"
 
 #define FENCE_CHECK_MS 1000
-#define REPLACE_MS                                                                                                     \
-    1000 /* where there is no fence to refuse a server that is none: no more than one connection in this time */
-#define AGAIN_MAX 4   /* an operation is asked at most so often anew: only a broken server wants it more often */
-#define FREE_MAX 1024 /* requests kept for the next commands */
-#define DOUBTS_MAX 256
-
-/* ---- requests ---- */
-
-/* Without an operation: the line's own. */
-static mp_request *request(mp_line *line, mp_op *op) {
-    mp_request *r = line->free;
-    if (r) {
-        line->free = r->next_free;
-        line->free_count--;
-    } else if (!(r = malloc(sizeof *r))) {
-        return NULL;
-    }
-    r->line = line;
-    r->op = op;
-    r->evaluated = false;
-    r->again = 0;
-    r->forgotten = NULL;
-    mp_list_init(&r->cmd.node);
-    return r;
-}
-
-static void recycle(mp_request *r) {
-    if (r->op) r->op->link_private = NULL;
-    free(r->forgotten);
-    mp_line *line = r->line;
-    if (line->closing || line->free_count >= FREE_MAX) {
-        free(r);
-        return;
-    }
-    r->next_free = line->free;
-    line->free = r;
-    line->free_count++;
-}
-
-/* Sends what stands in `scratch`; false: it was not, and the request is gone. */
-static bool send_scratch(mp_line *line, mp_request *r, int64_t timeout_ms, int64_t deadline) {
-    if (!line->scratch.failed &&
-        mp_conn_send(line->conn, &r->cmd, line->scratch.data, line->scratch.len, timeout_ms, deadline))
-        return true;
-    recycle(r);
-    return false;
-}
-
-/* The same for the line's own commands. */
-static bool send_own(mp_line *line, mp_request *r) {
-    int64_t timeout_ms = line->redis->command_timeout;
-    return send_scratch(line, r, timeout_ms, mp_loop_now(line->loop) + timeout_ms);
-}
+#define REPLACE_MS 1000 /* without a fence to refuse a server that is none: no more than one connection in this time */
+#define AGAIN_MAX 4     /* an operation is asked at most so often anew: only a broken server wants it more often */
 
 static void problem(mp_line *line, const char *text) { mp_redis_problem(line->redis, text); }
 
-/* ---- leases in doubt ---- */
-
-typedef struct doubt {
-    mp_node node;
-    mp_key key;
-    uint8_t token[MP_TOKEN_LEN];
-    char name[];
-} doubt;
-
-static doubt *next_doubt(mp_line *line) {
-    mp_node *n = mp_list_shift(&line->doubts);
-    if (!n) return NULL;
-    line->doubt_count--;
-    return MP_OF(n, doubt, node);
-}
-
-/* The question for a lease, or its return, was sent and never answered: if the lease stands, nobody loads, and all would wait for its
- * end. */
-static void remember_doubt(mp_line *line, const mp_key *key, const uint8_t *token) {
-    doubt *d = line->closing ? NULL : malloc(sizeof *d + key->len);
-    if (!d) return;
-    if (line->doubt_count == DOUBTS_MAX)
-        free(next_doubt(line)); /* the oldest lease has ended by its time, most likely */
-    d->key = *key;
-    d->key.name = memcpy(d->name, key->name, key->len);
-    memcpy(d->token, token, MP_TOKEN_LEN);
-    mp_list_push(&line->doubts, &d->node);
-    line->doubt_count++;
-}
-
 /* An operation ends without an answer, and perhaps without having been sent. Takes over the error. */
 static void fail(mp_line *line, mp_op *op, bool sent, pond_error *error) {
-    if (op->kind == MP_RELEASE || (op->kind == MP_LEASE && sent)) remember_doubt(line, &op->key, op->token);
+    if (op->kind == MP_RELEASE || (op->kind == MP_LEASE && sent)) mp_doubt_remember(line, &op->key, op->token);
     mp_op_end(op, MP_FAILED, error);
 }
 
@@ -127,7 +46,7 @@ static void pinged(mp_cmd *cmd, redisReply *r, pond_error *error) {
     (void)error;
     if (r) heard(q->line, cmd);
     mp_reply_free(r);
-    recycle(q);
+    mp_request_free(q);
 }
 
 /* Where the line has a connection, by a command that anybody may run; else by the handshake of a new one. */
@@ -136,13 +55,13 @@ static void probe(mp_line *line) {
         mp_conn_retry(line->conn);
         return;
     }
-    mp_request *q = request(line, NULL);
+    mp_request *q = mp_request_new(line, NULL);
     if (!q) return;
     q->cmd.done = pinged;
     q->cmd.late = late_own;
     mp_buf_reset(&line->scratch);
     mp_buf_text(&line->scratch, "*1\r\n$4\r\nPING\r\n");
-    send_own(line, q);
+    mp_request_send_own(line, q);
 }
 
 /* The breaker is open: the operation ends at once, but for those of a write under way, which others rely on: they are tried all
@@ -196,7 +115,7 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     int64_t sent = cmd->sent;
     (void)error;
     if (r) heard(line, cmd);
-    recycle(q);
+    mp_request_free(q);
     line->fence_asked = false;
     if (!r) return; /* the connection went, with everything on it */
     if (r->type == REDIS_REPLY_ARRAY && r->elements == 4 && text_at(r, 0, MP_FENCE_LEN, MP_FENCE_LEN) &&
@@ -213,7 +132,7 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
 
 /* With the script's text, always: a NOSCRIPT would leave what was sent behind it to the old fence's judgement. */
 static bool ask_fence(mp_line *line) {
-    mp_request *q = request(line, NULL);
+    mp_request *q = mp_request_new(line, NULL);
     if (!q) return false;
     mp_fence_args args;
     int64_t now = mp_loop_now(line->loop);
@@ -228,7 +147,7 @@ static bool ask_fence(mp_line *line) {
     mp_command_arg(out, args.left, args.left_len);
     q->cmd.done = fence_answered;
     q->cmd.late = late_own;
-    if (!send_own(line, q)) return false;
+    if (!mp_request_send_own(line, q)) return false;
     line->fence_asked = true;
     line->fence_sent = now;
     return true;
@@ -240,36 +159,6 @@ static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, 
 static void submit(mp_line *line, mp_op *op, int64_t deadline);
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error);
 static void late(mp_cmd *cmd);
-
-/* Nobody waits for the answer: a lease that it grants, or was to give back, is the line's to care for. */
-static void forget_lease(mp_request *q, const mp_key *key, const uint8_t *token) {
-    q->forgotten = malloc(key->len + 1);
-    if (!q->forgotten) return;
-    memcpy(q->forgotten, key->name, key->len);
-    q->forgotten_key = *key;
-    q->forgotten_key.name = q->forgotten;
-    memcpy(q->token, token, MP_TOKEN_LEN);
-}
-
-static void fire_release(mp_line *line, const mp_key *key, const uint8_t *token) {
-    mp_op op = {.kind = MP_RELEASE, .key = *key};
-    memcpy(op.token, token, MP_TOKEN_LEN);
-    mp_request *release = request(line, NULL);
-    if (!release) return;
-    mp_buf_reset(&line->scratch);
-    mp_command_encode(&line->scratch, &op, line->fence, true);
-    release->cmd.done = answered;
-    release->cmd.late = late;
-    forget_lease(release, key, token);
-    send_own(line, release);
-}
-
-static void end_doubts(mp_line *line) {
-    for (doubt *d; (d = next_doubt(line));) {
-        if (!line->closing) fire_release(line, &d->key, d->token);
-        free(d);
-    }
-}
 
 /* The deadline of an operation that goes on. */
 static int64_t on_time(const mp_line *line, const mp_op *op, int64_t deadline) {
@@ -290,12 +179,12 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_op *op = q->op;
     if (r) heard(line, cmd);
     if (!op) { /* nobody waits; a lease that was granted all the same goes back */
-        if (!r && q->forgotten) remember_doubt(line, &q->forgotten_key, q->token);
+        if (!r && q->forgotten) mp_doubt_remember(line, &q->forgotten_key, q->token);
         if (r && q->forgotten && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[0] &&
             r->element[0]->type == REDIS_REPLY_INTEGER && r->element[0]->integer == 2)
-            fire_release(line, &q->forgotten_key, q->token);
+            mp_lease_release(line, &q->forgotten_key, q->token);
         mp_reply_free(r);
-        recycle(q);
+        mp_request_free(q);
         return;
     }
     mp_remedy remedy = r && r->type == REDIS_REPLY_ERROR ? mp_remedy_of(r) : MP_REMEDY_NONE;
@@ -311,7 +200,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     unsigned again = q->again + 1u;
     bool cut = q->cmd.cut, waited = q->cmd.is_late;
     int64_t deadline = q->cmd.deadline;
-    recycle(q);
+    mp_request_free(q);
     if (!r) {
         /* A server or a proxy that closes idle connections is there all the same; every operation may be repeated. */
         if (cut && !op->resent) {
@@ -345,7 +234,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     if (again <= AGAIN_MAX) {
         send_op(line, op, deadline, false, again);
     } else {
-        if (leased) fire_release(line, &op->key, op->token);
+        if (leased) mp_lease_release(line, &op->key, op->token);
         mp_op_end(op, MP_FAILED,
                   mp_error_new(POND_EPROTOCOL, "cache %s: it gave %d answers that cannot be used, one after the other",
                                line->node->address.shown, AGAIN_MAX + 1));
@@ -367,7 +256,7 @@ static void late(mp_cmd *cmd) {
 /* The lease was taken in another history of the server: what was loaded under it must not be stored. */
 static bool fill_is_void(mp_line *line, mp_op *op) {
     if (op->kind != MP_FILL || memcmp(op->fence, line->fence, MP_FENCE_LEN) == 0) return false;
-    fire_release(line, &op->key, op->token);
+    mp_lease_release(line, &op->key, op->token);
     mp_op_end(op, MP_REFUSED, NULL);
     return true;
 }
@@ -376,7 +265,7 @@ static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, 
     if (fill_is_void(line, op)) return;
     if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
         ask_fence(line);
-    mp_request *q = request(line, op);
+    mp_request *q = mp_request_new(line, op);
     if (!q) {
         mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
         return;
@@ -391,7 +280,7 @@ static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, 
     mp_buf_reset(&line->scratch);
     mp_command_encode(&line->scratch, op, line->fence, with_text);
     op->link_private = q;
-    if (send_scratch(line, q, op->timeout_ms, on_time(line, op, deadline))) return;
+    if (mp_request_send(line, q, op->timeout_ms, on_time(line, op, deadline))) return;
     pond_error *why = mp_conn_up(line->conn);
     fail(line, op, op->resent || again,
          why ? pond_error_ref(why)
@@ -472,7 +361,7 @@ static void go_on(mp_line *line) {
     mp_conn_ready(line->conn);
     problem(line, "");
     mp_loop_timer_stop(line->loop, &line->timer);
-    end_doubts(line);
+    mp_doubts_end(line);
     while ((n = mp_list_shift(&line->waiting))) {
         parked *w = MP_OF(n, parked, node);
         int64_t deadline = w->deadline;
@@ -502,13 +391,13 @@ void mp_line_forget(mp_line *line, mp_op *op) {
     if (!op->link_private) return;
     if (op->parked) {
         unpark(line, op->link_private);
-        if (op->kind == MP_LEASE && op->resent) remember_doubt(line, &op->key, op->token);
+        if (op->kind == MP_LEASE && op->resent) mp_doubt_remember(line, &op->key, op->token);
         return;
     }
     mp_request *q = op->link_private;
     op->link_private = NULL;
     q->op = NULL;
-    if (op->kind == MP_LEASE || op->kind == MP_RELEASE) forget_lease(q, &op->key, op->token);
+    if (op->kind == MP_LEASE || op->kind == MP_RELEASE) mp_request_forget(q, &op->key, op->token);
 }
 
 bool mp_line_unsent(const mp_line *line, const mp_op *op) {
@@ -522,18 +411,18 @@ bool mp_line_unsent(const mp_line *line, const mp_op *op) {
 static void handshake_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request *q = MP_OF(cmd, mp_request, cmd);
     mp_line *line = q->line;
-    recycle(q);
+    mp_request_free(q);
     (void)error;
     if (r && r->type == REDIS_REPLY_ERROR) mp_conn_drop(line->conn, mp_command_error(r, &line->node->address));
     mp_reply_free(r);
 }
 
 static bool handshake_send(mp_line *line) {
-    mp_request *q = request(line, NULL);
+    mp_request *q = mp_request_new(line, NULL);
     if (!q) return false;
     q->cmd.done = handshake_answered;
     q->cmd.late = late_own;
-    return send_own(line, q);
+    return mp_request_send_own(line, q);
 }
 
 /* AUTH, SELECT and the fence check go out in one write; the fence's answer ends the handshake. */
@@ -608,10 +497,7 @@ void mp_line_close(mp_line *line) {
     stands_no_more(line);
     end_waiting(line, closed, false);
     pond_error_free(closed);
-    end_doubts(line);
-    for (mp_request *r = line->free, *next; r; r = next) {
-        next = r->next_free;
-        free(r);
-    }
+    mp_doubts_end(line);
+    mp_requests_free(line);
     mp_buf_free(&line->scratch);
 }

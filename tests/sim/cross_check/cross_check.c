@@ -222,7 +222,11 @@ static void next_command(dice *d) {
         plain(d);
         return;
     }
-    const mp_script *s = &mp_scripts[dice_below(d, MP_SCRIPTS)];
+    /* The protocol's; other scripts keep no values. */
+    static const mp_script_id known[] = {MP_SCRIPT_fence, MP_SCRIPT_get,     MP_SCRIPT_fill,
+                                         MP_SCRIPT_renew, MP_SCRIPT_release, MP_SCRIPT_begin,
+                                         MP_SCRIPT_end,   MP_SCRIPT_gen,     MP_SCRIPT_inspect};
+    const mp_script *s = &mp_scripts[known[dice_below(d, sizeof known / sizeof known[0])]];
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);
     bool text = dice_chance(d, 200);

@@ -161,7 +161,7 @@ static void waits_are_told(void **state) {
     assert_string_equal(fetch_text(q, key, NULL, "y"), "x");
     fetcher_join(&f);
     hear_out(q);
-    heard("\"waits\":\"push\"");
+    heard("\"wait_mode\":\"push\"");
     heard("\"problem\":null");
     pond_free(p);
     pond_free(q);

@@ -1,7 +1,10 @@
 // A redis-server of a test's own, and a few words of its protocol.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const [FIRST, LAST] = (process.env.MILLPOND_REDIS_PORTS ?? '7650-7699').split('-').map(Number)
@@ -60,8 +63,33 @@ function parse (data, at) {
   throw new Error(`not a reply: ${text}`)
 }
 
+const maker = new URL('../../tests/servers/certificates.py', import.meta.url).pathname
+
 export class Redis {
   #process
+  #tls
+
+  /** With `tls` it has a second port, `secureUrl`, and certificates of its own (tests/servers/certificates.py). */
+  constructor ({ tls = false } = {}) {
+    this.#tls = tls
+    if (!tls) return
+    this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millpond-tls-'))
+    execFileSync('python3', [maker, this.folder])
+  }
+
+  get secureUrl () {
+    return `rediss://127.0.0.1:${this.tlsPort}/0`
+  }
+
+  certificate (name) {
+    return path.join(this.folder, name)
+  }
+
+  /** What the server does with its new connections. */
+  async secure ({ shows = 'server.pem', demands = false } = {}) {
+    await this.command('CONFIG', 'SET', 'tls-cert-file', this.certificate(shows))
+    await this.command('CONFIG', 'SET', 'tls-auth-clients', demands ? 'yes' : 'no')
+  }
 
   get url () {
     return `redis://127.0.0.1:${this.port}/0`
@@ -87,7 +115,13 @@ export class Redis {
   }
 
   async #startOn (port) {
-    const child = spawn('redis-server', ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const words = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
+    if (this.#tls) {
+      this.tlsPort = await freePort()
+      words.push('--tls-port', this.tlsPort, '--tls-auth-clients', 'no', '--tls-ca-cert-file', this.certificate('ca.pem'),
+        '--tls-cert-file', this.certificate('server.pem'), '--tls-key-file', this.certificate('server.key'))
+    }
+    const child = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'inherit'] })
     let log = ''
     child.stdout.on('data', text => { log += text })
     const ended = new Promise((resolve, reject) => {
@@ -106,15 +140,25 @@ export class Redis {
 
   async stop () {
     const child = this.#process
+    if (this.folder) fs.rmSync(this.folder, { recursive: true, force: true })
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     child.kill('SIGKILL')
     await once(child, 'exit')
   }
 }
 
+async function freePort () {
+  const probe = net.createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  return port
+}
+
 /** Starts a server for a test file and stops it after the file's last test. */
-export async function redisFor (after) {
-  const redis = await new Redis().start()
+export async function redisFor (after, options) {
+  const redis = await new Redis(options).start()
   after(() => redis.stop())
   return redis
 }

@@ -1,8 +1,8 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c faults asan fuzz sim spin python python-asan node nodes node-asan cross outages)
-EXTRA=(tsan) # only when named
+PARTS=(checks c faults asan fuzz sim python node cross)
+EXTRA=(spin python-asan nodes node-asan outages tsan) # only when named: together they would take longer than a change may wait
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
 # A hang must not cost the whole run: no suite may take longer than this.

@@ -75,7 +75,8 @@ class Run {
       loaded = true
       if ('fail' in load) throw new Boom(load.fail)
       assert.ok(!('never' in load), 'this loader must not be called')
-      return 'special' in load ? specials[load.special]() : valueOf(load)
+      const value = 'special' in load ? specials[load.special]() : valueOf(load)
+      return 'delay' in load ? sleep(load.delay, value) : value
     }
     if (load.special === 'no-loader') loader = undefined
     if (load.special === 'key-is-a-number') key = 42
@@ -85,12 +86,19 @@ class Run {
     return { state: value === null ? 'absent' : 'value', value, loaded }
   }
 
+  metrics () {
+    const labels = `{namespace="${this.fill('@NS@')}"}`
+    const samples = this.pond.metrics().split('\n').filter(line => line.includes(labels)).map(line => line.split(labels))
+    return Object.fromEntries(samples.map(([name, number]) => [name, Number(number)]))
+  }
+
   async do (step) {
     const { pond } = this
     if ('fetch' in step) return this.fetch(step)
     if ('lookup' in step) return pond.lookup(spelled(step.lookup), this.options(step.with))
     if ('invalidate' in step) return pond.invalidate(step.invalidate.map(spelled), this.options(step.with))
     if ('stat' in step) return { count: pond.stat(step.stat, this.fill('@NS@')) }
+    if ('metrics' in step) return { info: this.metrics() }
     if ('explain' in step) return { info: await pond.explain(spelled(step.explain)) }
     if ('sleep' in step) return sleep(step.sleep)
     if ('create' in step) return pond.store(step.create).create()
@@ -111,9 +119,10 @@ class Run {
   async check (step) {
     const { expect = {} } = step
     if (expect.error) {
-      const { code, says, not = [] } = expect.error
+      const { code, says, not = [], retriable } = expect.error
       await assert.rejects(this.do(step), error => {
         assert.ok([code].flat().includes(error.code), `${error.code} instead of ${code}: ${error.message}`)
+        if (retriable !== undefined) assert.equal(error.retriable, retriable)
         for (const part of says) assert.ok(error.message.includes(inOurNames(part)), `"${error.message}" lacks ${part}`)
         for (const part of not) assert.ok(!error.message.includes(part), `"${error.message}" shows ${part}`)
         return true

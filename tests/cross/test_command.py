@@ -175,8 +175,10 @@ def test_collections_belong_to_their_namespace(start, own_redis, ns, tmp_path):
         sys.stdin.read()
         """
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
-        found = eventually(lambda: json.loads(lines_of("stats", "-j", "-n", ns, cache=own_redis.url)[0])["namespaces"].get(f"{ns}/films"))
-        assert found["misses"] == 1
+        def films():
+            return json.loads(lines_of("stats", "-j", "-n", ns, cache=own_redis.url)[0])["namespaces"].get(f"{ns}/films", {})
+
+        assert eventually(lambda: films().get("misses")) == 1
         process.communicate()
 
 

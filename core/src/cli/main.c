@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char help[] =
     "usage: millpond COMMAND [OPTION...]\n"
@@ -75,13 +76,15 @@ static int set_option(pond_config *config, char *pair) {
     char *equals = strchr(pair, '=');
     if (!equals) return cli_usage("--option: write NAME=VALUE");
     *equals = 0;
+    if (strcmp(pair, "cache") == 0 || strcmp(pair, "namespace") == 0)
+        return cli_usage("--option %s=...: write --%s instead", pair, pair);
     int how = set(config, pair, equals + 1);
     wipe(equals + 1);
     return how;
 }
 
 static int set_cache(pond_config *config, char *url) {
-    if (!*url || strncmp(url, "memory:", 7) == 0)
+    if (!*url || strncasecmp(url, "memory:", 7) == 0)
         return cli_usage(
             "a memory: cache lives inside of a program: only a cache of its own can be looked at from here");
     return set(config, "cache", url);
@@ -94,11 +97,9 @@ static const struct option longs[] = {
     {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0}};
 
 /* What getopt cannot read. Only the option's name is repeated: what stands behind it may be a password. */
-static int wrong_option(char **argv, int how) {
-    const char *word = argv[optind - 1];
+static int wrong_option(const char *word) {
     if (optopt && strchr("cnoe", optopt)) return cli_usage("-%c needs a value", optopt);
     if (optopt) return cli_usage("there is no option -%c", optopt);
-    (void)how;
     return cli_usage("there is no option %.*s", (int)strcspn(word, "="), word);
 }
 
@@ -127,7 +128,7 @@ static int read_options(cli *c, pond_config *config, int argc, char **argv, bool
         case 'j': c->json = true; break;
         case 'h': fputs(help, stdout); return CLI_DONE;
         case 'V': printf("millpond %s\n", pond_version()); return CLI_DONE;
-        default: how = wrong_option(argv, letter);
+        default: how = wrong_option(argv[optind - 1]);
         }
     }
     if (how != CLI_DONE) return how;

@@ -17,6 +17,7 @@ static int await_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->key);
     Py_VISIT(self->ns);
     Py_VISIT(self->loader);
+    Py_VISIT((PyObject *)self->begin);
     MP_PY_EXTRAS_VISIT(&self->extras);
     return 0;
 }
@@ -25,6 +26,7 @@ static void forget_question(mp_await *self) {
     Py_CLEAR(self->key);
     Py_CLEAR(self->ns);
     Py_CLEAR(self->loader);
+    Py_CLEAR(self->begin);
     mp_py_extras_clear(&self->extras);
 }
 
@@ -167,8 +169,16 @@ int mp_py_await_end(mp_await *self, PyObject *result, bool inline_) {
     } else {
         keep_exception(self);
     }
+    mp_await *begin = self->begin; /* a write that ends before it began: then for the same reason */
+    self->begin = NULL;
     forget_question(self);
-    return wake(self, inline_);
+    int failed = wake(self, inline_);
+    if (begin) {
+        if (self->state == MP_PY_EXCEPTION) mp_py_reraise(self->result, self->traceback);
+        failed |= mp_py_await_end(begin, result ? Py_NewRef(result) : NULL, inline_);
+        Py_DECREF((PyObject *)begin);
+    }
+    return failed;
 }
 
 /* ---- a future ---- */

@@ -37,11 +37,12 @@ static uint64_t user_of(mp_await *a) { return (uint64_t)(uintptr_t)a; }
 static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0)
+    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT | MP_PY_TAGS, args, n, kwnames,
+                    &call) < 0)
         return NULL;
     pond *p = self->engine->pond;
     PyObject *result = NULL;
-    pond_value *now = pond_peek(p, call.key, call.len, call.plan->policy);
+    pond_value *now = pond_peek_tagged(p, call.key, call.len, call.plan->policy, call.tags);
     if (now) {
         result = mp_py_await_done(mp_py_decode(now, &call.extras, call.key_object));
         pond_value_free(now);
@@ -66,8 +67,8 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
     a->extras = call.extras;
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
-    int code =
-        pond_fetch_start(p, queue->queue, call.key, call.len, call.plan->policy, user_of(a), &now, &a->request, &err);
+    int code = pond_fetch_tagged_start(p, queue->queue, call.key, call.len, call.plan->policy, call.tags, user_of(a),
+                                       &now, &a->request, &err);
     result = mp_py_started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
@@ -77,7 +78,7 @@ done:
 static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "lookup", MP_PY_KEY | MP_PY_IN, args, n, kwnames, &call) < 0) return NULL;
+    if (mp_py_parse(self, "lookup", MP_PY_KEY | MP_PY_IN | MP_PY_TAGS, args, n, kwnames, &call) < 0) return NULL;
     PyObject *result = NULL;
     mp_py_queue *queue = mp_py_queue_here(self->engine);
     if (!queue) {
@@ -91,8 +92,8 @@ static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t
     mp_py_extras_own(&a->extras);
     pond_error *err = NULL;
     pond_value *now = NULL;
-    int code = pond_lookup_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy, user_of(a),
-                                 &now, &a->request, &err);
+    int code = pond_lookup_tagged_start(self->engine->pond, queue->queue, call.key, call.len, call.plan->policy,
+                                        call.tags, user_of(a), &now, &a->request, &err);
     result = mp_py_started(a, queue, code, now, err);
 done:
     mp_py_call_clear(&call);
@@ -103,7 +104,7 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
     mp_keys keys = {0};
-    if (mp_py_parse(self, "invalidate", MP_PY_KEYS, args, n, kwnames, &call) < 0) return NULL;
+    if (mp_py_parse(self, "invalidate", MP_PY_KEYS | MP_PY_TAGS, args, n, kwnames, &call) < 0) return NULL;
     PyObject *result = NULL;
     if (mp_py_keys(&keys, args, n) < 0) goto done;
     mp_py_queue *queue = mp_py_queue_here(self->engine);
@@ -114,8 +115,8 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
     mp_await *a = mp_py_await_new(queue, MP_PY_DONE);
     if (!a) goto done;
     pond_error *err = NULL;
-    int code = pond_invalidate_start(self->engine->pond, queue->queue, keys.keys, keys.lens, keys.n, call.plan->policy,
-                                     user_of(a), &err);
+    int code = pond_invalidate_tagged_start(self->engine->pond, queue->queue, keys.keys, keys.lens, keys.n,
+                                            call.plan->policy, call.tags, user_of(a), &err);
     result = mp_py_started(a, queue, code, NULL, err);
 done:
     mp_py_keys_free(&keys);
@@ -270,15 +271,19 @@ static PyObject *loop_queue(PyObject *object, PyObject *unused) {
 
 PyMethodDef mp_py_loop_methods[] = {
     {"fetch", FAST(loop_fetch), METH_FASTCALL | METH_KEYWORDS,
-     "fetch(key, loader, **options): the cached value, or what loader() gives, which is then cached."},
+     "fetch(key, loader, tags=None, **options): the cached value, or what loader() gives, which is then cached."},
     {"lookup", FAST(loop_lookup), METH_FASTCALL | METH_KEYWORDS,
-     "lookup(key, **options): what the cache holds, without loading, as an Entry."},
+     "lookup(key, tags=None, **options): what the cache holds, without loading, as an Entry."},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL | METH_KEYWORDS,
-     "invalidate(*keys, **options): drops what is cached; nothing read before is served or cached afterwards."},
+     "invalidate(*keys, tags=None, **options): drops what is cached under the keys, and all that has one of the tags; "
+     "nothing\n"
+     "read before is served or cached afterwards."},
     {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS,
      "explain(key, **options): what is known of a key, as a dict."},
     {"processes", loop_processes, METH_NOARGS,
      "processes(): what the processes count that publish it to this cache (option publish_stats)."},
+    {"_write", FAST(mp_py_loop_write), METH_FASTCALL | METH_KEYWORDS,
+     "_write(keys, **options) -> (begin, end): the first gives the writing."},
     {"_store_create", FAST(store_create), METH_FASTCALL, NULL},
     {"_store_get", FAST(store_get), METH_FASTCALL, NULL},
     {"_store_get_many", FAST(store_get_many), METH_FASTCALL, NULL},

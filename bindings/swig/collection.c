@@ -149,12 +149,7 @@ static int parse_query(const char *method, PyObject *const *args, Py_ssize_t n, 
 /* The ids of an iterable as a tuple and as the core takes them. */
 static PyObject *parse_ids(PyObject *object, mp_keys *out) {
     PyObject *ids = PySequence_Tuple(object);
-    Py_ssize_t n = ids ? PyTuple_Size(ids) : 0;
-    PyObject **objects = ids ? PyMem_Calloc((size_t)n + 1, sizeof *objects) : NULL;
-    if (ids && !objects) PyErr_NoMemory();
-    for (Py_ssize_t i = 0; objects && i < n; i++) objects[i] = PyTuple_GetItem(ids, i);
-    if (!objects || mp_py_keys(out, objects, n) < 0) Py_CLEAR(ids);
-    PyMem_Free(objects);
+    if (ids && mp_py_keys_of(out, ids) < 0) Py_CLEAR(ids);
     return ids;
 }
 

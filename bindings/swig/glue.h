@@ -11,6 +11,8 @@
  *   awaitable.c  what the asyncio calls return
  *   load.c       a load that a task of the loop carries out
  *   calls.c      the asyncio calls
+ *   tags.c       sets of tags, compiled once
+ *   write.c      writes inside their intents, blocking and awaited
  *   collection.c collections: documents and pages of queries, blocking and awaited
  *
  * No caching decision is made here: the core makes them all. */
@@ -38,6 +40,7 @@
     X(model)                                                                                                           \
     X(absent)                                                                                                          \
     X(namespace)                                                                                                       \
+    X(tags)                                                                                                            \
     X(context)                                                                                                         \
     X(run)                                                                                                             \
     X(call_soon)                                                                                                       \
@@ -96,7 +99,7 @@ typedef struct mp_registry {
     PyObject *empty; /* () */
     unsigned long main_thread;
     PyTypeObject *engine_type, *plan_type, *handle_type, *sync_type, *loop_type, *queue_type, *await_type, *load_type,
-        *sync_collection_type, *loop_collection_type;
+        *sync_collection_type, *loop_collection_type, *tag_set_type, *writing_type;
 } mp_registry;
 extern mp_registry mp_py;
 
@@ -199,9 +202,10 @@ typedef struct mp_fast { /* the options of a call site, by identity */
 
 typedef struct mp_handle {
     PyObject_HEAD mp_engine *engine;
-    mp_plan *plan;    /* of calls that say nothing */
-    mp_extras extras; /* the same; owned */
-    PyObject *plans;  /* (name, text, ...) -> plan */
+    mp_plan *plan;      /* of calls that say nothing */
+    mp_extras extras;   /* the same; owned */
+    PyObject *plans;    /* (name, text, ...) -> plan */
+    PyObject *tag_sets; /* (namespace, (tag, ...)) -> compiled; NULL: none yet */
     mp_fast fast[MP_PY_FAST_SLOTS];
 } mp_handle;
 
@@ -209,15 +213,17 @@ typedef struct mp_py_call {
     PyObject *key_object; /* borrowed */
     const char *key;
     size_t len;
-    PyObject *loader; /* borrowed */
-    mp_plan *plan;    /* owned */
-    mp_extras extras; /* borrowed */
-    PyObject *codec;  /* owned: the pair that extras of a model= borrow from */
+    PyObject *loader;      /* borrowed */
+    mp_plan *plan;         /* owned */
+    mp_extras extras;      /* borrowed */
+    PyObject *codec;       /* owned: the pair that extras of a model= borrow from */
+    PyObject *tag_set;     /* owned */
+    const pond_tags *tags; /* its; NULL: none */
 } mp_py_call;
 
 /* What a method takes beside options: a key, a loader, any number of keys (left to the caller), how values come in (decode,
- * model), how they go out (encode, should_cache, absent). */
-enum { MP_PY_KEY = 1, MP_PY_LOADER = 2, MP_PY_KEYS = 4, MP_PY_IN = 8, MP_PY_OUT = 16 };
+ * model), how they go out (encode, should_cache, absent), tags. */
+enum { MP_PY_KEY = 1, MP_PY_LOADER = 2, MP_PY_KEYS = 4, MP_PY_IN = 8, MP_PY_OUT = 16, MP_PY_TAGS = 32 };
 /* The arguments of a method of a handle. -1 with an exception. */
 int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n,
                 PyObject *kwnames, mp_py_call *call);
@@ -235,6 +241,7 @@ typedef struct mp_keys {
     size_t *lens, n;
 } mp_keys;
 int mp_py_keys(mp_keys *out, PyObject *const *objects, Py_ssize_t n);
+int mp_py_keys_of(mp_keys *out, PyObject *tuple);
 void mp_py_keys_free(mp_keys *keys);
 /* A str's UTF-8. TypeError: no str; InvalidKey: not clean. */
 const char *mp_py_key(PyObject *object, size_t *len);
@@ -243,6 +250,11 @@ const char *mp_py_key(PyObject *object, size_t *len);
 pond *mp_py_pond(PyObject *object);
 /* An engine for a pond that was just opened; takes it over. */
 PyObject *mp_py_engine(pond *p);
+
+/* ---- tags.c ---- */
+
+/* tags= of a call, whose plan is known, into its tag_set. -1 with an exception. */
+int mp_py_set_tags(mp_handle *handle, mp_py_call *call, PyObject *tags);
 
 /* ---- loader.c ---- */
 
@@ -275,7 +287,8 @@ typedef struct mp_await {
     PyObject *waker, *waker_context; /* the task that awaits it */
     PyObject *callbacks;             /* list of (callable, context) or NULL */
     PyObject *key, *ns, *loader;
-    mp_extras extras; /* owned */
+    mp_extras extras;       /* owned */
+    struct mp_await *begin; /* of a write: who waits for it to begin, until it has. Owned */
 } mp_await;
 
 /* Answered already. Steals `result`; NULL: the exception that is set. */
@@ -336,9 +349,17 @@ PyObject *mp_py_started(mp_await *a, mp_py_queue *queue, int code, pond_value *n
 /* No loop runs: the call as a coroutine, for asyncio.run(pond.fetch(...)). Or the exception that is set. */
 PyObject *mp_py_later(PyObject *self, const char *method, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
 
+/* ---- write.c ---- */
+
+PyObject *mp_py_sync_write(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
+PyObject *mp_py_loop_write(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
+/* The core asks for the write of `end`: who waits for that goes on. -1: an exception that must leave the loop. */
+int mp_py_write_begin(mp_await *end, pond_writing *writing, bool inline_);
+
 /* Types: each file's own, made in mp_py_init. */
 extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec,
-    mp_py_queue_spec, mp_py_await_spec, mp_py_load_spec, mp_py_sync_collection_spec, mp_py_loop_collection_spec;
+    mp_py_queue_spec, mp_py_await_spec, mp_py_load_spec, mp_py_sync_collection_spec, mp_py_loop_collection_spec,
+    mp_py_tag_set_spec, mp_py_writing_spec;
 
 #define MP_PY_FREE(self)                                                                                               \
     do {                                                                                                               \

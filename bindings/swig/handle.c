@@ -92,6 +92,7 @@ static int handle_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT((PyObject *)self->engine);
     Py_VISIT((PyObject *)self->plan);
     Py_VISIT(self->plans);
+    Py_VISIT(self->tag_sets);
     MP_PY_EXTRAS_VISIT(&self->extras);
     return mp_py_fast_traverse(self, visit, arg);
 }
@@ -101,6 +102,7 @@ static int handle_clear(PyObject *object) {
     mp_py_fast_clear(self);
     mp_py_extras_clear(&self->extras);
     Py_CLEAR(self->plans);
+    Py_CLEAR(self->tag_sets);
     return 0;
 }
 

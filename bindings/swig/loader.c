@@ -30,7 +30,8 @@ static pond_value *fetch_waiting(mp_handle *self, const mp_py_call *call) {
     pond_value *value = NULL;
     pond_error *err = NULL;
     mp_py_block(&w.block);
-    int code = pond_fetch(self->engine->pond, call->key, call->len, call->plan->policy, load, &w, &value, &err);
+    int code = pond_fetch_tagged(self->engine->pond, call->key, call->len, call->plan->policy, call->tags, load, &w,
+                                 &value, &err);
     int signalled = mp_py_unblock(&w.block);
     if (code == POND_OK && !signalled) {
         Py_XDECREF(w.own); /* the core found another answer */
@@ -52,9 +53,10 @@ static pond_value *fetch_waiting(mp_handle *self, const mp_py_call *call) {
 static PyObject *sync_fetch(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT, args, n, kwnames, &call) < 0)
+    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT | MP_PY_TAGS, args, n, kwnames,
+                    &call) < 0)
         return NULL;
-    pond_value *value = pond_peek(self->engine->pond, call.key, call.len, call.plan->policy);
+    pond_value *value = pond_peek_tagged(self->engine->pond, call.key, call.len, call.plan->policy, call.tags);
     if (!value) value = fetch_waiting(self, &call);
     PyObject *result = value ? mp_py_decode(value, &call.extras, call.key_object) : NULL;
     pond_value_free(value);
@@ -65,14 +67,15 @@ static PyObject *sync_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
 static PyObject *sync_lookup(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "lookup", MP_PY_KEY | MP_PY_IN, args, n, kwnames, &call) < 0) return NULL;
-    pond_value *value = pond_peek(self->engine->pond, call.key, call.len, call.plan->policy);
+    if (mp_py_parse(self, "lookup", MP_PY_KEY | MP_PY_IN | MP_PY_TAGS, args, n, kwnames, &call) < 0) return NULL;
+    pond_value *value = pond_peek_tagged(self->engine->pond, call.key, call.len, call.plan->policy, call.tags);
     PyObject *result = NULL;
     if (!value) {
         mp_block block;
         pond_error *err = NULL;
         mp_py_block(&block);
-        int code = pond_lookup(self->engine->pond, call.key, call.len, call.plan->policy, &value, &err);
+        int code =
+            pond_lookup_tagged(self->engine->pond, call.key, call.len, call.plan->policy, call.tags, &value, &err);
         int signalled = mp_py_unblock(&block);
         if (signalled) pond_error_free(err);
         else if (code != POND_OK) mp_py_raise(err);
@@ -88,13 +91,14 @@ static PyObject *sync_invalidate(PyObject *object, PyObject *const *args, Py_ssi
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
     mp_keys keys;
-    if (mp_py_parse(self, "invalidate", MP_PY_KEYS, args, n, kwnames, &call) < 0) return NULL;
+    if (mp_py_parse(self, "invalidate", MP_PY_KEYS | MP_PY_TAGS, args, n, kwnames, &call) < 0) return NULL;
     PyObject *result = NULL;
     if (mp_py_keys(&keys, args, n) == 0) {
         mp_block block;
         pond_error *err = NULL;
         mp_py_block(&block);
-        int code = pond_invalidate(self->engine->pond, keys.keys, keys.lens, keys.n, call.plan->policy, &err);
+        int code = pond_invalidate_tagged(self->engine->pond, keys.keys, keys.lens, keys.n, call.plan->policy,
+                                          call.tags, &err);
         int signalled = mp_py_unblock(&block);
         mp_py_keys_free(&keys);
         if (signalled) pond_error_free(err);
@@ -126,13 +130,17 @@ static PyObject *sync_explain(PyObject *object, PyObject *const *args, Py_ssize_
 
 PyMethodDef mp_py_sync_methods[] = {
     {"fetch", (PyCFunction)(void (*)(void))sync_fetch, METH_FASTCALL | METH_KEYWORDS,
-     "fetch(key, loader, **options): the cached value, or what loader() gives, which is then cached."},
+     "fetch(key, loader, tags=None, **options): the cached value, or what loader() gives, which is then cached."},
     {"lookup", (PyCFunction)(void (*)(void))sync_lookup, METH_FASTCALL | METH_KEYWORDS,
-     "lookup(key, **options): what the cache holds, without loading, as an Entry."},
+     "lookup(key, tags=None, **options): what the cache holds, without loading, as an Entry."},
     {"invalidate", (PyCFunction)(void (*)(void))sync_invalidate, METH_FASTCALL | METH_KEYWORDS,
-     "invalidate(*keys, **options): drops what is cached; nothing read before is served or cached afterwards."},
+     "invalidate(*keys, tags=None, **options): drops what is cached under the keys, and all that has one of the tags; "
+     "nothing\n"
+     "read before is served or cached afterwards."},
     {"explain", (PyCFunction)(void (*)(void))sync_explain, METH_FASTCALL | METH_KEYWORDS,
      "explain(key, **options): what is known of a key, as a dict."},
+    {"_write", (PyCFunction)(void (*)(void))mp_py_sync_write, METH_FASTCALL | METH_KEYWORDS,
+     "_write(keys, body, **options): body(writing) says what came of it."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -47,6 +47,16 @@ int mp_py_keys(mp_keys *out, PyObject *const *objects, Py_ssize_t n) {
     return 0;
 }
 
+int mp_py_keys_of(mp_keys *out, PyObject *tuple) {
+    Py_ssize_t n = PyTuple_Size(tuple);
+    PyObject **objects = PyMem_Calloc((size_t)n + 1, sizeof *objects);
+    if (!objects) PyErr_NoMemory();
+    for (Py_ssize_t i = 0; objects && i < n; i++) objects[i] = PyTuple_GetItem(tuple, i);
+    int failed = objects ? mp_py_keys(out, objects, n) : -1;
+    PyMem_Free(objects);
+    return failed;
+}
+
 void mp_py_keys_free(mp_keys *keys) {
     PyMem_Free(keys->keys);
     PyMem_Free(keys->lens);
@@ -215,9 +225,12 @@ static int set_model(mp_py_call *call, PyObject *model) {
     return call->extras.encode && call->extras.decode ? 0 : -1;
 }
 
+typedef struct last {
+    PyObject *model, *tags; /* what is read when all else is known */
+} last;
+
 /* 1: it was one of the names that are no options; 0: not; -1: an exception. */
-static int set_named(mp_py_call *call, const char *method, int wanted, PyObject *name, PyObject *value,
-                     PyObject **model) {
+static int set_named(mp_py_call *call, const char *method, int wanted, PyObject *name, PyObject *value, last *last) {
     mp_extras *x = &call->extras;
     int takes = 0;
     if (name == mp_py.name.key || name == mp_py.name.loader) {
@@ -232,6 +245,8 @@ static int set_named(mp_py_call *call, const char *method, int wanted, PyObject 
         takes = MP_PY_OUT;
     } else if (name == mp_py.name.decode || name == mp_py.name.model) {
         takes = MP_PY_IN;
+    } else if (name == mp_py.name.tags) {
+        takes = MP_PY_TAGS;
     } else {
         return 0;
     }
@@ -245,7 +260,8 @@ static int set_named(mp_py_call *call, const char *method, int wanted, PyObject 
     else if (name == mp_py.name.should_cache) failed = set_callable(&x->should_cache, name, value);
     else if (name == mp_py.name.encode) failed = set_codec(x, &x->encode, name, value);
     else if (name == mp_py.name.decode) failed = set_codec(x, &x->decode, name, value);
-    else failed = 0, *model = value;
+    else if (name == mp_py.name.tags) failed = 0, last->tags = value;
+    else failed = 0, last->model = value;
     return failed < 0 ? -1 : 1;
 }
 
@@ -267,11 +283,11 @@ static int positional(mp_py_call *call, const char *method, int wanted, PyObject
 static int named(mp_handle *handle, const char *method, int wanted, PyObject *const *values, PyObject *kwnames,
                  mp_py_call *call) {
     options o = {0};
-    PyObject *model = NULL;
+    last last = {0};
     mp_extras before = call->extras;
     for (Py_ssize_t i = 0, n = PyTuple_Size(kwnames); i < n; i++) {
         PyObject *name = PyTuple_GetItem(kwnames, i);
-        int done = set_named(call, method, wanted, name, values[i], &model);
+        int done = set_named(call, method, wanted, name, values[i], &last);
         if (done < 0) return -1;
         if (done || values[i] == Py_None) continue; /* ttl=None: as if it was not said */
         if (o.n == MOST) {
@@ -281,19 +297,20 @@ static int named(mp_handle *handle, const char *method, int wanted, PyObject *co
         o.names[o.n] = name;
         o.values[o.n++] = values[i];
     }
-    if (model) {
+    if (last.model) {
         if (call->extras.encode != before.encode || call->extras.decode != before.decode) {
             PyErr_Format(PyExc_TypeError, "%s() takes model=, or encode= and decode=, not both", method);
             return -1;
         }
-        if (set_model(call, model) < 0) return -1;
+        if (set_model(call, last.model) < 0) return -1;
     }
-    if (o.n == 0) return 0;
-    mp_plan *plan = plan_of(handle, &o);
-    if (!plan) return -1;
-    Py_DECREF((PyObject *)call->plan);
-    call->plan = plan;
-    return 0;
+    if (o.n > 0) {
+        mp_plan *plan = plan_of(handle, &o);
+        if (!plan) return -1;
+        Py_DECREF((PyObject *)call->plan);
+        call->plan = plan;
+    }
+    return last.tags ? mp_py_set_tags(handle, call, last.tags) : 0;
 }
 
 /* Names that came by ** from a dict need not be interned; ours are compared by identity. */
@@ -358,6 +375,8 @@ fail:
 void mp_py_call_clear(mp_py_call *call) {
     Py_XDECREF((PyObject *)call->plan);
     Py_XDECREF(call->codec);
+    Py_XDECREF(call->tag_set);
     call->plan = NULL;
-    call->codec = NULL;
+    call->codec = call->tag_set = NULL;
+    call->tags = NULL;
 }

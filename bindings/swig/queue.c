@@ -94,6 +94,7 @@ static int deliver(mp_await *a, pond_event *event, bool inline_) {
         pond_load_fail(load, POND_ECANCELED, "who was to load it was cancelled");
         return 0;
     }
+    if (pond_event_kind(event) == POND_EVENT_WRITE) return mp_py_write_begin(a, pond_event_writing(event), inline_);
     if (a->queue) {
         mp_py_queue_unlist(a);
         Py_DECREF((PyObject *)a);
@@ -114,7 +115,7 @@ static size_t take(mp_py_queue *self, bool inline_) {
     for (size_t i = 0; i < n; i++) {
         mp_await *a = of(events[i]);
         Py_INCREF((PyObject *)a);
-        if (pond_event_kind(events[i]) == POND_EVENT_LOAD) continue;
+        if (pond_event_kind(events[i]) == POND_EVENT_LOAD || pond_event_kind(events[i]) == POND_EVENT_WRITE) continue;
         a->arriving = true;
         a->request = NULL;
     }

@@ -35,6 +35,7 @@ from ._errors import (
 from ._pond import Pond, open
 from ._store import Store
 from ._values import NULL, Entry, NullType
+from ._core import Writing
 from ._core import version as _version
 
 __version__: str = _version()
@@ -67,5 +68,6 @@ __all__ = [
     "StoreError",
     "TimeoutError",
     "UrlError",
+    "Writing",
     "open",
 ]

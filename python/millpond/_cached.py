@@ -33,15 +33,16 @@ class Cached(Generic[P, R]):
     `key(*args)` is the key that a call would use, `invalidate(*args)` drops its result, `lookup(*args)` looks without calling.
     """
 
-    def __init__(self, pond: Any, function: Callable[P, R], template: str | None) -> None:
+    def __init__(self, pond: Any, function: Callable[P, R], template: str | None, tags: Any = None) -> None:
         self._pond = pond
+        self._tags = tags if tags is None or callable(tags) else tags_of(tags)
         self._function = function
         self._key, self._method = compile_key(function, template)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         function = self._function
-        result: R = self._pond.fetch(self._key(*args, **kwargs), lambda: function(*args, **kwargs))
+        result: R = self._pond.fetch(self._key(*args, **kwargs), lambda: function(*args, **kwargs), tags=self._tags_of(args, kwargs))
         return result
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -54,11 +55,14 @@ class Cached(Generic[P, R]):
         key: str = self._key(*args, **kwargs)
         return key
 
+    def _tags_of(self, args: Any, kwargs: Any) -> Any:
+        return self._tags(*args, **kwargs) if callable(self._tags) else self._tags
+
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self._pond.invalidate(self._key(*args, **kwargs))
 
     def lookup(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        return self._pond.lookup(self._key(*args, **kwargs))
+        return self._pond.lookup(self._key(*args, **kwargs), tags=self._tags_of(args, kwargs))
 
 
 class AsyncCached(Cached[P, R]):
@@ -66,7 +70,7 @@ class AsyncCached(Cached[P, R]):
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         function = self._function
-        return await self._pond.fetch(self._key(*args, **kwargs), lambda: function(*args, **kwargs))
+        return await self._pond.fetch(self._key(*args, **kwargs), lambda: function(*args, **kwargs), tags=self._tags_of(args, kwargs))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else _AsyncBound(self, instance)
@@ -97,6 +101,13 @@ class _Bound:
 class _AsyncBound(_Bound):
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return await self._cached(self.__self__, *args, **kwargs)
+
+
+def tags_of(tags: Any) -> tuple[str, ...]:
+    """Fixed tags, checked where they are written down; the rest of what may be wrong with them the core says at the first call."""
+    if isinstance(tags, (str, bytes)) or not hasattr(tags, "__iter__"):
+        raise OptionError(f"tags={tags!r} is no list of tags, and no function that gives one")
+    return tuple(tags)
 
 
 # ---- keys ----

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Callable, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, overload
 
 from . import _core
 from ._cached import Cached
 from ._collection import Collection
 from ._options import milliseconds, option_text
 from ._store import Store
+from ._writing import body, check, keys_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
     from ._generated import CounterName, Duration
-    from ._types import CallOptions, OpenOptions, Stats, ViewOptions
+    from ._types import CachedOptions, CallOptions, OpenOptions, Stats, ViewOptions, WriteOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -79,12 +80,40 @@ class Pond(_core.SyncHandle):
         return view
 
     @overload
+    def write(self, keys: str | Iterable[str], writer: Callable[[], R], *, tags: Iterable[str] | None = None,
+              not_written: Callable[[Any], object] | None = None, **options: Unpack[WriteOptions]) -> R: ...
+
+    @overload
+    def write(self, keys: str | Iterable[str], writer: Callable[[_core.Writing], R], *, tags: Iterable[str] | None = None,
+              not_written: Callable[[Any], object] | None = None, **options: Unpack[WriteOptions]) -> R: ...
+
+    def write(self, keys: Any, writer: Any, *, tags: Any = None, not_written: Any = None, **options: Any) -> Any:
+        """The caller's own write to its store, with what is cached of it kept right around it.
+
+            pond.write(["user:42"], lambda: db.save(user), tags=["users"])
+
+        `keys` (one, or some) and `tags` are what the write changes. The cache is told before `writer` runs and after it has ended: meanwhile
+        readers ask the store, and once write() has returned nobody is given what was read from the store before. If this
+        process dies in between, readers pass by the cache until the intent has run out (option `intent`).
+
+        A writer that needs an argument is handed a Writing: writing.set(key, value) says what is to be cached under a key once the
+        write is done. Returns what the writer gave. Its exception is passed on; what came of the write is then taken as unknown, and readers
+        pass by the cache for a while, unless not_written(exception) says that nothing was, and will be, written (a duplicate, a failed
+        validation, a rollback).
+
+        Where the cache cannot be told before, nothing is written and CacheError is raised; when_cache_down_write="lenient" writes all
+        the same, and tells the cache as soon as it can.
+        """
+        check(writer, not_written)
+        return self._write(keys_of(keys), body(writer, not_written), tags=tags, **options)
+
+    @overload
     def cached(self, key: Callable[P, R], /) -> Cached[P, R]: ...
 
     @overload
-    def cached(self, key: str | None = None, /, **options: Unpack[CallOptions]) -> Callable[[Callable[P, R]], Cached[P, R]]: ...
+    def cached(self, key: str | None = None, /, **options: Unpack[CachedOptions]) -> Callable[[Callable[P, R]], Cached[P, R]]: ...
 
-    def cached(self, key: Any = None, /, **options: Any) -> Any:
+    def cached(self, key: Any = None, /, *, tags: Any = None, **options: Any) -> Any:
         """A decorator: the function's results are cached under a key made from its arguments.
 
             @pond.cached("price:{sku}", ttl="1m")
@@ -93,7 +122,8 @@ class Pond(_core.SyncHandle):
             price("A7")               # fetch("price:A7", ...)
             price.invalidate("A7")
 
-        Without a template the key is the function's full name with all its arguments, a method's `self` left out.
+        Without a template the key is the function's full name with all its arguments, a method's `self` left out. `tags`: what the
+        results depend on, or a function of the same arguments that says it.
         """
         if callable(key):
             return self.cached()(key)
@@ -102,7 +132,7 @@ class Pond(_core.SyncHandle):
         def decorate(function: Any) -> Any:
             if inspect.iscoroutinefunction(function):
                 raise TypeError(f"{function.__qualname__} is async, and this pond blocks: open one with millpond.aio.open()")
-            return Cached(pond, function, key)
+            return Cached(pond, function, key, tags)
 
         return decorate
 

@@ -27,6 +27,20 @@ class CallOptions(FetchOptions, Conversions, total=False):
     """What a namespace or a call may be told."""
 
 
+class CachedOptions(CallOptions, total=False):
+    """What cached() may be told."""
+
+    # at most 16 str: who invalidates or writes one of them puts the value out of reach
+    tags: Iterable[str] | Callable[..., Iterable[str]] | None
+
+
+class WriteOptions(PolicyOptions, total=False):
+    """What write() may be told beside its own arguments."""
+
+    encode: Callable[[Any], bytes | str] | None
+    model: Any
+
+
 class OpenOptions(PondOptions, Conversions, total=False):
     """What open() may be told: the defaults of all calls among it."""
 

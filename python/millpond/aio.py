@@ -10,15 +10,18 @@ a load that others wait for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterable, overload
 
 from . import _core, _loops
 from . import _setup as _setup  # noqa: F401
 from ._cached import AsyncCached, Cached
 from ._collection import split
+from ._errors import Error
 from ._options import milliseconds
 from ._pond import opened
 from ._store import document_text
+from ._writing import check, failed, keys_of, takes_writing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
     from ._generated import CounterName, Duration
-    from ._types import CallOptions, OpenOptions, Stats, ViewOptions
+    from ._types import CachedOptions, CallOptions, OpenOptions, Stats, ViewOptions, WriteOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -55,14 +58,68 @@ class Pond(_core.LoopHandle):
         return view
 
     @overload
+    async def write(self, keys: str | Iterable[str], writer: Callable[[], Awaitable[R]], *, tags: Iterable[str] | None = None,
+                    not_written: Callable[[Any], object] | None = None, **options: Unpack[WriteOptions]) -> R: ...
+
+    @overload
+    async def write(self, keys: str | Iterable[str], writer: Callable[[_core.Writing], Awaitable[R]], *, tags: Iterable[str] | None = None,
+                    not_written: Callable[[Any], object] | None = None, **options: Unpack[WriteOptions]) -> R: ...
+
+    @overload
+    async def write(self, keys: str | Iterable[str], writer: Callable[[], R] | Callable[[_core.Writing], R], *,
+                    tags: Iterable[str] | None = None, not_written: Callable[[Any], object] | None = None,
+                    **options: Unpack[WriteOptions]) -> R: ...
+
+    async def write(self, keys: Any, writer: Any, *, tags: Any = None, not_written: Any = None, **options: Any) -> Any:
+        """The caller's own write to its store, with what is cached of it kept right around it.
+
+            await pond.write(["user:42"], lambda: db.save(user), tags=["users"])
+
+        `keys` (one, or some) and `tags` are what the write changes. The cache is told before `writer` runs and after it has ended: meanwhile
+        readers ask the store, and once write() has returned nobody is given what was read from the store before. If this
+        process dies in between, readers pass by the cache until the intent has run out (option `intent`).
+
+        The writer may be async or not, and runs in the task that awaits this: who cancels that in the midst of it cancels the writer.
+
+        A writer that needs an argument is handed a Writing: writing.set(key, value) says what is to be cached under a key once the
+        write is done. Returns what the writer gave. Its exception is passed on; what came of the write is then taken as unknown, and readers
+        pass by the cache for a while, unless not_written(exception) says that nothing was, and will be, written (a duplicate, a failed
+        validation, a rollback).
+
+        Where the cache cannot be told before, nothing is written and CacheError is raised; when_cache_down_write="lenient" writes all
+        the same, and tells the cache as soon as it can.
+        """
+        check(writer, not_written)
+        takes = takes_writing(writer)
+        begin, end = self._write(keys_of(keys), tags=tags, **options)
+        try:
+            writing = await begin
+        except BaseException:
+            end.cancel()  # nothing has been written
+            raise
+        try:
+            result = writer(writing) if takes else writer()
+            if hasattr(result, "__await__"):
+                result = await result
+        except BaseException as error:
+            failed(writing, error, not_written)
+            if isinstance(error, Exception):
+                with contextlib.suppress(Error):  # the writer's own goes on; here only that the cache has been told
+                    await end
+            raise
+        writing._done()
+        await end
+        return result
+
+    @overload
     def cached(self, key: Callable[P, Awaitable[R]], /) -> Cached[P, Coroutine[Any, Any, R]]: ...
 
     @overload
     def cached(
-        self, key: str | None = None, /, **options: Unpack[CallOptions]
+        self, key: str | None = None, /, **options: Unpack[CachedOptions]
     ) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, Coroutine[Any, Any, R]]]: ...
 
-    def cached(self, key: Any = None, /, **options: Any) -> Any:
+    def cached(self, key: Any = None, /, *, tags: Any = None, **options: Any) -> Any:
         """A decorator: the function's results are cached under a key made from its arguments.
 
             @pond.cached("price:{sku}", ttl="1m")
@@ -72,12 +129,12 @@ class Pond(_core.LoopHandle):
             await price.invalidate("A7")
 
         The function may be async or not; the cached one is async. Without a template the key is the function's full name with all
-        its arguments, a method's `self` left out.
+        its arguments, a method's `self` left out. `tags`: what the results depend on, or a function of the same arguments that says it.
         """
         if callable(key):
             return self.cached()(key)
         pond = self._derive(**options) if options else self
-        return lambda function: AsyncCached(pond, function, key)
+        return lambda function: AsyncCached(pond, function, key, tags)
 
     def collection(self, name: str, **options: Unpack[ViewOptions]) -> Collection:
         """A collection of the store, through the cache: as millpond.Pond.collection(), its methods awaited."""

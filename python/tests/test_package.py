@@ -67,6 +67,14 @@ reveal_type(price("A7", currency="USD"))
 reveal_type(price.key("A7"))
 price.invalidate("A7")
 
+@pond.cached("user:{name}", tags=lambda name: [name])
+def by_name(name: str) -> User: ...
+
+reveal_type(by_name("ann"))
+reveal_type(pond.write("k", surely, tags=["users"]))
+reveal_type(pond.write(["k", "l"], lambda writing: writing.set("k", 1), not_written=bool, ttl="1m"))
+pond.invalidate(tags=["users"])
+
 @pond.cached
 def bare(x: int) -> int: ...
 
@@ -86,6 +94,12 @@ async def main() -> None:
     reveal_type(await apond.fetch("k", surely))
     reveal_type(await apond.fetch("k", aload, model=User))
     reveal_type(await stock("A7"))
+    reveal_type(await apond.write("k", aload))
+    reveal_type(await apond.write("k", surely, when_cache_down_write="lenient"))
+
+    async def awriter(writing: millpond.Writing) -> int: ...
+
+    reveal_type(await apond.write("k", awriter, model=User))
     reveal_type((await apond.lookup("k", decode=int)).value)
     reveal_type(await apond.store("films").get_many(["1"]))
     afilms = apond.collection("films", indexes=["-year"])
@@ -118,14 +132,17 @@ millpond.open("memory:", find_ttl="1m")  # E: of collections
 pond.collection("films", filterable=[1])  # E: no names
 films.find(5)  # E: no query
 pond.stat("strikes")  # E: no counter
+pond.write("k", surely, should_cache=len)  # E: not of write
+pond.write("k", surely, tags=[1])  # E: no str
+pond.namespace("other", tags=["users"])  # E: not of namespaces
 '''
 
 REVEALED = [
     "list[str]", "dict[str, int] | None", "dict[str, int]", "User | None", "User", "int | None", "User | None",
     "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]", "int", "str",
     "dict[str, Any] | None", "dict[str, Any]", "list[dict[str, Any] | None]", "millpond._collection.Page", "int", "list[dict[str, Any]]", "dict[str, Any]",
-    "float", "str", "int",
-    "list[str]", "list[str]", "list[str]", "User | None", "int", "int | None", "list[dict[str, Any] | None]",
+    "float", "str", "User", "list[str]", "None", "int",
+    "list[str]", "list[str]", "list[str]", "User | None", "int", "list[str]", "list[str]", "int", "int | None", "list[dict[str, Any] | None]",
     "dict[str, Any]", "dict[str, Any] | None", "list[dict[str, Any]]", "millpond.aio.Pond",
 ]
 
@@ -196,7 +213,7 @@ def test_the_tables_of_the_core():
 def test_the_stub_is_complete():
     stub = (pathlib.Path(millpond.__file__).parent / "_core.pyi").read_text()
     for name in dir(_core):
-        if name.startswith("__") or name in ("SWIG_PyInstanceMethod_New", "SWIG_PyStaticMethod_New", "Plan", "Answer"):
+        if name.startswith("__") or name in ("SWIG_PyInstanceMethod_New", "SWIG_PyStaticMethod_New", "Plan", "TagSet"):
             continue
         assert re.search(rf"\b(def|class) {name}\b", stub), f"_core.pyi lacks {name}"
     for kind in (_core.SyncHandle, _core.LoopHandle, _core.Queue, _core.Load, _core.Handle, _core.SyncCollection, _core.LoopCollection):

@@ -46,6 +46,8 @@ ERROR_CLASSES = {
     "MISUSE": ("MisuseError", "RuntimeError"),
     "ABSENT": ("Absent", "LookupError"),
     "QUERY": ("InvalidQuery", "ValueError"),
+    "DUPLICATE": ("DuplicateError", None),
+    "INVALID": ("ValidationError", "ValueError"),
 }
 
 C_STRING = r'"((?:[^"\\]|\\.)*)"'

@@ -22,8 +22,10 @@ exports.errors = [
   {"code": "PROTOCOL", "number": -14, "className": "ProtocolError", "retriable": true, "text": "the server answered something unexpected"},
   {"code": "OVERLOAD", "number": -15, "className": "OverloadError", "retriable": true, "text": "too much is waiting to be sent"},
   {"code": "MISUSE", "number": -16, "className": "MisuseError", "retriable": false, "text": "the library was called in a way that it does not allow"},
-  {"code": "ABSENT", "number": -17, "className": "Absent", "retriable": false, "text": "there is no such thing (only where absence was asked to be an error)"},
+  {"code": "ABSENT", "number": -17, "className": "Absent", "retriable": false, "text": "there is no such thing: to be changed, or where absence was asked to be an error"},
   {"code": "QUERY", "number": -18, "className": "InvalidQuery", "retriable": false, "text": "a query asks for something that is not allowed or not understood"},
+  {"code": "DUPLICATE", "number": -19, "className": "DuplicateError", "retriable": false, "text": "a document with that id is there already"},
+  {"code": "INVALID", "number": -20, "className": "ValidationError", "retriable": false, "text": "a validation rejected the document"},
 ]
 
 exports.options = [
@@ -59,6 +61,7 @@ exports.options = [
   {"name": "intent", "core": "intent", "type": "duration", "scope": "both", "default": "10s", "range": "50ms..10m", "text": "readers pass by the cache for so long if a writer dies; a living one renews every third of it"},
   {"name": "writeTimeout", "core": "write_timeout", "type": "duration", "scope": "both", "default": "30s", "range": "1ms..1h", "text": "longest time that a writer's intents are renewed"},
   {"name": "whenCacheDownWrite", "core": "when_cache_down_write", "type": "choice", "scope": "both", "default": "strict", "range": "strict|lenient", "text": "when the cache cannot be told of a write: fail before anything is written, or write and invalidate later"},
+  {"name": "write", "core": "write", "type": "choice", "scope": "collection", "default": "through", "range": "through|aside", "text": "after a change is in the store: cache the new document, or only drop the old one"},
   {"name": "filterable", "core": "filterable", "type": "text", "scope": "collection", "default": "", "range": "names with commas | *", "text": "fields that a query may filter by; not given: all"},
   {"name": "sortable", "core": "sortable", "type": "text", "scope": "collection", "default": "", "range": "names with commas | *", "text": "fields that a query may sort by; not given: all"},
   {"name": "searchable", "core": "searchable", "type": "text", "scope": "collection", "default": "", "range": "names with commas | *", "text": "fields that a query may search in; not given: all"},

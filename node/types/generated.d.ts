@@ -23,6 +23,8 @@ export type ErrorCode =
   | 'POND_EMISUSE'
   | 'POND_EABSENT'
   | 'POND_EQUERY'
+  | 'POND_EDUPLICATE'
+  | 'POND_EINVALID'
 
 /** Which rule a query broke: `error.reason` of an InvalidQuery. */
 export type QueryReason =
@@ -94,11 +96,17 @@ export declare class OverloadError extends PondError { readonly code: 'POND_EOVE
 /** The library was called in a way that it does not allow. */
 export declare class MisuseError extends PondError { readonly code: 'POND_EMISUSE' }
 
-/** There is no such thing (only where absence was asked to be an error). */
+/** There is no such thing: to be changed, or where absence was asked to be an error. */
 export declare class Absent extends PondError { readonly code: 'POND_EABSENT' }
 
 /** A query asks for something that is not allowed or not understood. */
 export declare class InvalidQuery extends PondError { readonly code: 'POND_EQUERY'; readonly reason: QueryReason }
+
+/** A document with that id is there already. */
+export declare class DuplicateError extends PondError { readonly code: 'POND_EDUPLICATE' }
+
+/** A validation rejected the document. */
+export declare class ValidationError extends PondError { readonly code: 'POND_EINVALID' }
 
 /** What a call, a namespace or open() may set. */
 export interface PolicyOptions {
@@ -172,6 +180,8 @@ export interface PondOptions extends PolicyOptions {
 
 /** What a collection may set, beside PolicyOptions. */
 export interface CollectionOptions extends PolicyOptions {
+  /** After a change is in the store: cache the new document, or only drop the old one. Default: through. */
+  write?: 'through' | 'aside' | null | undefined
   /** Fields that a query may filter by; not given: all. */
   filterable?: string | readonly string[] | null | undefined
   /** Fields that a query may sort by; not given: all. */

@@ -172,7 +172,7 @@ class MisuseError(Error, RuntimeError):
 
 
 class Absent(Error, LookupError):
-    """There is no such thing (only where absence was asked to be an error)."""
+    """There is no such thing: to be changed, or where absence was asked to be an error."""
 
     code = "POND_EABSENT"
     number = -17
@@ -186,6 +186,22 @@ class InvalidQuery(Error, ValueError):
     number = -18
     retriable = False
     reason: QueryReason | Literal[""] = ""  # which rule it broke
+
+
+class DuplicateError(Error):
+    """A document with that id is there already."""
+
+    code = "POND_EDUPLICATE"
+    number = -19
+    retriable = False
+
+
+class ValidationError(Error, ValueError):
+    """A validation rejected the document."""
+
+    code = "POND_EINVALID"
+    number = -20
+    retriable = False
 
 
 # in the order of their numbers: the class of -1 stands first
@@ -208,6 +224,8 @@ ERRORS: tuple[type[Error], ...] = (
     MisuseError,
     Absent,
     InvalidQuery,
+    DuplicateError,
+    ValidationError,
 )
 
 
@@ -310,6 +328,8 @@ class PondOptions(TypedDict, total=False):
 class CollectionOptions(PolicyOptions, total=False):
     """What a collection may set."""
 
+    # after a change is in the store: cache the new document, or only drop the old one (default through)
+    write: Literal["through", "aside"] | None
     # fields that a query may filter by; not given: all
     filterable: Names | None
     # fields that a query may sort by; not given: all

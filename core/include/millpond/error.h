@@ -32,8 +32,10 @@ POND_BEGIN_DECLS
     X(PROTOCOL, -14, 1, "the server answered something unexpected")                                                    \
     X(OVERLOAD, -15, 1, "too much is waiting to be sent")                                                              \
     X(MISUSE, -16, 0, "the library was called in a way that it does not allow")                                        \
-    X(ABSENT, -17, 0, "there is no such thing (only where absence was asked to be an error)")                          \
-    X(QUERY, -18, 0, "a query asks for something that is not allowed or not understood")
+    X(ABSENT, -17, 0, "there is no such thing: to be changed, or where absence was asked to be an error")              \
+    X(QUERY, -18, 0, "a query asks for something that is not allowed or not understood")                               \
+    X(DUPLICATE, -19, 0, "a document with that id is there already")                                                   \
+    X(INVALID, -20, 0, "a validation rejected the document")
 
 typedef enum pond_code {
     POND_OK = 0,

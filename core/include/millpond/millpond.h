@@ -3,6 +3,7 @@
 #ifndef MILLPOND_MILLPOND_H
 #define MILLPOND_MILLPOND_H
 
+#include <millpond/change.h>
 #include <millpond/collection.h>
 #include <millpond/config.h>
 #include <millpond/error.h>

@@ -5,6 +5,7 @@
 #include "api/start.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "pattern/change.h"
 #include "pattern/inspect.h"
 #include "pattern/invalidate.h"
 #include "pattern/load.h"
@@ -66,7 +67,7 @@ size_t pond_queue_pending(const pond_queue *queue) {
     return pending;
 }
 
-/* The host takes an event: a final one leaves the books, a LOAD or WRITE is now owed an answer. */
+/* The host takes an event: a final one leaves the books, a LOAD, WRITE or CHECK is now owed an answer. */
 static pond_event *take(mp_lane *lane) {
     mp_node *n = mp_list_shift(&lane->events);
     if (!n) return NULL;
@@ -76,6 +77,9 @@ static pond_event *take(mp_lane *lane) {
         event->call = NULL;
     } else if (event->kind == POND_EVENT_WRITE) {
         mp_write_take(event->call);
+        event->call = NULL;
+    } else if (event->kind == POND_EVENT_CHECK) {
+        mp_check_take(event->check);
         event->call = NULL;
     } else {
         lane->pending--;
@@ -111,6 +115,7 @@ pond_value *pond_event_value(const pond_event *event) { return event->call ? eve
 pond_error *pond_event_error(const pond_event *event) { return event->call ? event->call->error : NULL; }
 pond_load *pond_event_load(const pond_event *event) { return event->load; }
 pond_writing *pond_event_writing(const pond_event *event) { return event->writing; }
+pond_check *pond_event_check(const pond_event *event) { return event->check; }
 size_t pond_event_count(const pond_event *event) { return event->call ? event->call->list_len : 0; }
 
 pond_value *pond_event_value_at(const pond_event *event, size_t i) {
@@ -121,6 +126,7 @@ void pond_event_free(pond_event *event) {
     if (!event) return;
     if (event->load) mp_load_unref(event->load);
     else if (event->writing) mp_writing_unref(event->writing);
+    else if (event->check) mp_check_unref(event->check);
     else event->call->vt->destroy(event->call);
 }
 

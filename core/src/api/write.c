@@ -26,7 +26,8 @@ int pond_write_start(pond *p, pond_queue *queue, const char *const *keys, const 
     int code = check(p, keys, lens, n, tags, err);
     if (code == POND_OK) code = mp_queue_enter(p, queue, err);
     if (code != POND_OK) return code;
-    mp_write *w = mp_write_start(queue->lane, policy, keys, lens, n, tags, user, NULL);
+    mp_write *w = mp_write_new(queue->lane, policy, keys, lens, n, tags, user, NULL);
+    if (w) mp_write_begin(w);
     if (request) *request = w ? &w->call : NULL;
     return mp_queue_leave(queue, w ? &w->call : NULL, err);
 }

@@ -299,14 +299,13 @@ int mp_document_id(const char *collection, const char *text, size_t len, char **
     if (!yyjson_is_obj(root))
         rc = mp_fail(err, POND_EVALUE, "%.64s: a document is a JSON object, but this is a JSON %s", collection,
                      yyjson_get_type_desc(root));
-    else if (id == NULL)
-        rc = mp_fail(err, POND_EVALUE, "%.64s: the document has no \"id\": give it one, a string", collection);
+    else if (id == NULL) *out_len = 0;
     else if (!yyjson_is_str(id))
         rc = mp_fail(err, POND_EVALUE, "%.64s: the document's \"id\" is a JSON %s: ids are strings", collection,
                      yyjson_get_type_desc(id));
     else if ((*out = malloc(yyjson_get_len(id) + 1)) == NULL)
         rc = mp_fail(err, POND_ENOMEM, "%.64s: no memory for the document", collection);
-    if (rc == POND_OK) {
+    if (*out != NULL) {
         *out_len = yyjson_get_len(id);
         memcpy(*out, yyjson_get_str(id), *out_len + 1);
     }

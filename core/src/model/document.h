@@ -32,8 +32,8 @@ int mp_document_pack(const mp_document_name *name, const char *text, size_t len,
 int mp_document_pack_numbered(const mp_document_name *name, const char *text, size_t len, char **out, size_t *out_len,
                               pond_error **err);
 
-/* The id that a caller's document names itself: its "id", a string; *out is NUL-terminated, the caller frees it. POND_EVALUE if it has
- * none, or is no JSON object. (What else is wrong with it mp_document_pack finds.) */
+/* The id that a caller's document names itself: its "id", a string; *out is NUL-terminated, the caller frees it; NULL if it has none.
+ * POND_EVALUE if that is no string, or the document no JSON object. (What else is wrong with it mp_document_pack finds.) */
 int mp_document_id(const char *collection, const char *text, size_t len, char **out, size_t *out_len, pond_error **err);
 
 /* A stored document as callers get it: "id" first, a JSON text. Others may have written it, so it is parsed, but what it

@@ -14,6 +14,7 @@ struct pond_event {
     mp_call *call;                /* a final event is freed with its call */
     pond_load *load;              /* a LOAD event with its load's last reference */
     struct pond_writing *writing; /* a WRITE event likewise */
+    struct pond_check *check;     /* a CHECK event likewise */
 };
 
 typedef struct mp_call_vt {

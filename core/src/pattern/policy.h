@@ -25,6 +25,7 @@ struct pond_policy {
 enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };    /* when_wait_ends */
 enum { MP_CACHE_DOWN_STORE = 0, MP_CACHE_DOWN_ERROR = 1 }; /* when_cache_down */
 enum { MP_WRITE_STRICT = 0, MP_WRITE_LENIENT = 1 };        /* when_cache_down_write */
+enum { MP_WRITE_THROUGH = 0, MP_WRITE_ASIDE = 1 };         /* write */
 
 /* The cache has failed a read that has a loader: does it go on without the cache, or end with that error? */
 bool mp_policy_goes_on(const pond_policy *policy, const pond_error *why);

@@ -147,8 +147,43 @@ int mp_wait_write(pond *p, const pond_policy *policy, const char *const *keys, c
     if (!lane) return code;
     mp_waiter waiter;
     mp_waiter_init(&waiter);
-    mp_write *w = mp_write_start(lane, policy, keys, lens, n, tags, 0, &waiter);
+    mp_write *w = mp_write_new(lane, policy, keys, lens, n, tags, 0, &waiter);
+    if (w) mp_write_begin(w);
     code = w ? finish_write(lane, &w->call, writer, ctx, err) : no_memory(err);
+    if (mp_lane_inherited(lane)) return code;
+    mp_lane_unlock(lane);
+    mp_waiter_destroy(&waiter);
+    return code;
+}
+
+/* Lock held. */
+static int finish_change(mp_lane *lane, mp_call *call, pond_checker checker, void *ctx, pond_value **out,
+                         pond_error **err) {
+    mp_lane_kick(lane, !call->ended);
+    while (!call->ended) {
+        int code = wait_for(call, err);
+        if (code != POND_OK) return code;
+        pond_check *step = mp_change_take(call);
+        if (!step) continue;
+        mp_lane_kick(lane, false);
+        mp_lane_unlock(lane);
+        mp_change_run(step, checker, ctx);
+        if (mp_lane_inherited(lane)) return forked(err);
+        mp_lane_lock(lane);
+        mp_loop_touch(lane->loop);
+        mp_change_leave(step, call);
+    }
+    return leave(call, out, err);
+}
+
+int mp_wait_change(const mp_change_args *args, pond_checker checker, void *ctx, pond_value **out, pond_error **err) {
+    int code;
+    mp_lane *lane = enter(args->collection->pond, false, &code, err);
+    if (!lane) return code;
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_call *call = mp_change_start(lane, args, 0, &waiter);
+    code = call ? finish_change(lane, call, checker, ctx, out, err) : no_memory(err);
     if (mp_lane_inherited(lane)) return code;
     mp_lane_unlock(lane);
     mp_waiter_destroy(&waiter);

@@ -7,6 +7,7 @@
 
 #include "model/key.h"
 #include "pattern/call.h"
+#include "pattern/change.h"
 #include "pattern/read.h"
 #include "pattern/source.h"
 #include "pattern/write.h"
@@ -21,6 +22,8 @@ int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *ke
                        const pond_tags *tags, bool inside, pond_error **err);
 int mp_wait_write(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
                   const pond_tags *tags, pond_writer writer, void *ctx, pond_error **err);
+/* A change of a collection's document; *out: the document as it is then, NULL of one that was deleted. */
+int mp_wait_change(const mp_change_args *args, pond_checker checker, void *ctx, pond_value **out, pond_error **err);
 /* What the cache knows of a key, as a JSON object. */
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
                     pond_error **err);

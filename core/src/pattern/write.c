@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "pattern/change.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 
@@ -52,8 +53,7 @@ void mp_writing_unref(pond_writing *w) {
 
 /* ---- the call ---- */
 
-static void unhook(mp_call *call) {
-    mp_write *w = of_call(call);
+static void detach(mp_write *w) {
     pond_writing *handle = w->handle;
     if (handle && w->taken) { /* the host writes: what comes of it is told to the cache, and to nobody else */
         handle->write = NULL;
@@ -69,17 +69,25 @@ static void unhook(mp_call *call) {
         w->handle = NULL;
         mp_writing_unref(handle);
         w->intent->done = NULL;
-        mp_intent_end(w->intent, NULL, false); /* nothing was written */
+        if (w->begun) mp_intent_end(w->intent, NULL, false); /* nothing was written */
+        else mp_intent_leave(w->intent);
     } else if (w->intent) {
         w->intent->done = NULL; /* it ends by itself */
     }
     w->intent = NULL;
 }
 
+static void unhook(mp_call *call) {
+    mp_write *w = of_call(call);
+    detach(w);
+    if (w->change) mp_change_unhook(w->change);
+}
+
 static void destroy(mp_call *call) {
     mp_write *w = of_call(call);
     mp_call_clear(call);
     pond_error_free(w->error);
+    if (w->change) mp_check_unref(w->change);
     free(w);
 }
 
@@ -88,29 +96,36 @@ static const mp_call_vt vt = {.unhook = unhook, .destroy = destroy};
 static void end_call(mp_write *w) {
     pond_error *error = w->error;
     w->error = NULL;
-    mp_call_end(&w->call, error ? POND_EVENT_ERROR : POND_EVENT_OK, NULL, error);
+    pond_value *value = w->change && !error ? mp_change_result(w->change) : NULL;
+    if (value) mp_call_end_value(&w->call, value);
+    else mp_call_end(&w->call, error ? POND_EVENT_ERROR : POND_EVENT_OK, NULL, error);
 }
 
-/* Nothing was written: the intents go, and the call ends. Takes over the error. */
-static void refuse(mp_write *w, pond_error *error) {
+void mp_write_refuse(mp_write *w, pond_error *error) {
     mp_intent *intent = w->intent;
     w->intent = NULL;
     mp_writing_unref(w->handle);
     w->handle = NULL;
     intent->done = NULL;
-    mp_intent_end(intent, NULL, false);
+    if (w->begun) mp_intent_end(intent, NULL, false); /* nothing was written */
+    else mp_intent_leave(intent);
     count(w->call.policy, MP_COUNT_write_errors);
     w->error = error;
     end_call(w);
 }
 
-/* The host is asked to write. */
+/* The host, or the library, is asked to write. */
 static void offer(mp_write *w) {
     pond_writing *handle = w->handle;
     handle->write = w;
     handle->intent = w->intent;
     w->intent = NULL;
     w->offered = true;
+    if (w->change) {
+        w->taken = true;
+        mp_change_begun(w->change, handle);
+        return;
+    }
     atomic_fetch_add_explicit(&handle->refs, 1, memory_order_relaxed);
     handle->event =
         (pond_event){.kind = POND_EVENT_WRITE, .user = w->call.event.user, .call = &w->call, .writing = handle};
@@ -133,12 +148,12 @@ static void begun(mp_intent *intent) {
     intent->error = NULL;
     bool lenient = w->call.policy->options.when_cache_down_write == MP_WRITE_LENIENT;
     if (error && (!lenient || pond_error_code(error) == POND_ECLOSED)) {
-        refuse(w, not_written(error));
+        mp_write_refuse(w, not_written(error));
     } else if (error && mp_overdue_full(w->call.lane->pond)) {
         pond_error_free(error);
-        refuse(w, mp_error_new(POND_EOVERLOAD,
-                               "nothing was written: too many writes wait to be told to the cache, which cannot be "
-                               "reached: try again when it can"));
+        mp_write_refuse(w, mp_error_new(POND_EOVERLOAD,
+                                        "nothing was written: too many writes wait to be told to the cache, which "
+                                        "cannot be reached: try again when it can"));
     } else {
         if (!error) mp_intent_hold(intent);
         pond_error_free(error);
@@ -146,8 +161,8 @@ static void begun(mp_intent *intent) {
     }
 }
 
-mp_write *mp_write_start(mp_lane *lane, const pond_policy *policy, const char *const *keys, const size_t *lens,
-                         size_t n, const pond_tags *tags, uint64_t user, mp_waiter *waiter) {
+mp_write *mp_write_new(mp_lane *lane, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
+                       const pond_tags *tags, uint64_t user, mp_waiter *waiter) {
     if (!policy) policy = lane->pond->defaults;
     mp_write *w = calloc(1, sizeof *w);
     if (w) w->handle = new_handle(lane, policy, n);
@@ -161,8 +176,12 @@ mp_write *mp_write_start(mp_lane *lane, const pond_policy *policy, const char *c
     w->call.waiter = waiter;
     w->intent->owner = w;
     w->intent->done = begun;
-    mp_intent_begin(w->intent);
     return w;
+}
+
+void mp_write_begin(mp_write *w) {
+    w->begun = true;
+    mp_intent_begin(w->intent);
 }
 
 pond_writing *mp_write_take(mp_call *call) {
@@ -225,6 +244,12 @@ static void answered(pond_writing *handle, pond_outcome outcome, pond_error *err
     mp_intent_end(intent, committed ? handle->written : NULL, committed);
 }
 
+void mp_writing_answer_here(pond_writing *handle, pond_outcome outcome, pond_error *error) {
+    atomic_store(&handle->answered, true);
+    answered(handle, outcome, error);
+    mp_writing_unref(handle);
+}
+
 /* The one way back. Takes over the error; frees the handle. */
 static int answer(pond_writing *handle, pond_outcome outcome, pond_error *error) {
     if (atomic_exchange(&handle->answered, true)) {
@@ -246,6 +271,10 @@ static int answer(pond_writing *handle, pond_outcome outcome, pond_error *error)
     if (closed) mp_pond_rehome_overdue(lane);
     mp_writing_unref(handle);
     return POND_OK;
+}
+
+void mp_writing_answer(pond_writing *handle, pond_outcome outcome, pond_error *error) {
+    answer(handle, outcome, error);
 }
 
 int pond_write_done(pond_writing *writing) { return answer(writing, POND_COMMITTED, NULL); }
@@ -280,6 +309,12 @@ static int set_value(pond_writing *w, size_t i, pond_value *value, int64_t ttl_m
     w->written[i] = (mp_written){.value = value, .ttl_ms = ttl_ms};
     return POND_OK;
 }
+
+void mp_writing_put(pond_writing *w, pond_value *value, int64_t ttl_ms) {
+    w->written[0] = (mp_written){.value = pond_value_ref(value), .ttl_ms = ttl_ms};
+}
+
+const _Atomic int64_t *mp_writing_until(const pond_writing *w) { return &w->intent->commit_until; }
 
 int pond_writing_value(pond_writing *w, size_t i, const void *data, size_t len, pond_codec codec, pond_error **err) {
     char number[32];

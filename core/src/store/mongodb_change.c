@@ -24,6 +24,9 @@ static mp_mongodb_call call_of(mp_mongodb_pool *pool, const mp_change *change, p
         .pool = pool, .collection = change->collection, .id = change->id, .id_len = change->id_len, .err = err};
 }
 
+/* Of a document that is created. */
+static mp_mongodb_kind new_kind(const mp_change *change) { return change->id_made ? MP_ID_OID : MP_ID_STRING; }
+
 /* ---- what is there ---- */
 
 /* The best reading of the id that a document has (MP_ID_OTHER: none), and, if `whole`, that document. */
@@ -132,7 +135,7 @@ int mp_mongodb_ready(mp_mongodb_pool *pool, mp_change *change, int64_t most, pon
     bson_t given = BSON_INITIALIZER;
     bson_init(&r->doc);
     bson_init(&r->old);
-    r->kind = MP_ID_STRING;
+    r->kind = new_kind(change);
     rc = mp_mongodb_bson(&given, &name, packed, len, err);
     free(packed);
     if (rc == POND_OK) {
@@ -294,7 +297,7 @@ mp_applied mp_mongodb_apply(mp_mongodb_pool *pool, const mp_change *change, pond
         bool creates = change->kind == MP_CHANGE_CREATE;
         if (creates && looks && kind != MP_ID_OTHER) applied = MP_THERE_IS_ONE;
         else if (!creates && kind == MP_ID_OTHER) applied = MP_THERE_IS_NONE;
-        else applied = attempts(&call, change, &id, creates ? MP_ID_STRING : kind);
+        else applied = attempts(&call, change, &id, creates ? new_kind(change) : kind);
     }
     mp_mongodb_end(&call);
     return applied;

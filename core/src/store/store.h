@@ -21,6 +21,7 @@ typedef struct mp_change {
     mp_change_kind kind;
     const char *collection, *id;
     size_t id_len;
+    bool id_made; /* CREATE: the library chose the id, of 24 hexadecimal digits, which a store may keep as it likes */
     const char *text; /* the document, or (UPDATE) the patch, as the caller gave it */
     size_t len;
     /* CLOCK_MONOTONIC ms: when the call has to be over. It may be put off by others meanwhile. */

@@ -78,6 +78,27 @@ static int plan(mp_store *store, const char *collection, const mp_query *query, 
     return of(store)->inner->vt->plan(of(store)->inner, collection, query, out, err);
 }
 
+static int make_ready(mp_store *store, mp_change *change, pond_error **err) {
+    atomic_fetch_add(&of(store)->readies, 1);
+    return of(store)->inner->vt->ready(of(store)->inner, change, err);
+}
+
+static mp_applied apply(mp_store *store, mp_change *change, pond_error **err) {
+    shadow *s = of(store);
+    void (*before)(void) = atomic_exchange(&s->before_apply, NULL);
+    gate *began = s->apply_began, *go = s->apply_go;
+    atomic_fetch_add(&s->applies, 1);
+    if (before) before();
+    if (began) gate_open(began);
+    if (go) gate_wait(go, 10000);
+    mp_applied applied = s->inner->vt->apply(s->inner, change, err);
+    if (applied != MP_APPLIED || !atomic_exchange(&s->doubt, 0)) return applied;
+    mp_fail(err, POND_ESTORE, "the store was told to leave it in doubt");
+    return MP_IN_DOUBT;
+}
+
+static void discard(mp_store *store, mp_change *change) { of(store)->inner->vt->discard(of(store)->inner, change); }
+
 static void close_store(mp_store *store) {
     of(store)->inner->vt->close(of(store)->inner);
     free(store);
@@ -96,6 +117,9 @@ static const mp_store_vt vt = {
     .count = count_all,
     .index = make_index,
     .plan = plan,
+    .ready = make_ready,
+    .apply = apply,
+    .discard = discard,
 };
 
 shadow *shadow_of(pond *p) {

@@ -181,6 +181,29 @@ static void a_connection_that_stands_is_asked(void **state) {
     world_close();
 }
 
+/* More was asked than it can answer in time, but it answers: a new connection would only lose what it has done. Then it stops. */
+static void a_server_that_lags_behind_keeps_its_connection(void **state) {
+    (void)state;
+    static const world_rule lagging[WORLD_RULES] = {{FAKE_GET, 0, 1, {PEER_ANSWER, 400, 0}},
+                                                    {FAKE_GET, 1, 2, {PEER_ANSWER, 800, 0}},
+                                                    {FAKE_GET, 2, 3, {PEER_ANSWER, 1200, 0}},
+                                                    {FAKE_GET, 3, 0, {PEER_SILENT, 0, 0}}};
+    static const char *const without[] = {"fence", "off", "breaker_failures", "0", NULL};
+    world_open(lagging, NULL, without);
+    for (int i = 0; i < 4; i++) world_start_key(WORLD_LOOKUP, (char)('a' + i));
+    pond_event_free(world_expect("the first answer", 400, "a miss"));
+    for (int i = 0; i < 3; i++) pond_event_free(world_expect("too late", 500, "POND_ECACHE"));
+    world_pass_to(2199);
+    world_start_key(WORLD_LOOKUP, 'e');
+    assert_int_equal(peer_connections(world.server), 1);
+    pond_event_free(world_expect("no answer any more", 2200, "POND_ECACHE")); /* twice the time after the last one */
+    world_rules(NULL);
+    world_start(WORLD_LOOKUP);
+    pond_event_free(world_expect("a new connection", 2200, "a miss"));
+    assert_int_equal(peer_connections(world.server), 2);
+    world_close();
+}
+
 /* Without a fence a connection says nothing by itself: it is asked before anybody trusts it. */
 static void a_new_connection_is_asked(void **state) {
     (void)state;
@@ -277,6 +300,7 @@ int main(void) {
         cmocka_unit_test(an_answer_counts_anew),
         cmocka_unit_test(the_pause_grows_and_the_probe_closes_it),
         cmocka_unit_test(a_connection_that_stands_is_asked),
+        cmocka_unit_test(a_server_that_lags_behind_keeps_its_connection),
         cmocka_unit_test(a_new_connection_is_asked),
         cmocka_unit_test(a_refusal_opens_nothing),
         cmocka_unit_test(all_loops_share_it),

@@ -39,9 +39,9 @@ struct mp_conn {
     mp_task flush;
     unsigned unflushed;
 
-    mp_node sent;   /* commands without a reply, oldest first */
-    mp_timer timer; /* the earliest deadline, or the connection's */
-    int64_t last_read;
+    mp_node sent;                  /* commands without a reply, oldest first */
+    mp_timer timer;                /* the earliest deadline, or the connection's */
+    int64_t last_read, last_reply; /* a byte; an answer to a command */
 
     pond_error *why; /* why it is down */
     int64_t retry_at;
@@ -226,6 +226,7 @@ static void read_replies(mp_conn *c) {
             mp_reply_free(r);
             break;
         }
+        c->last_reply = c->last_read;
         mp_cmd *cmd = MP_OF(n, mp_cmd, node);
         mp_loop_inflight(c->loop, -1);
         cmd->done(cmd, r, NULL);
@@ -420,15 +421,16 @@ static void timed_out(mp_timer *timer) {
         return;
     }
     /* A new connection may be better if not a byte came in a command's whole time (half-open, stopped, stuck), if it was the
-     * handshake that was not answered (nothing else will be asked, so nothing else would show it), or if an answer is missing
-     * twice as long. A command that had less time, for some was spent on connecting, does not judge before. */
+     * handshake that was not answered (nothing else will be asked, so nothing else would show it), or if no command at all was
+     * answered in twice as long. A command that had less time, for some was spent on connecting, does not judge before. */
     bool stuck = false;
     c->busy = true;
     for (mp_node *n = c->sent.next; n != &c->sent; n = n->next) {
         mp_cmd *cmd = MP_OF(n, mp_cmd, node);
         int64_t look = cmd->deadline, judge = cmd->sent + cmd->timeout;
         if (look <= now) {
-            look = judge > now ? judge : judge + cmd->timeout;
+            int64_t heard = c->last_reply > cmd->sent ? c->last_reply : cmd->sent;
+            look = judge > now ? judge : heard + 2 * cmd->timeout;
             stuck =
                 stuck || look <= now || (judge <= now && (c->last_read <= cmd->sent || c->state == MP_CONN_HANDSHAKE));
             if (!cmd->is_late) {

@@ -52,7 +52,7 @@ function overrun (call) {
 }
 
 function report (from, to) {
-  const within = calls.filter(call => from <= call.from && call.from < to)
+  const within = calls.filter(call => call.from < to && call.to > from) // under way in the outage
   const fetches = within.filter(call => call.kind === 'fetch')
   const took = ascending(fetches.map(call => call.to - call.from))
   const errors = fetches.filter(call => call.error)

@@ -96,7 +96,7 @@ class Book:
 
     def report(self, start: float, end: float) -> dict:
         deadlines = {kind: ms / 1000 for kind, ms in self.settings["deadlines"].items()}
-        within = [call for call in self.calls if start <= call[1] < end]
+        within = [call for call in self.calls if call[1] < end and call[2] > start]  # under way in the outage
         fetches = sorted(to - began for kind, began, to, _ in within if kind == "fetch")
         errors = [error for kind, _, _, error in within if kind == "fetch" and error]
         overruns = sorted(self.overrun(began + deadlines[kind], to) for kind, began, to, _ in within)

@@ -68,7 +68,21 @@ class Run {
     return Object.fromEntries(Object.entries(form).map(([name, value]) => [camel(name), this.fill(spelled(value))]))
   }
 
-  async fetch ({ fetch, load, with: options }) {
+  /** Of a call: those, and the tags. */
+  optionsOf ({ with: form, tags }) {
+    return tags === undefined ? this.options(form) : { ...this.options(form), tags: tags.map(spelled) }
+  }
+
+  async write (step) {
+    const options = this.optionsOf(step)
+    if (step.not_written) options.notWritten = error => error instanceof Boom
+    await this.pond.write(step.write.map(spelled), options, async writing => {
+      for (const [key, load] of step.set ?? []) writing.set(key, 'absent' in load ? null : valueOf(load))
+      if ('fail' in step) throw new Boom(step.fail)
+    })
+  }
+
+  async fetch ({ fetch, load, with: options, tags }) {
     let loaded = false
     let key = spelled(fetch)
     let loader = () => {
@@ -80,7 +94,7 @@ class Run {
     }
     if (load.special === 'no-loader') loader = undefined
     if (load.special === 'key-is-a-number') key = 42
-    const policy = this.options(options)
+    const policy = this.optionsOf({ with: options, tags })
     if (load.cache === false) policy.shouldCache = () => false
     const value = await this.pond.fetch(key, policy, loader)
     return { state: value === null ? 'absent' : 'value', value, loaded }
@@ -95,8 +109,9 @@ class Run {
   async do (step) {
     const { pond } = this
     if ('fetch' in step) return this.fetch(step)
-    if ('lookup' in step) return pond.lookup(spelled(step.lookup), this.options(step.with))
-    if ('invalidate' in step) return pond.invalidate(step.invalidate.map(spelled), this.options(step.with))
+    if ('lookup' in step) return pond.lookup(spelled(step.lookup), this.optionsOf(step))
+    if ('invalidate' in step) return pond.invalidate(step.invalidate.map(spelled), this.optionsOf(step))
+    if ('write' in step) return this.write(step)
     if ('stat' in step) return { count: pond.stat(step.stat, this.fill('@NS@')) }
     if ('metrics' in step) return { info: this.metrics() }
     if ('explain' in step) return { info: await pond.explain(spelled(step.explain)) }
@@ -159,6 +174,7 @@ const witness = { fetch: 'witness', load: { json: { seen: true } } }
 const files = {
   values: read('values.json').values.map(form => ({ ...form, steps: stepsOf(form) })),
   semantics: read('semantics.json').cases,
+  writes: read('writes.json').cases,
   errors: read('errors.json').cases.map(form => ({
     ...form, steps: [witness, ...form.steps, { lookup: 'witness', expect: { json: { seen: true } } }]
   }))

@@ -79,12 +79,19 @@ def load_words(load: dict) -> list[tuple[str, bytes | str]]:
     return pairs
 
 
+def set_words(load: dict) -> list[tuple[str, bytes | str]]:
+    """A kind and the data of a value, always both: the n-th `set` goes with the n-th of each."""
+    (name, value), = load.items()
+    data = {"json": compact, "bytes": bytes.fromhex, "text": str.encode}.get(name, lambda value: b"")(value)
+    return [("kind", name), ("data", data)]
+
+
 def option_words(prefix: str, options: dict) -> list[tuple[str, bytes]]:
     return [(f"{prefix}.{name}", spelled(value)) for name, value in options.items()]
 
 
 def line_of(step: dict) -> str:
-    with_words = option_words("with", step.get("with", {}))
+    with_words = option_words("with", step.get("with", {})) + [("tag", spelled(tag)) for tag in step.get("tags", [])]
     if "fetch" in step:
         return words("fetch", ("key", spelled(step["fetch"])), *with_words, *load_words(step["load"]))
     for verb in ("lookup", "explain"):
@@ -92,6 +99,11 @@ def line_of(step: dict) -> str:
             return words(verb, ("key", spelled(step[verb])), *with_words)
     if "invalidate" in step:
         return words("invalidate", *(("key", spelled(key)) for key in step["invalidate"]), *with_words)
+    if "write" in step:
+        sets = [pair for key, load in step.get("set", []) for pair in (("set", spelled(key)), *set_words(load))]
+        ends = [("fail", step["fail"])] if "fail" in step else []
+        return words("write", *(("key", spelled(key)) for key in step["write"]), *with_words, *sets, *ends,
+                     *([("sure", "yes")] if step.get("not_written") else []))
     if "stat" in step:
         return words("stat", ("counter", step["stat"]), ("namespace", "@NS@"))
     if "metrics" in step:
@@ -143,7 +155,7 @@ def step_of(form: dict) -> Step:
 
 
 def cases(name: str) -> list[Case]:
-    """The cases of errors.json or semantics.json."""
+    """The cases of errors.json, semantics.json or writes.json."""
     return [Case(form["name"], name, form.get("options", {}), [step_of(step) for step in form["steps"]],
                  tuple(form.get("languages", LANGUAGES)), tuple(form.get("caches", CACHES)))
             for form in read(name)["cases"]]
@@ -167,7 +179,7 @@ def values() -> list[dict]:
 
 
 def all_cases() -> list[Case]:
-    return [value_case(form) for form in values()] + cases("errors.json") + cases("semantics.json")
+    return [value_case(form) for form in values()] + cases("errors.json") + cases("semantics.json") + cases("writes.json")
 
 
 WITNESS = step_of({"fetch": "witness", "load": {"json": {"seen": True}}, "expect": {"json": {"seen": True}}})

@@ -121,6 +121,16 @@ const char *command_text(const command *line, const char *name, const char *othe
     return found ? found->value : otherwise;
 }
 
+size_t command_all(const command *line, const char *name, const char **values, size_t *lens) {
+    size_t count = 0;
+    for (size_t i = 0; i < line->count; i++) {
+        if (strcmp(line->words[i].name, name) != 0) continue;
+        values[count] = line->words[i].value;
+        lens[count++] = line->words[i].len;
+    }
+    return count;
+}
+
 int64_t command_number(const command *line, const char *name, int64_t otherwise) {
     const word *found = command_word(line, name);
     return found ? strtoll(found->value, NULL, 10) : otherwise;
@@ -272,6 +282,12 @@ int tool_policy(pond *p, const command *line, pond_policy **out, pond_error **er
     return count > 0 ? pond_policy_new(out, p, NULL, pairs, count, err) : POND_OK;
 }
 
+int tool_tags(pond *p, const command *line, const pond_policy *policy, pond_tags **out, pond_error **err) {
+    const char *tags[MAX_WORDS];
+    size_t lens[MAX_WORDS], count = command_all(line, "tag", tags, lens);
+    return pond_tags_new(out, p, policy, tags, lens, count, err);
+}
+
 static int run_open(tool *self, const command *line, pond_error **err) {
     const char *pairs[2 * MAX_WORDS];
     size_t count = options_of(line, "opt.", pairs), place = 0;
@@ -296,12 +312,13 @@ static int run_close(tool *self, const command *line) {
     return code;
 }
 
-static int run_fetch(pond *p, const command *line, const pond_policy *policy, text *out, pond_error **err) {
+static int run_fetch(pond *p, const command *line, const pond_policy *policy, const pond_tags *tags, text *out,
+                     pond_error **err) {
     const word *key = command_word(line, "key");
     answer loader;
     pond_value *value = NULL;
     answer_make(&loader, line);
-    int code = pond_fetch(p, key->value, key->len, policy, answer_loader, &loader, &value, err);
+    int code = pond_fetch_tagged(p, key->value, key->len, policy, tags, answer_loader, &loader, &value, err);
     free(loader.data);
     if (code != POND_OK) return code;
     text_puts(out, "{\"ok\":true,");
@@ -311,15 +328,11 @@ static int run_fetch(pond *p, const command *line, const pond_policy *policy, te
     return POND_OK;
 }
 
-static int run_invalidate(pond *p, const command *line, const pond_policy *policy, pond_error **err) {
+static int run_invalidate(pond *p, const command *line, const pond_policy *policy, const pond_tags *tags,
+                          pond_error **err) {
     const char *keys[MAX_WORDS];
-    size_t lens[MAX_WORDS], count = 0;
-    for (size_t i = 0; i < line->count; i++) {
-        if (strcmp(line->words[i].name, "key") != 0) continue;
-        keys[count] = line->words[i].value;
-        lens[count++] = line->words[i].len;
-    }
-    return pond_invalidate(p, keys, lens, count, policy, err);
+    size_t lens[MAX_WORDS], count = command_all(line, "key", keys, lens);
+    return pond_invalidate_tagged(p, keys, lens, count, policy, tags, err);
 }
 
 /* JSON without the spaces between its tokens. */
@@ -351,13 +364,8 @@ static int answer_with(int code, pond_value *value, const char *wrap, text *out)
 
 static int run_get_many(pond *p, const command *line, text *out, pond_error **err) {
     const char *ids[MAX_WORDS];
-    size_t lens[MAX_WORDS], count = 0;
+    size_t lens[MAX_WORDS], count = command_all(line, "id", ids, lens);
     pond_value *values[MAX_WORDS] = {0};
-    for (size_t i = 0; i < line->count; i++) {
-        if (strcmp(line->words[i].name, "id") != 0) continue;
-        ids[count] = line->words[i].value;
-        lens[count++] = line->words[i].len;
-    }
     int code = pond_store_get_many(p, command_text(line, "collection", ""), ids, lens, count, values, err);
     if (code != POND_OK) return code;
     text_puts(out, "{\"ok\":true,\"list\":[");
@@ -419,19 +427,24 @@ static bool is(const command *line, const char *verb) { return strcmp(line->verb
 static int run_key(pond *p, const command *line, text *out, pond_error **err) {
     const word *key = command_word(line, "key");
     pond_policy *policy = NULL;
+    pond_tags *tags = NULL;
     pond_value *value = NULL;
     int code = tool_policy(p, line, &policy, err);
+    if (code == POND_OK) code = tool_tags(p, line, policy, &tags, err);
     if (code == POND_OK && is(line, "fetch")) {
-        code = run_fetch(p, line, policy, out, err);
+        code = run_fetch(p, line, policy, tags, out, err);
     } else if (code == POND_OK && is(line, "lookup")) {
-        code = pond_lookup(p, key->value, key->len, policy, &value, err);
+        code = pond_lookup_tagged(p, key->value, key->len, policy, tags, &value, err);
         code = answer_with(code, value, NULL, out);
     } else if (code == POND_OK && is(line, "explain")) {
         code = pond_explain(p, key->value, key->len, policy, &value, err);
         code = answer_with(code, value, "info", out);
+    } else if (code == POND_OK && is(line, "write")) {
+        code = tool_write(p, line, policy, tags, err);
     } else if (code == POND_OK) {
-        code = run_invalidate(p, line, policy, err);
+        code = run_invalidate(p, line, policy, tags, err);
     }
+    pond_tags_free(tags);
     pond_policy_free(policy);
     return code;
 }
@@ -457,7 +470,7 @@ static int run(tool *self, const command *line, text *out, pond_error **err) {
         return answer_with(code, value, "info", out);
     }
     if (is(line, "metrics")) return run_metrics(p, line, out, err);
-    if (is(line, "fetch") || is(line, "lookup") || is(line, "explain") || is(line, "invalidate"))
+    if (is(line, "fetch") || is(line, "lookup") || is(line, "explain") || is(line, "invalidate") || is(line, "write"))
         return run_key(p, line, out, err);
     if (is(line, "create") || is(line, "put") || is(line, "get") || is(line, "get_many") || is(line, "delete"))
         return run_store(p, line, out, err);

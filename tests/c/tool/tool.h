@@ -67,10 +67,18 @@ int tool_policy(pond *p, const command *line, pond_policy **out, pond_error **er
 void tool_error(text *out, int code, pond_error *err);
 void tool_value(text *out, const pond_value *value);
 
+/* The words of that name, as keys are handed over; how many. */
+size_t command_all(const command *line, const char *name, const char **values, size_t *lens);
+/* The tags of the line's "tag" words; NULL with POND_OK if there are none. */
+int tool_tags(pond *p, const command *line, const pond_policy *policy, pond_tags **out, pond_error **err);
+
 /* Runs one line; the answer is malloc'ed and has no newline. */
 char *tool_run(tool *self, const char *line);
 /* Closes what is open. */
 void tool_end(tool *self);
+
+/* write.c: write. */
+int tool_write(pond *p, const command *line, const pond_policy *policy, const pond_tags *tags, pond_error **err);
 
 /* crowd.c: the commands that need many threads. False: the verb is not one of its own. */
 bool tool_crowd(tool *self, const command *line, text *out);

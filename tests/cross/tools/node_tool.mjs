@@ -97,6 +97,17 @@ function special (name) {
   return makers[name]()
 }
 
+function valueOf (kind, data) {
+  switch (kind) {
+    case 'json': return JSON.parse(data.toString('utf8'))
+    case 'text': return data.toString('utf8')
+    case 'bytes': return data
+    case 'null': return millpond.NULL
+    case 'absent': return null
+    default: throw new Error(`no value of kind ${kind}`)
+  }
+}
+
 /* What the words of a command make; `called` says whether it ran. */
 class Loader {
   constructor (command) {
@@ -112,14 +123,10 @@ class Loader {
     if (this.delay > 0) await sleep(this.delay)
     this.called = true
     switch (this.kind) {
-      case 'json': return JSON.parse(this.data.toString('utf8'))
-      case 'text': return this.data.toString('utf8')
-      case 'bytes': return this.data
-      case 'null': return millpond.NULL
-      case 'absent': return null
       case 'fail': throw new Boom(this.data.toString('utf8'))
       case 'special': return special(this.data.toString('utf8'))
-      default: throw new Error('this loader must not be called')
+      case 'never': throw new Error('this loader must not be called')
+      default: return valueOf(this.kind, this.data)
     }
   }
 }
@@ -283,7 +290,8 @@ function pondOf (command) {
 
 function policyOf (command) {
   const { namespace, ...policy } = command.options('with.')
-  return policy
+  const tags = command.all('tag')
+  return tags.length === 0 ? policy : { ...policy, tags }
 }
 
 const storeOf = command => pondOf(command).store(command.text('collection'))
@@ -316,6 +324,15 @@ const commands = {
   },
   async invalidate (command) {
     await pondOf(command).invalidate(command.all('key'), policyOf(command))
+  },
+  async write (command) {
+    const kinds = command.all('kind')
+    const data = command.words.filter(([word]) => word === 'data').map(([, value]) => value)
+    const options = command.text('sure') ? { ...policyOf(command), notWritten: error => error instanceof Boom } : policyOf(command)
+    await pondOf(command).write(command.all('key'), options, async writing => {
+      command.all('set').forEach((key, i) => writing.set(key, valueOf(kinds[i], data[i])))
+      if (command.text('fail')) throw new Boom(command.text('fail'))
+    })
   },
   async explain (command) {
     return { info: await pondOf(command).explain(command.text('key'), policyOf(command)) }

@@ -81,6 +81,11 @@ def special(name: str):
     }[name]
 
 
+def value_of(kind: str, data: bytes):
+    return {"json": lambda: json.loads(data), "text": lambda: data.decode("utf-8"), "bytes": lambda: data,
+            "null": lambda: millpond.NULL, "absent": lambda: None}[kind]()
+
+
 class Loader:
     """What the words of a command make; `called` says whether it ran."""
 
@@ -99,8 +104,7 @@ class Loader:
             raise Boom(self.data.decode())
         if self.kind == "special":
             return special(self.data.decode())
-        return {"json": lambda: json.loads(self.data), "text": lambda: self.data.decode("utf-8"), "bytes": lambda: self.data,
-                "null": lambda: millpond.NULL, "absent": lambda: None}[self.kind]()
+        return value_of(self.kind, self.data)
 
     def sync(self):
         time.sleep(self.delay)
@@ -153,7 +157,8 @@ class Tool:
         return pond if namespace is None else pond.namespace(namespace)
 
     def policy(self, command: Command) -> dict:
-        return {name: value for name, value in command.options("with.").items() if name != "namespace"}
+        policy = {name: value for name, value in command.options("with.").items() if name != "namespace"}
+        return {**policy, "tags": command.all("tag")} if command.all("tag") else policy
 
     async def run(self, command: Command) -> dict:
         method = getattr(self, "run_" + command.verb)
@@ -187,6 +192,22 @@ class Tool:
 
     async def run_invalidate(self, command: Command):
         await self.call(self.pond(command).invalidate(*command.all("key"), **self.policy(command)))
+
+    async def run_write(self, command: Command):
+        values = [value for word, value in command.words if word == "data"]
+
+        def write(writing):
+            for key, kind, data in zip(command.all("set"), command.all("kind"), values):
+                writing.set(key, value_of(kind, data))
+            if command.text("fail"):
+                raise Boom(command.text("fail"))
+
+        async def write_later(writing):
+            await asyncio.sleep(0)
+            write(writing)
+
+        sure = {"not_written": lambda error: isinstance(error, Boom)} if command.text("sure") else {}
+        await self.call(self.pond(command).write(command.all("key"), write_later if self.asynchronous else write, **sure, **self.policy(command)))
 
     async def run_explain(self, command: Command):
         return {"info": await self.call(self.pond(command).explain(command.text("key"), **self.policy(command)))}

@@ -74,6 +74,13 @@ static collection *self_of(PyObject *object) {
     return NULL;
 }
 
+pond_collection *mp_py_collection(PyObject *object, mp_engine **engine) {
+    collection *self = self_of(object);
+    if (!self) return NULL;
+    *engine = self->engine;
+    return self->collection;
+}
+
 /* ---- arguments ---- */
 
 /* A method that takes one thing, by position or as `name`, and perhaps absent=. */
@@ -421,7 +428,7 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
 #define GET_MANY "get_many(ids): the documents in the order asked, None where there is none."
 #define FIND "find(query=None): a page, through the cache."
 #define EXPLAIN "explain(query=None): how a query is understood and would be answered."
-#define INVALIDATE "invalidate(*ids): drops the cached documents, not the pages that show them."
+#define INVALIDATE "invalidate(*ids): drops the cached documents, and all pages."
 
 static PyMethodDef sync_methods[] = {
     {"prepare", sync_prepare, METH_NOARGS, PREPARE},
@@ -430,6 +437,7 @@ static PyMethodDef sync_methods[] = {
     {"find", FAST(sync_find), METH_FASTCALL | METH_KEYWORDS, FIND},
     {"explain", FAST(sync_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(sync_invalidate), METH_FASTCALL, INVALIDATE},
+    {"_change", FAST(mp_py_sync_change), METH_FASTCALL, "_change(kind, id, document, judge) -> the document."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -440,6 +448,8 @@ static PyMethodDef loop_methods[] = {
     {"find", FAST(loop_find), METH_FASTCALL | METH_KEYWORDS, FIND},
     {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL, INVALIDATE},
+    {"_change", FAST(mp_py_loop_change), METH_FASTCALL,
+     "_change(kind, id, document, checked) -> what is awaited; checked: (check, end)."},
     {NULL, NULL, 0, NULL},
 };
 

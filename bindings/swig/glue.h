@@ -13,6 +13,7 @@
  *   calls.c      the asyncio calls
  *   tags.c       sets of tags, compiled once
  *   write.c      writes inside their intents, blocking and awaited
+ *   change.c     changes of documents, blocking and awaited
  *   collection.c collections: documents and pages of queries, blocking and awaited
  *
  * No caching decision is made here: the core makes them all. */
@@ -99,7 +100,7 @@ typedef struct mp_registry {
     PyObject *empty; /* () */
     unsigned long main_thread;
     PyTypeObject *engine_type, *plan_type, *handle_type, *sync_type, *loop_type, *queue_type, *await_type, *load_type,
-        *sync_collection_type, *loop_collection_type, *tag_set_type, *writing_type;
+        *sync_collection_type, *loop_collection_type, *tag_set_type, *writing_type, *check_type;
 } mp_registry;
 extern mp_registry mp_py;
 
@@ -288,7 +289,7 @@ typedef struct mp_await {
     PyObject *callbacks;             /* list of (callable, context) or NULL */
     PyObject *key, *ns, *loader;
     mp_extras extras;       /* owned */
-    struct mp_await *begin; /* of a write: who waits for it to begin, until it has. Owned */
+    struct mp_await *begin; /* of a write or change: who waits for its next step. Owned */
 } mp_await;
 
 /* Answered already. Steals `result`; NULL: the exception that is set. */
@@ -356,10 +357,19 @@ PyObject *mp_py_loop_write(PyObject *object, PyObject *const *args, Py_ssize_t n
 /* The core asks for the write of `end`: who waits for that goes on. -1: an exception that must leave the loop. */
 int mp_py_write_begin(mp_await *end, pond_writing *writing, bool inline_);
 
+/* ---- change.c, collection.c ---- */
+
+PyObject *mp_py_sync_change(PyObject *object, PyObject *const *args, Py_ssize_t n);
+PyObject *mp_py_loop_change(PyObject *object, PyObject *const *args, Py_ssize_t n);
+/* The core asks what `end`'s caller thinks of a document. -1: an exception that must leave the loop. */
+int mp_py_check_asked(mp_await *end, pond_check *check, bool inline_);
+/* A Python collection's; NULL with an exception. Borrowed. */
+pond_collection *mp_py_collection(PyObject *object, mp_engine **engine);
+
 /* Types: each file's own, made in mp_py_init. */
 extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec,
     mp_py_queue_spec, mp_py_await_spec, mp_py_load_spec, mp_py_sync_collection_spec, mp_py_loop_collection_spec,
-    mp_py_tag_set_spec, mp_py_writing_spec;
+    mp_py_tag_set_spec, mp_py_writing_spec, mp_py_check_spec;
 
 #define MP_PY_FREE(self)                                                                                               \
     do {                                                                                                               \

@@ -43,7 +43,8 @@ int mp_py_init(PyObject *module) {
         add_type(module, &mp_py.sync_collection_type, &mp_py_sync_collection_spec, NULL) < 0 ||
         add_type(module, &mp_py.loop_collection_type, &mp_py_loop_collection_spec, NULL) < 0 ||
         add_type(module, &mp_py.tag_set_type, &mp_py_tag_set_spec, NULL) < 0 ||
-        add_type(module, &mp_py.writing_type, &mp_py_writing_spec, NULL) < 0)
+        add_type(module, &mp_py.writing_type, &mp_py_writing_spec, NULL) < 0 ||
+        add_type(module, &mp_py.check_type, &mp_py_check_spec, NULL) < 0)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

@@ -94,6 +94,7 @@ static int deliver(mp_await *a, pond_event *event, bool inline_) {
         pond_load_fail(load, POND_ECANCELED, "who was to load it was cancelled");
         return 0;
     }
+    if (pond_event_kind(event) == POND_EVENT_CHECK) return mp_py_check_asked(a, pond_event_check(event), inline_);
     if (pond_event_kind(event) == POND_EVENT_WRITE) return mp_py_write_begin(a, pond_event_writing(event), inline_);
     if (a->queue) {
         mp_py_queue_unlist(a);
@@ -105,6 +106,12 @@ static int deliver(mp_await *a, pond_event *event, bool inline_) {
 
 static mp_await *of(const pond_event *event) { return (mp_await *)(uintptr_t)pond_event_user(event); }
 
+/* Its call has not ended. */
+static bool is_question(const pond_event *event) {
+    pond_event_type kind = pond_event_kind(event);
+    return kind == POND_EVENT_LOAD || kind == POND_EVENT_WRITE || kind == POND_EVENT_CHECK;
+}
+
 /* Takes one batch and hands it out; how many there were. Exceptions that must leave the loop: the first is left set. */
 static size_t take(mp_py_queue *self, bool inline_) {
     pond_event *events[BATCH];
@@ -115,7 +122,7 @@ static size_t take(mp_py_queue *self, bool inline_) {
     for (size_t i = 0; i < n; i++) {
         mp_await *a = of(events[i]);
         Py_INCREF((PyObject *)a);
-        if (pond_event_kind(events[i]) == POND_EVENT_LOAD || pond_event_kind(events[i]) == POND_EVENT_WRITE) continue;
+        if (is_question(events[i])) continue;
         a->arriving = true;
         a->request = NULL;
     }

@@ -17,6 +17,7 @@ from ._errors import (
     CanceledError,
     ClosedError,
     DeadlockError,
+    DuplicateError,
     Error,
     Interrupted,
     InvalidKey,
@@ -31,6 +32,7 @@ from ._errors import (
     StoreError,
     TimeoutError,
     UrlError,
+    ValidationError,
 )
 from ._pond import Pond, open
 from ._store import Store
@@ -49,6 +51,7 @@ __all__ = [
     "ClosedError",
     "Collection",
     "DeadlockError",
+    "DuplicateError",
     "Entry",
     "Error",
     "Interrupted",
@@ -68,6 +71,7 @@ __all__ = [
     "StoreError",
     "TimeoutError",
     "UrlError",
+    "ValidationError",
     "Writing",
     "open",
 ]

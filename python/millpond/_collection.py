@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator, cast
 
 from . import _core
+from ._changing import CREATE, DELETE, REPLACE, UPDATE, judge, validation
 from ._errors import OptionError
 from ._options import option_text
+from ._store import document_text
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -64,16 +66,43 @@ class Collection(_core.SyncCollection):
         films.get("0042")                                                    # the document, or None
         films.find("genre=Drama&rating[gte]=8&sort=-rating&page=2")          # a query string...
         films.find({"genre": "Drama", "rating": {"gte": 8}, "page": 2})      # ... or the same as an object
+        films.update("0042", {"rating": 8.1})                                # the store, then the cache and every page
+
+    validate= is called with each document as it would be in the store, before anything is written: whatever it raises is passed on, and
+    nothing is touched; returning False does the same by ValidationError.
     """
 
-    __slots__ = ("__weakref__", "name")
+    __slots__ = ("__weakref__", "_judge", "name")
 
     # prepare, get, get_many, find, explain and invalidate are _core.SyncCollection's.
 
     def __init__(self, pond: Pond, name: str, **options: Unpack[ViewOptions]) -> None:
+        validate = validation(cast("dict[str, Any]", options))
         view, texts = split(pond, options)
         super().__init__(view, name, texts)
+        self._judge = None if validate is None else judge(validate)
         self.name = name
+
+    def create(self, doc: dict[str, Any]) -> dict[str, Any]:
+        """Writes a document that is not there yet, and returns it. Its id is its "id"; without one it gets one (24 hexadecimal digits).
+        DuplicateError: there is one."""
+        made: dict[str, Any] = self._change(CREATE, None, document_text(doc), self._judge)
+        return made
+
+    def replace(self, id: str, doc: dict[str, Any]) -> dict[str, Any]:
+        """Writes the whole of a document that is there, and returns it. Absent: there is none."""
+        made: dict[str, Any] = self._change(REPLACE, id, document_text(doc), self._judge)
+        return made
+
+    def update(self, id: str, patch: dict[str, Any]) -> dict[str, Any]:
+        """Changes some members, and returns the whole document. The patch is a JSON merge patch (RFC 7386): None removes a member, dicts are
+        merged, lists are replaced. Of several updates at once none is lost. Absent: there is no such document."""
+        made: dict[str, Any] = self._change(UPDATE, id, document_text(patch), self._judge)
+        return made
+
+    def delete(self, id: str) -> None:
+        """Absent: there is none."""
+        self._change(DELETE, id, None, None)
 
     def __repr__(self) -> str:
         return f"<millpond.Collection {self.name!r}>"

@@ -9,6 +9,7 @@ from ._generated import (
     CanceledError,
     ClosedError,
     DeadlockError,
+    DuplicateError,
     Error,
     Interrupted,
     InvalidKey,
@@ -23,6 +24,7 @@ from ._generated import (
     StoreError,
     TimeoutError,
     UrlError,
+    ValidationError,
 )
 
 for _class in (Error, *ERRORS):
@@ -36,6 +38,7 @@ __all__ = [
     "CanceledError",
     "ClosedError",
     "DeadlockError",
+    "DuplicateError",
     "Error",
     "Interrupted",
     "InvalidKey",
@@ -50,4 +53,5 @@ __all__ = [
     "StoreError",
     "TimeoutError",
     "UrlError",
+    "ValidationError",
 ]

@@ -51,6 +51,8 @@ class ViewOptions(CollectionOptions, total=False):
     """What collection() may be told."""
 
     absent: Literal["none", "raise"] | None
+    # called with each document before it is written; what it raises is passed on, and nothing is touched
+    validate: Callable[[dict[str, Any]], Any] | None
 
 
 class CacheStats(TypedDict, total=False):

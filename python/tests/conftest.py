@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
 import itertools
 import os
 import shutil
@@ -10,9 +13,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
+
+import millpond
+import millpond.aio
 
 if "MILLPOND_SANITIZED" in os.environ:
     # Leaks are looked for in this process. The programs that tests start end with threads and loads under way, or are forked children,
@@ -23,6 +29,31 @@ if "MILLPOND_SANITIZED" in os.environ:
 forks_with_threads = pytest.mark.skipif("MILLPOND_SANITIZED" in os.environ, reason="AddressSanitizer does not survive a fork with threads")
 
 PORTS = range(7600, 7650)
+
+
+class Mode:
+    """The same test in both worlds: `call` is awaited in one, and done in the other; functions are async in the one."""
+
+    def __init__(self, asynchronous: bool) -> None:
+        self.asynchronous = asynchronous
+
+    def open(self, cache: str, **options: Any) -> Any:
+        return (millpond.aio if self.asynchronous else millpond).open(cache, **options)
+
+    def function(self, body: Callable[..., Any]) -> Any:
+        """`body` (a plain function) as this world has it, with the same parameters."""
+        if not self.asynchronous:
+            return body
+
+        @functools.wraps(body)
+        async def wrapped(*args: Any) -> Any:
+            await asyncio.sleep(0)
+            return body(*args)
+
+        return wrapped
+
+    async def __call__(self, result: Any) -> Any:
+        return await result if inspect.isawaitable(result) else result
 
 
 class Redis:

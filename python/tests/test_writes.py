@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import os
 import signal
 import sqlite3
@@ -17,32 +16,7 @@ import pytest
 
 import millpond
 import millpond.aio
-from conftest import Redis, forks_with_threads
-
-
-class Mode:
-    """The same test in both worlds: `call` is awaited in one, and done in the other; functions are async in the one."""
-
-    def __init__(self, asynchronous: bool) -> None:
-        self.asynchronous = asynchronous
-
-    def open(self, cache: str, **options: Any) -> Any:
-        return (millpond.aio if self.asynchronous else millpond).open(cache, **options)
-
-    def function(self, body: Callable[..., Any]) -> Any:
-        """`body` (a plain function) as this world has it, with the same parameters."""
-        if not self.asynchronous:
-            return body
-
-        @functools.wraps(body)
-        async def wrapped(*args: Any) -> Any:
-            await asyncio.sleep(0)
-            return body(*args)
-
-        return wrapped
-
-    async def __call__(self, result: Any) -> Any:
-        return await result if inspect.isawaitable(result) else result
+from conftest import Mode, Redis, forks_with_threads
 
 
 Test = Callable[..., Awaitable[None]]

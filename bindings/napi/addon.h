@@ -25,7 +25,8 @@ enum mpn_kind {
     MPN_ERROR = 8,
     MPN_LOAD = 9,
     MPN_LIST = 10,
-    MPN_WRITE = 11
+    MPN_WRITE = 11,
+    MPN_CHECK = 12
 };
 
 typedef struct mpn_env mpn_env;
@@ -70,6 +71,7 @@ struct mpn_pond {
     mpn_table loads;
     mpn_table tags; /* sets of them */
     mpn_table writings;
+    mpn_table checks;
 };
 
 /* addon.c */
@@ -91,11 +93,11 @@ void mpn_drive_began(mpn_pond *p);
 /* Delivers what is finished, until there is nothing more. */
 void mpn_drive_drain(mpn_pond *p);
 
-/* calls.c, tags.c, store.c, collection.c, loads.c, writes.c: the methods */
+/* calls.c, tags.c, store.c, collection.c, loads.c, writes.c, changes.c: the methods */
 extern const napi_property_descriptor mpn_call_methods[], mpn_tag_methods[], mpn_store_methods[],
-    mpn_collection_methods[], mpn_load_methods[], mpn_write_methods[];
+    mpn_collection_methods[], mpn_load_methods[], mpn_write_methods[], mpn_change_methods[];
 extern const size_t mpn_call_method_count, mpn_tag_method_count, mpn_store_method_count, mpn_collection_method_count,
-    mpn_load_method_count, mpn_write_method_count;
+    mpn_load_method_count, mpn_write_method_count, mpn_change_method_count;
 /* What a start call came to: an answer at once, an error (thrown), or undefined for 'under way'. Takes `now` and `error`. */
 napi_value mpn_started(mpn_pond *p, int rc, pond_value *now, pond_error *error);
 /* Hands a LOAD event's load to JavaScript: its number. 0: no memory, the load was failed. */
@@ -105,6 +107,9 @@ void mpn_loads_end(mpn_pond *p);
 /* The same for a WRITE event's writing. */
 uint32_t mpn_writing_add(mpn_pond *p, pond_writing *writing);
 void mpn_writings_end(mpn_pond *p);
+/* A CHECK event's: [its number, the document]; NULL: it was rejected, for want of memory. */
+napi_value mpn_check_js(mpn_pond *p, pond_check *check);
+void mpn_checks_end(mpn_pond *p);
 void mpn_tags_end(mpn_pond *p);
 
 /* values.c */

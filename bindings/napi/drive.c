@@ -96,6 +96,14 @@ static napi_value list_js(napi_env napi, const pond_event *event) {
     return out;
 }
 
+static void clear_exception(napi_env napi) {
+    bool pending = false;
+    napi_value exception;
+    if (napi_is_exception_pending(napi, &pending) == napi_ok && pending) {
+        napi_get_and_clear_last_exception(napi, &exception);
+    }
+}
+
 static napi_value event_js(mpn_pond *p, pond_event *event, uint32_t *kind) {
     napi_env napi = p->env->napi;
     napi_value out = NULL;
@@ -117,18 +125,15 @@ static napi_value event_js(mpn_pond *p, pond_event *event, uint32_t *kind) {
         *kind = MPN_WRITE;
         napi_create_uint32(napi, mpn_writing_add(p, pond_event_writing(event)), &out);
         return out;
+    case POND_EVENT_CHECK:
+        *kind = MPN_CHECK;
+        if ((out = mpn_check_js(p, pond_event_check(event)))) return out;
+        clear_exception(napi); /* the core has been told */
+        break;
     case POND_EVENT_LIST: *kind = MPN_LIST; return list_js(napi, event);
     }
     napi_get_undefined(napi, &out);
     return out;
-}
-
-static void clear_exception(napi_env napi) {
-    bool pending = false;
-    napi_value exception;
-    if (napi_is_exception_pending(napi, &pending) == napi_ok && pending) {
-        napi_get_and_clear_last_exception(napi, &exception);
-    }
 }
 
 /* One call: deliver(n, value, value...), with (user, kind) of each in the shared array. */

@@ -1,6 +1,7 @@
 // Collections: documents by id and pages of queries, out of the store and through the cache.
 'use strict'
 
+const { CHANGE, change, textOf, validation } = require('./changing.cjs')
 const { Request } = require('./core.cjs')
 const { succeeded } = require('./view.cjs')
 const { checkId, checkIds } = require('./store.cjs')
@@ -21,11 +22,13 @@ class Collection {
   #name
   #index // the core's collection
   #raise
+  #validate
 
   constructor (view, name, options = {}) {
     if (typeof name !== 'string') throw new OptionError(`collection: ${show(name)} is not a string`)
     if (name.includes('\0') || !name.isWellFormed()) throw new OptionError(`collection: ${show(name)} is not a name`)
-    const { pairs, absent } = parse(options, 'collection')
+    const [validate, rest] = validation(options)
+    const { pairs, absent } = parse(rest, 'collection')
     const { core, policy } = view
     try {
       this.#index = core.native.collection(name, [...policy.pairs, ...pairs])
@@ -35,6 +38,7 @@ class Collection {
     core.collections.register(this, this.#index)
     this.#view = view
     this.#name = name
+    this.#validate = validate
     this.#raise = absent === undefined ? policy.raise : RAISE[absent]
   }
 
@@ -104,7 +108,29 @@ class Collection {
     return JSON.parse(value)
   }
 
-  /** Drops the cached documents, not the pages that show them. */
+  /** Writes a document that is not there yet; its id is its `id`, or one is made. */
+  async create (document) {
+    return change(this.#view, this.#index, CHANGE.CREATE, null, textOf(document), this.#validate)
+  }
+
+  /** Writes the whole of a document that is there. */
+  async replace (id, document) {
+    checkId(id)
+    return change(this.#view, this.#index, CHANGE.REPLACE, id, textOf(document), this.#validate)
+  }
+
+  /** Changes some members: a JSON merge patch (RFC 7386). */
+  async update (id, patch) {
+    checkId(id)
+    return change(this.#view, this.#index, CHANGE.UPDATE, id, textOf(patch), this.#validate)
+  }
+
+  async delete (id) {
+    checkId(id)
+    await change(this.#view, this.#index, CHANGE.DELETE, id, '', undefined)
+  }
+
+  /** Drops the cached documents, and all pages. */
   async invalidate (ids) {
     const list = Array.isArray(ids) ? ids : [ids]
     checkIds(list)

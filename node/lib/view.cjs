@@ -30,7 +30,7 @@ class View {
   }
 
   /** Starts what cannot be answered at once, with `call(native, number)`. Resolves with the request when it is done, or when a
-   * write is asked for. `options`: those of its values. */
+   * write or check is asked for. `options`: those of its values. */
   async start (call, options) {
     const { core } = this
     core.refuseIfClosing()

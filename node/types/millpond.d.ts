@@ -161,6 +161,15 @@ export interface QueryExplanation {
 }
 
 /** A collection of the store, through the cache. */
+/** Some members of a document; null removes one. */
+export type Patch<T> = T extends object ? T extends readonly unknown[] | Date ? T : { [K in keyof T]?: Patch<T[K]> | null } : T
+
+export interface ValidateOption<D extends object = Record<string, unknown>> {
+  /** Called with each document as it would be in the store, before anything is written. What it throws is passed on, and nothing is
+   * touched; giving false does the same by ValidationError. */
+  validate?: ((document: D & { id: string }) => Awaitable<unknown>) | null | undefined
+}
+
 export interface Collection<D extends object = Record<string, unknown>> {
   /** Makes the table and the declared indexes, where they are missing. */
   prepare(): Promise<void>
@@ -173,7 +182,17 @@ export interface Collection<D extends object = Record<string, unknown>> {
   find(query?: Query): Promise<Page<D & { id: string }>>
   /** How a query is understood. */
   explain(query?: Query): Promise<QueryExplanation>
-  /** Drops the cached documents (not the pages that show them). */
+  /** Writes a document that is not there yet, and gives it. Its id is its `id`; without one it gets one (24 hexadecimal digits).
+   * Rejects with DuplicateError if there is one. The store is written to first, then the cache; every page of the collection goes. */
+  create(document: Omit<D, 'id'> & { id?: string }): Promise<D & { id: string }>
+  /** Writes the whole of a document that is there, and gives it. Rejects with Absent if there is none. */
+  replace(id: string, document: Omit<D, 'id'> & { id?: string }): Promise<D & { id: string }>
+  /** Changes some members, and gives the whole document. The patch is a JSON merge patch (RFC 7386): null removes a member, objects are
+   * merged, arrays are replaced. Of several updates at once none is lost. Rejects with Absent if there is no such document. */
+  update(id: string, patch: Patch<D>): Promise<D & { id: string }>
+  /** Rejects with Absent if there is none. */
+  delete(id: string): Promise<void>
+  /** Drops the cached documents, and all pages. */
   invalidate(ids: string | readonly string[]): Promise<void>
 }
 
@@ -215,7 +234,7 @@ export declare class Pond {
   store<D extends object = Record<string, unknown>>(collection: string): Store<D>
 
   /** A collection of the store, through the cache: documents by id, and pages of queries. */
-  collection<D extends object = Record<string, unknown>>(name: string, options?: CollectionOptions & AbsentOption): Collection<D>
+  collection<D extends object = Record<string, unknown>>(name: string, options?: CollectionOptions & AbsentOption & ValidateOption<D>): Collection<D>
 
   /** All counters since open. */
   stats(): Stats

@@ -116,6 +116,18 @@ export interface PolicyOptions {
   ttl?: Duration | null | undefined
   /** How long an absence is served; 0: absences are not cached. Default: 30s. */
   negativeTtl?: Duration | null | undefined
+  /** Percent of ttl and negative_ttl by which an entry may end earlier, so that what was cached together does not end together. Default: 10. */
+  jitter?: number | string | null | undefined
+  /** For so long after its ttl a value is served, as stale, while one caller loads it anew; 0: never. Default: 0ms. */
+  grace?: Duration | null | undefined
+  /** For so long after its ttl a value is served, as stale, where its load fails; 0: never. Default: 0ms. */
+  staleIfError?: Duration | null | undefined
+  /** Off: this caller gets nothing that is past its ttl; what it loads is kept as grace and stale_if_error say. Default: on. */
+  allowStale?: boolean | 'on' | 'off' | null | undefined
+  /** Percent: before a value ends one caller loads it anew, the sooner the longer its load took (100: the beta of 1 of XFetch); 0: never. Default: 0. */
+  earlyRefresh?: number | string | null | undefined
+  /** Pause after a load that failed while its value can still be served; it doubles with each, 32-fold at most. Default: 1s. */
+  refreshBackoff?: Duration | null | undefined
   /** Absences that this process caches per namespace and negative_ttl; more are answered but not cached. Default: 100000. */
   negativeMax?: number | string | null | undefined
   /** Longest wait for the cache's answer to one command. Default: 500ms. */
@@ -214,12 +226,20 @@ export interface Counters {
   negative_hits: number
   /** Reads that the cache could not answer. */
   misses: number
+  /** Reads answered with a value past its ttl (grace, stale_if_error), not counted as hits. */
+  stale_hits: number
   /** Misses answered by another caller's load. */
   waits: number
   /** Loads started. */
   loads: number
+  /** Of these, those of values that were still there: past their ttl, or near its end. */
+  refreshes: number
+  /** Of these, those before the ttl was over. */
+  early_refreshes: number
   /** Loads that failed or passed their deadline. */
   load_errors: number
+  /** Of these, those of values that were still there. */
+  failed_refreshes: number
   /** Loaded values and absences that were cached. */
   fills: number
   /** Fills refused because the key was invalidated, written or loaded anew meanwhile. */

@@ -238,6 +238,18 @@ class PolicyOptions(TypedDict, total=False):
     ttl: Duration | None
     # how long an absence is served; 0: absences are not cached (default 30s)
     negative_ttl: Duration | None
+    # percent of ttl and negative_ttl by which an entry may end earlier, so that what was cached together does not end together (default 10)
+    jitter: int | str | None
+    # for so long after its ttl a value is served, as stale, while one caller loads it anew; 0: never (default 0ms)
+    grace: Duration | None
+    # for so long after its ttl a value is served, as stale, where its load fails; 0: never (default 0ms)
+    stale_if_error: Duration | None
+    # off: this caller gets nothing that is past its ttl; what it loads is kept as grace and stale_if_error say (default on)
+    allow_stale: bool | str | None
+    # percent: before a value ends one caller loads it anew, the sooner the longer its load took (100: the beta of 1 of XFetch); 0: never (default 0)
+    early_refresh: int | str | None
+    # pause after a load that failed while its value can still be served; it doubles with each, 32-fold at most (default 1s)
+    refresh_backoff: Duration | None
     # absences that this process caches per namespace and negative_ttl; more are answered but not cached (default 100000)
     negative_max: int | str | None
     # longest wait for the cache's answer to one command (default 500ms)
@@ -301,6 +313,18 @@ class PondOptions(TypedDict, total=False):
     ttl: Duration | None
     # how long an absence is served; 0: absences are not cached (default 30s)
     negative_ttl: Duration | None
+    # percent of ttl and negative_ttl by which an entry may end earlier, so that what was cached together does not end together (default 10)
+    jitter: int | str | None
+    # for so long after its ttl a value is served, as stale, while one caller loads it anew; 0: never (default 0ms)
+    grace: Duration | None
+    # for so long after its ttl a value is served, as stale, where its load fails; 0: never (default 0ms)
+    stale_if_error: Duration | None
+    # off: this caller gets nothing that is past its ttl; what it loads is kept as grace and stale_if_error say (default on)
+    allow_stale: bool | str | None
+    # percent: before a value ends one caller loads it anew, the sooner the longer its load took (100: the beta of 1 of XFetch); 0: never (default 0)
+    early_refresh: int | str | None
+    # pause after a load that failed while its value can still be served; it doubles with each, 32-fold at most (default 1s)
+    refresh_backoff: Duration | None
     # absences that this process caches per namespace and negative_ttl; more are answered but not cached (default 100000)
     negative_max: int | str | None
     # longest wait for the cache's answer to one command (default 500ms)
@@ -358,9 +382,13 @@ CounterName = Literal[
     "hits",
     "negative_hits",
     "misses",
+    "stale_hits",
     "waits",
     "loads",
+    "refreshes",
+    "early_refreshes",
     "load_errors",
+    "failed_refreshes",
     "fills",
     "refused_fills",
     "unfilled_loads",
@@ -388,12 +416,20 @@ class Counters(TypedDict):
     negative_hits: int
     # reads that the cache could not answer
     misses: int
+    # reads answered with a value past its ttl (grace, stale_if_error), not counted as hits
+    stale_hits: int
     # misses answered by another caller's load
     waits: int
     # loads started
     loads: int
+    # of these, those of values that were still there: past their ttl, or near its end
+    refreshes: int
+    # of these, those before the ttl was over
+    early_refreshes: int
     # loads that failed or passed their deadline
     load_errors: int
+    # of these, those of values that were still there
+    failed_refreshes: int
     # loaded values and absences that were cached
     fills: int
     # fills refused because the key was invalidated, written or loaded anew meanwhile

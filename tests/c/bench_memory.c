@@ -132,7 +132,7 @@ static void *ask(void *arg) {
     pthread_barrier_wait(&barrier);
     double start = now_ns();
     for (size_t i = 0; i < ASKED; i++) {
-        pond_value *value = a->cache->vt->peek(a->cache, &a->keys[i], 2);
+        pond_value *value = a->cache->vt->peek(a->cache, &a->keys[i], 0, 2);
         a->hits += value != NULL;
         pond_value_free(value);
     }

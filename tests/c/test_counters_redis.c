@@ -85,6 +85,23 @@ static void wait_too_long(const scene *s) {
     pond_policy_free(brief);
 }
 
+/* What was cached is past its ttl, or near its end and took very long to load: so early that no draw says otherwise. */
+static void fetch_aged(const scene *s, bool early, script what) {
+    pond_policy *soft = policy_made(s->p, "grace", early ? "0" : "1h", "early_refresh", early ? "1000" : "0", NULL);
+    fetcher first = {.p = s->p, .key = s->key, .policy = soft, .script = {.value = "one"}};
+    fetcher then = {.p = s->p, .key = s->key, .policy = soft, .script = what};
+    assert_int_equal(fetch(&first), POND_OK);
+    if (early) redis_do(redis, "SETRANGE mp:v:{%s:%s} 36 %b", s->ns, s->key, "\xff\xff\xff\xff", (size_t)4);
+    else redis_do(redis, "PEXPIRE mp:v:{%s:%s} 1800000", s->ns, s->key);
+    assert_int_equal(fetch(&then), POND_OK);
+    assert_string_equal(then.text, what.fail ? "one" : what.value);
+    pond_policy_free(soft);
+}
+
+static void refresh(const scene *s) { fetch_aged(s, false, (script){.value = "two"}); }
+static void refresh_early(const scene *s) { fetch_aged(s, true, (script){.value = "two"}); }
+static void refresh_fails(const scene *s) { fetch_aged(s, false, (script){.fail = POND_ELOADER}); }
+
 static void write_garbage(const scene *s) {
     redis_do(redis, "SET mp:v:{%s:%s} garbage PX 60000", s->ns, s->key);
     miss(s);
@@ -172,6 +189,12 @@ static const struct story {
     void (*run)(const scene *s);
     uint64_t row[MP_COUNTERS]; /* what is not named is 0 */
 } stories[] = {
+    {"a refresh", .run = refresh, ROW(N(misses) = 2, N(loads) = 2, N(refreshes) = 1, N(fills) = 2)},
+    {"a refresh before its time", .run = refresh_early,
+     ROW(N(misses) = 2, N(loads) = 2, N(refreshes) = 1, N(early_refreshes) = 1, N(fills) = 2)},
+    {"a refresh that fails", .run = refresh_fails,
+     ROW(N(stale_hits) = 1, N(misses) = 1, N(loads) = 2, N(refreshes) = 1, N(load_errors) = 1, N(failed_refreshes) = 1,
+         N(fills) = 1)},
     {"a hit", .first = "one", .run = hit, ROW(N(hits) = 1)},
     {"an absence that is cached", .first = "", .run = negative_hit, ROW(N(negative_hits) = 1)},
     {"a lookup that finds nothing", .run = miss, ROW(N(misses) = 1)},

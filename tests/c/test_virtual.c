@@ -40,7 +40,7 @@ static void deadlines_pass_when_time_is_moved(void **state) {
 /* A value is served up to its TTL and not beyond. */
 static void values_age_when_time_is_moved(void **state) {
     virtual_begin(1);
-    pond *p = pond_made("memory:virtual-age", "ttl", "30d", NULL);
+    pond *p = pond_made("memory:virtual-age", "ttl", "30d", "jitter", "0", NULL);
     pond_queue *queue = queue_made(p);
     pond_event *event = NULL;
     assert_int_equal(pond_fetch_start(p, queue, "k", 1, NULL, 7, NULL, NULL, NULL), POND_OK);

@@ -51,6 +51,9 @@ typedef void (*pond_loader)(pond_load *load, void *ctx);
 
 /* Cache-aside: the cached value, or what `loader` gives, which is then cached. However many callers, threads and
  * processes miss one key, one of them loads. `key` is 1..512 bytes of UTF-8 without U+0000.
+ * With the options grace, stale_if_error and early_refresh a value is served past its ttl, or loaded anew before its end: see
+ * pond_value_stale. The one caller that loads meanwhile does so in its own thread, and gets the new value; all others have the old one at
+ * once. A queue's caller has it too (pond_event_load). Nothing that was invalidated or written before the call began is ever served.
  * `*out` is POND_VALUE or POND_ABSENT. Errors: POND_EKEY, POND_ELOADER (or whatever code the loader gave),
  * POND_ETIMEOUT, POND_EDEADLOCK, POND_ECLOSED; POND_ECACHE only with when_cache_down=error.
  * @threads any, blocks; not in a thread that drives a queue */

@@ -20,7 +20,7 @@ typedef struct pond_event pond_event;
 typedef struct pond_request pond_request; /* one call under way */
 
 typedef enum pond_event_type {
-    POND_EVENT_VALUE = 1,  /* a value: pond_event_value. Final. */
+    POND_EVENT_VALUE = 1,  /* a value: pond_event_value; perhaps with a load (pond_event_load). Final. */
     POND_EVENT_ABSENT = 2, /* known absent. Final. */
     POND_EVENT_MISS = 3,   /* lookup: the cache knows nothing. Final. */
     POND_EVENT_OK = 4,     /* an invalidation or a store call is done. Final. */
@@ -54,6 +54,8 @@ POND_API pond_event_type pond_event_kind(const pond_event *event);
 POND_API uint64_t pond_event_user(const pond_event *event);
 POND_API pond_value *pond_event_value(const pond_event *event);
 POND_API pond_error *pond_event_error(const pond_event *event);
+/* Of a POND_EVENT_LOAD. Of a POND_EVENT_VALUE too, where options ask for it (grace, early_refresh): the value is for the caller now, and
+ * the load, which must be answered as any other, is to be done behind it: nobody waits for it, and no event follows. NULL of others. */
 POND_API pond_load *pond_event_load(const pond_event *event);
 POND_API size_t pond_event_count(const pond_event *event);
 POND_API pond_value *pond_event_value_at(const pond_event *event, size_t i);

@@ -27,6 +27,9 @@ typedef enum pond_state {
 /* Nothing here blocks or fails. @threads any */
 POND_API pond_state pond_value_state(const pond_value *value);
 POND_API pond_codec pond_value_codec(const pond_value *value);
+/* 1 if it was served past its ttl, as the options grace and stale_if_error allow, else 0. It is old, but no older than what was
+ * invalidated or written before the call began. */
+POND_API int pond_value_stale(const pond_value *value);
 /* The payload, borrowed from the value; `*len` bytes, followed by a NUL that is not counted. */
 POND_API const char *pond_value_data(const pond_value *value, size_t *len);
 /* Another reference. */

@@ -29,6 +29,13 @@ int pond_queue_new(pond_queue **out, pond *p, pond_error **err) {
     return POND_OK;
 }
 
+/* Lock held. Nobody will take the event, so nobody answers the load that it asks for. */
+static void untaken(pond_event *event) {
+    pond_load *load = event->kind != POND_EVENT_LOAD ? event->load : NULL;
+    pond_event_free(event);
+    if (load) mp_load_fail_here(load, mp_error_new(POND_ECANCELED, "nobody loads"));
+}
+
 void pond_queue_free(pond_queue *queue) {
     if (!queue) return;
     mp_lane *lane = queue->lane;
@@ -42,7 +49,7 @@ void pond_queue_free(pond_queue *queue) {
     mp_pond_rehome_overdue(lane);
     mp_lane_lock(lane);
     mp_node *n;
-    while ((n = mp_list_shift(&lane->events))) pond_event_free(MP_OF(n, pond_event, node));
+    while ((n = mp_list_shift(&lane->events))) untaken(MP_OF(n, pond_event, node));
     mp_lane_unlock(lane);
     mp_lane_unlist(lane);
     mp_lane_unref(lane);
@@ -124,10 +131,11 @@ pond_value *pond_event_value_at(const pond_event *event, size_t i) {
 
 void pond_event_free(pond_event *event) {
     if (!event) return;
-    if (event->load) mp_load_unref(event->load);
-    else if (event->writing) mp_writing_unref(event->writing);
+    pond_load *load = event->load;
+    if (event->writing) mp_writing_unref(event->writing);
     else if (event->check) mp_check_unref(event->check);
-    else event->call->vt->destroy(event->call);
+    else if (event->kind != POND_EVENT_LOAD) event->call->vt->destroy(event->call);
+    if (load) mp_load_unref(load);
 }
 
 void pond_request_cancel(pond_request *request) {
@@ -137,7 +145,8 @@ void pond_request_cancel(pond_request *request) {
     if (request->ended) { /* its event waits to be taken */
         mp_list_remove(&request->event.node);
         lane->pending--;
-        request->vt->destroy(request);
+        untaken(&request->event);
+        mp_lane_kick(lane, false);
     } else {
         mp_call_abort(request, NULL, true);
         mp_lane_kick(lane, false);

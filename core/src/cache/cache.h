@@ -24,12 +24,12 @@ typedef struct mp_link mp_link;
 typedef struct mp_op mp_op;
 
 typedef enum mp_op_kind {
-    MP_GET, /* -> HIT value | MISS (value = NULL; `damaged` if something undecodable stands there) */
+    MP_GET, /* -> HIT value | MISS (value = NULL; `damaged` if something undecodable stands there). `soft`: also one past its time */
     MP_LEASE, /* get, or be granted the lease: -> HIT value | LEASED fence | BUSY ms | INDOUBT ms. `refresh`: also where there
-                    is a value, which then comes with LEASED and BUSY */
+                    is a value, past its time or not, which then comes with LEASED and BUSY; or RESTING ms */
     MP_FILL,    /* token, fence, value, ttl_ms -> STORED | REFUSED */
     MP_RENEW,   /* token, lease_ms -> STORED | REFUSED */
-    MP_RELEASE, /* token, lease_ms (a back-off from refreshing; 0: none) -> DONE */
+    MP_RELEASE, /* token, lease_ms (a back-off from refreshing; 0: none) -> DONE | REFUSED (it was not the token's) */
     MP_AWAIT, /* after a BUSY, `ms` as it was answered: -> DONE, when the lease may have ended or gone to somebody else: ask again
                     (too early, now and then). REFUSED: the cache cannot tell now, ask again after a while */
     MP_BEGIN, /* somebody writes: token, lease_ms (how long that stands), `again`, cut_ms -> DONE fence */
@@ -48,6 +48,7 @@ typedef enum mp_reply {
     MP_MISSED,
     MP_LEASED,
     MP_BUSY,    /* someone loads; `ms` = what is left of the lease, < 0: unknown */
+    MP_RESTING, /* a load failed a short while ago; `ms` = until somebody may refresh again. There is a value */
     MP_INDOUBT, /* someone writes; `ms` = what is left of the intents */
     MP_STORED,
     MP_REFUSED,
@@ -63,8 +64,10 @@ struct mp_op {
     uint8_t token[MP_TOKEN_LEN];
     uint8_t fence[MP_FENCE_LEN]; /* in: FILL, END; out: LEASE, BEGIN */
     int64_t lease_ms, ttl_ms;
-    int64_t cut_ms;     /* BEGIN and END of a tag, TAG_MAKE: 0, or how long pages may lag (bounded consistency) */
-    uint32_t load_ms;   /* FILL, END: how long the load took, for the envelope */
+    int64_t keep_ms;  /* FILL, END: how long the value is kept past ttl_ms */
+    int64_t left;     /* out: GET if `soft`, LEASE if `refresh`: of the value: ms until its time is over; < 0: since */
+    int64_t cut_ms;   /* BEGIN and END of a tag, TAG_MAKE: 0, or how long pages may lag (bounded consistency) */
+    uint32_t load_ms; /* FILL, END: how long the load took; out, with `left` */
     int64_t timeout_ms; /* of the command */
     /* What a value carries, MP_TAG_SIZE bytes a tag in the order of its tags. GET, LEASE: room for as many as the reader knows of (a
      * value with another number of them cannot be served: it is a miss), out: those of the value. FILL, END: in.
@@ -74,6 +77,7 @@ struct mp_op {
     bool tag;     /* BEGIN, END: the key is a tag */
     bool again;   /* BEGIN: not for the first time with this token */
     bool refresh; /* LEASE */
+    bool soft;    /* GET; FILL, END: some reader will ask how old the value is */
     /* In: LEASE: the first bytes of a value that cannot be served and counts as absent. Out: GET, LEASE: those of what cannot be
      * decoded, and of every value with tags, for it may have to be rejected. */
     uint8_t rejected_len;
@@ -83,19 +87,20 @@ struct mp_op {
     void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
 
     mp_reply reply;
-    int64_t ms;          /* in: AWAIT */
-    pond_error *error;   /* out: FAILED (the owner's) */
-    bool resent, parked; /* the link's own, as is: */
-    void *link_private;  /* the link's own */
+    int64_t ms;                 /* in: AWAIT */
+    pond_error *error;          /* out: FAILED (the owner's) */
+    bool resent, parked, timed; /* the link's own, as is: */
+    void *link_private;         /* the link's own */
 };
 
 typedef struct mp_cache_vt {
     const char *scheme;
-    /* The value or absence of `key` if the answer needs no wait; a new reference, else NULL. NULL where every answer waits.
-     * @threads any */
-    pond_value *(*peek)(mp_cache *cache, const mp_key *key, int64_t now_ms);
+    /* The value or absence of `key` if the answer needs no wait and it is fresh, whatever a draw for an early refresh (the option, or 0)
+     * may say; a new reference, else NULL. NULL where every answer waits. @threads any */
+    pond_value *(*peek)(mp_cache *cache, const mp_key *key, int64_t early_refresh, int64_t now_ms);
     /* The same of a value with these tags, if their generations are still its own. NULL where peek is. */
-    pond_value *(*peek_tagged)(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags, int64_t now_ms);
+    pond_value *(*peek_tagged)(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags,
+                               int64_t early_refresh, int64_t now_ms);
     /* NULL without memory. @threads the loop's */
     mp_link *(*link_open)(mp_cache *cache, mp_loop *loop);
     /* Ends what is pending with FAILED, POND_ECLOSED. @threads the loop's */

@@ -100,12 +100,14 @@ static bool grant_new(mp_mleases *leases, const mp_key *key, const uint8_t *toke
     return true;
 }
 
-int64_t mp_mleases_grant(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t lease_ms, bool serves,
+int64_t mp_mleases_grant(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t lease_ms, bool *rests,
                          int64_t now_ms) {
     lease *l = find(leases, key);
     int64_t expires = later(now_ms, lease_ms);
-    if (l && l->item.expires > now_ms && !is_of(l, token) && (l->item.marks != RESTS || serves))
+    if (l && l->item.expires > now_ms && !is_of(l, token) && (l->item.marks != RESTS || rests)) {
+        if (rests) *rests = l->item.marks == RESTS;
         return l->item.expires - now_ms;
+    }
     if (l) {
         if (!is_of(l, token)) tell(l);
         l->item.marks = 0;
@@ -129,12 +131,13 @@ bool mp_mleases_end(mp_mleases *leases, const mp_key *key, const uint8_t *token,
     return l != NULL;
 }
 
-void mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t rest_ms, int64_t now_ms) {
+bool mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t rest_ms, int64_t now_ms) {
     lease *l = mine(leases, key, token, now_ms);
-    if (!l) return;
+    if (!l) return false;
     tell(l);
     l->item.marks = RESTS;
     extend(leases, l, later(now_ms, rest_ms));
+    return true;
 }
 
 void mp_mleases_revoke(mp_mleases *leases, const mp_key *key) {

@@ -22,15 +22,15 @@ typedef struct mp_mwait {
 
 void mp_mleases_init(mp_mleases *leases, uint32_t most);
 void mp_mleases_free(mp_mleases *leases);
-/* 0: the lease is the token's, now or (again) from now; > 0: another's for so many ms; < 0: no memory. `serves`: the caller has
- * a value to serve meanwhile, so that a back-off stops it, too. */
-int64_t mp_mleases_grant(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t lease_ms, bool serves,
+/* 0: the lease is the token's, now or (again) from now; > 0: another's for so many ms; < 0: no memory. `rests` (not NULL): the caller
+ * has a value to serve meanwhile, so that a back-off stops it, too: set if it did. */
+int64_t mp_mleases_grant(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t lease_ms, bool *rests,
                          int64_t now_ms);
 /* All false if the token has no lease on the key. */
 bool mp_mleases_renew(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t lease_ms, int64_t now_ms);
 bool mp_mleases_end(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t now_ms);
 /* Nobody's from now on; who has a value to serve gets none for so many ms. */
-void mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t rest_ms, int64_t now_ms);
+bool mp_mleases_rest(mp_mleases *leases, const mp_key *key, const uint8_t *token, int64_t rest_ms, int64_t now_ms);
 /* Whoever's it is. */
 void mp_mleases_revoke(mp_mleases *leases, const mp_key *key);
 /* False if there is none to wait for. */

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cache/memory_private.h"
+#include "model/freshness.h"
 
 /* Entries; the shard's lock is held. */
 
@@ -11,7 +12,7 @@ mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, int64_t now_ms, mp_node *out
     for (int c = 0; c < MP_MCLASSES; c++) {
         mp_mitem *entry = mp_mpool_find(&s->pools[c], key);
         if (!entry) continue;
-        if (entry->expires > now_ms) return entry;
+        if (!mp_mentry_over(entry, now_ms)) return entry;
         mp_mpool_take(&s->pools[c], entry, out);
         return NULL; /* a key is in one pool only */
     }
@@ -25,20 +26,25 @@ void mp_mdrop(mp_mshard *s, const mp_key *key, mp_node *out) {
     }
 }
 
-static pond_value *hit(mp_mshard *s, const mp_key *key, int64_t now_ms, mp_node *out) {
+static bool surely_fresh(const mp_mitem *entry, int64_t early_refresh, int64_t now_ms) {
+    return mp_surely_fresh(early_refresh, entry->expires - now_ms, mp_mentry_age(entry).load_ms);
+}
+
+static pond_value *hit(mp_mshard *s, const mp_key *key, int64_t early_refresh, int64_t now_ms, mp_node *out) {
     mp_mitem *entry = mp_mfind(s, key, now_ms, out);
-    if (!entry) return NULL;
+    if (!entry || entry->expires <= now_ms) return NULL;
+    if (early_refresh && (entry->marks & MP_MENTRY_AGED) && !surely_fresh(entry, early_refresh, now_ms)) return NULL;
     mp_mentry_touch(entry);
     return pond_value_ref(mp_mentry_value(entry)); /* NULL if it has tags */
 }
 
-pond_value *mp_memory_peek(mp_cache *cache, const mp_key *key, int64_t now_ms) {
+pond_value *mp_memory_peek(mp_cache *cache, const mp_key *key, int64_t early_refresh, int64_t now_ms) {
     mp_memory *m = mp_memory_of(cache);
     mp_mshard *s = mp_mshard_of(m, key);
     mp_node out;
     mp_list_init(&out);
     mp_mlock(s);
-    pond_value *value = hit(s, key, now_ms, &out);
+    pond_value *value = hit(s, key, early_refresh, now_ms, &out);
     if (mp_list_empty(&out)) {
         pthread_mutex_unlock(&s->lock);
     } else {
@@ -63,9 +69,12 @@ static bool is_rejected(const mp_mitem *entry, const mp_op *op) {
 }
 
 /* The value of an entry to a reader who knows of op->ntags tags, a new reference; NULL: it cannot be served. */
-static pond_value *serve(mp_mitem *entry, mp_op *op) {
+static pond_value *serve(mp_mitem *entry, mp_op *op, int64_t now_ms) {
     const uint8_t *generations;
     pond_value *value = mp_mentry_tagged(entry, op->ntags, &generations);
+    op->left = entry->expires - now_ms;
+    op->load_ms = mp_mentry_age(entry).load_ms;
+    if (op->left <= 0 && !op->soft && !op->refresh) value = NULL;
     if (value && !op->ntags) return pond_value_ref(value);
     name_entry(entry, op);
     if (value) memcpy(op->generations, generations, (size_t)op->ntags * MP_TAG_SIZE);
@@ -87,7 +96,7 @@ static void op_get(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_mlock(s);
     mp_mitem *entry = mp_mfind(s, &op->key, now_ms, &out);
     if (entry) mp_mentry_touch(entry);
-    if (entry) op->value = serve(entry, op);
+    if (entry) op->value = serve(entry, op, now_ms);
     mp_munlock(m, s);
     mp_mfree_entries(&out);
     op->reply = op->value ? MP_HIT : MP_MISSED;
@@ -100,7 +109,7 @@ static void lease(mp_mshard *s, mp_op *op, int64_t now_ms, mp_node *out) {
     if (entry && !op->refresh && is_rejected(entry, op)) entry = NULL;
     if (entry) {
         mp_mentry_touch(entry);
-        op->value = serve(entry, op);
+        op->value = serve(entry, op, now_ms);
         op->reply = MP_HIT;
         if (op->value && !op->refresh) return;
     }
@@ -109,8 +118,9 @@ static void lease(mp_mshard *s, mp_op *op, int64_t now_ms, mp_node *out) {
         op->reply = MP_INDOUBT;
         return;
     }
-    int64_t left = mp_mleases_grant(&s->leases, &op->key, op->token, op->lease_ms, entry && op->refresh, now_ms);
-    op->reply = left > 0 ? MP_BUSY : left < 0 ? MP_FAILED : MP_LEASED;
+    bool rests = false, serves = entry && op->refresh;
+    int64_t left = mp_mleases_grant(&s->leases, &op->key, op->token, op->lease_ms, serves ? &rests : NULL, now_ms);
+    op->reply = rests ? MP_RESTING : left > 0 ? MP_BUSY : left < 0 ? MP_FAILED : MP_LEASED;
     op->ms = left;
 }
 
@@ -134,7 +144,7 @@ static void op_lease(mp_memory *m, mp_op *op, int64_t now_ms) {
 static bool can_be_kept(mp_memory *m, const mp_op *op) {
     const pond_value *value = op->value;
     if (!value || value->state == POND_MISS || op->ttl_ms <= 0) return false;
-    return mp_mentry_bytes_of(&op->key, value, op->ntags) <= m->largest;
+    return mp_mentry_bytes_of(&op->key, value, op->ntags, op->soft) <= m->largest;
 }
 
 /* An entry that may be stored. It is made before the lock is taken, for that copies. */
@@ -148,7 +158,9 @@ static entry_to_be make_entry(mp_memory *m, const mp_op *op, int64_t now_ms) {
     entry_to_be e = {.fits = can_be_kept(m, op)};
     int64_t expires = op->ttl_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + op->ttl_ms;
     if (e.fits) e.class = op->value->state == POND_ABSENT ? MP_MABSENCES : MP_MVALUES;
-    if (e.fits) e.entry = mp_mentry_new(&op->key, op->value, op->generations, op->ntags, expires);
+    mp_mage age = {.keep_ms = (uint32_t)op->keep_ms, .load_ms = op->load_ms};
+    if (e.fits)
+        e.entry = mp_mentry_new(&op->key, op->value, op->generations, op->ntags, op->soft ? &age : NULL, expires);
     return e;
 }
 
@@ -193,10 +205,10 @@ static void op_renew(mp_memory *m, mp_op *op, int64_t now_ms) {
 static void op_release(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_mshard *s = mp_mshard_of(m, &op->key);
     mp_mlock(s);
-    if (op->lease_ms > 0) mp_mleases_rest(&s->leases, &op->key, op->token, op->lease_ms, now_ms);
-    else mp_mleases_end(&s->leases, &op->key, op->token, now_ms);
+    bool released = op->lease_ms > 0 ? mp_mleases_rest(&s->leases, &op->key, op->token, op->lease_ms, now_ms)
+                                     : mp_mleases_end(&s->leases, &op->key, op->token, now_ms);
     mp_munlock(m, s);
-    op->reply = MP_DONE;
+    op->reply = released ? MP_DONE : MP_REFUSED;
 }
 
 /* Writes. */
@@ -259,10 +271,14 @@ static void op_tag_get(mp_memory *m, mp_op *op, int64_t now_ms) {
 }
 
 pond_value *mp_memory_peek_tagged(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags,
-                                  int64_t now_ms) {
+                                  int64_t early_refresh, int64_t now_ms) {
     uint8_t generations[MP_TAGS_MAX][MP_TAG_SIZE], now[MP_TAG_SIZE];
     mp_op op = {.kind = MP_GET, .key = *key, .generations = generations[0], .ntags = ntags};
     op_get(mp_memory_of(cache), &op, now_ms);
+    if (op.value && early_refresh && !mp_surely_fresh(early_refresh, op.left, op.load_ms)) {
+        pond_value_free(op.value);
+        op.value = NULL;
+    }
     for (uint8_t i = 0; i < ntags && op.value; i++) {
         if (mp_mtag_get(mp_memory_of(cache), &tags[i], now, now_ms) && memcmp(now, generations[i], MP_TAG_SIZE) == 0)
             continue;

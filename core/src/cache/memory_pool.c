@@ -12,7 +12,6 @@
 
 static mp_mitem *item_of(mp_node *node) { return MP_OF(node, mp_mitem, link); }
 static mp_mitem *head(const mp_node *queue) { return mp_list_empty(queue) ? NULL : item_of(queue->next); }
-static bool over(const mp_mitem *entry, int64_t now_ms) { return entry->expires <= now_ms; }
 static unsigned heat(const mp_mitem *entry) { return entry->marks & MP_MENTRY_HEAT; }
 
 void mp_mpool_init(mp_mpool *pool) {
@@ -86,7 +85,7 @@ static void count(mp_mpool *pool, const mp_mitem *entry, int sign) {
 }
 
 static void enqueue(mp_mpool *pool, mp_mitem *entry, bool to_main) {
-    entry->marks = (uint8_t)((entry->marks & MP_MENTRY_KIND) | (to_main ? MP_MENTRY_MAIN : 0));
+    entry->marks = (uint8_t)((entry->marks & (MP_MENTRY_KIND | MP_MENTRY_AGED)) | (to_main ? MP_MENTRY_MAIN : 0));
     mp_list_push(to_main ? &pool->main : &pool->small, &entry->link);
     count(pool, entry, 1);
 }
@@ -126,7 +125,7 @@ static mp_mitem *victim_of_small(mp_mpool *pool, const mp_mitem *keep, int64_t n
         if (entry == keep) {
             if (pool->small.prev == &entry->link) return NULL;
             requeue(&pool->small, entry);
-        } else if (heat(entry) > 1 && !over(entry, now_ms) && steps < STEPS) {
+        } else if (heat(entry) > 1 && !mp_mentry_over(entry, now_ms) && steps < STEPS) {
             dequeue(pool, entry);
             enqueue(pool, entry, true);
         } else {
@@ -142,7 +141,7 @@ static mp_mitem *victim_of_main(mp_mpool *pool, const mp_mitem *keep, int64_t no
         if (entry == keep) {
             if (pool->main.prev == &entry->link) return NULL;
             requeue(&pool->main, entry);
-        } else if (heat(entry) > 0 && !over(entry, now_ms) && steps < STEPS) {
+        } else if (heat(entry) > 0 && !mp_mentry_over(entry, now_ms) && steps < STEPS) {
             entry->marks--;
             requeue(&pool->main, entry);
         } else {
@@ -169,7 +168,7 @@ bool mp_mpool_evict(mp_mpool *pool, bool small_only, const mp_mitem *keep, int64
         if (!entry) entry = victim_of_small(pool, keep, now_ms);
     }
     if (!entry) return false;
-    if (!over(entry, now_ms)) {
+    if (!mp_mentry_over(entry, now_ms)) {
         pool->evictions++;
         if (!(entry->marks & MP_MENTRY_MAIN)) remember(pool, entry->hash);
     }
@@ -182,7 +181,7 @@ void mp_mpool_reap(mp_mpool *pool, int64_t now_ms, mp_node *out) {
     for (int q = 0; q < 2; q++)
         for (int i = 0; i < 2; i++) {
             mp_mitem *entry = head(queues[q]);
-            if (entry && over(entry, now_ms)) mp_mpool_take(pool, entry, out);
+            if (entry && mp_mentry_over(entry, now_ms)) mp_mpool_take(pool, entry, out);
         }
 }
 

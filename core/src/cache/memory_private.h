@@ -51,7 +51,8 @@ void mp_mfree_entries(mp_node *entries);
 /* `keep` was just added to `own`, and may have gone again; it is only compared. No lock held. */
 void mp_mmake_room(mp_memory *m, int class, mp_mshard *own, const mp_mitem *keep, int64_t now_ms);
 
-/* memory_ops.c: the shard's lock is held. The entry that is served now, or NULL; what is over goes to `out`. */
+/* memory_ops.c: the shard's lock is held. The entry, or NULL; what is over goes to `out`. Past its time it is there for those who ask for
+ * it. */
 mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, int64_t now_ms, mp_node *out);
 void mp_mdrop(mp_mshard *s, const mp_key *key, mp_node *out);
 
@@ -62,9 +63,9 @@ void mp_memory_link_submit(mp_link *link, mp_op *op);
 void mp_memory_link_forget(mp_link *link, mp_op *op);
 
 /* memory_ops.c: no lock held. */
-pond_value *mp_memory_peek(mp_cache *cache, const mp_key *key, int64_t now_ms);
+pond_value *mp_memory_peek(mp_cache *cache, const mp_key *key, int64_t early_refresh, int64_t now_ms);
 pond_value *mp_memory_peek_tagged(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags,
-                                  int64_t now_ms);
+                                  int64_t early_refresh, int64_t now_ms);
 /* memory_tag.c. A tag's generation and its intents stand under the tag's name with a NUL before it, which no key has: so the
  * generation is an entry like others, kept as long as it is asked for. */
 typedef struct mp_mtag_key {

@@ -53,7 +53,8 @@ static mp_mitem *new_generation(const mp_key *key, const mp_op *op, bool cut, in
     memcpy(bytes + MP_FENCE_LEN, op->token, MP_TOKEN_LEN);
     bytes[CUT] = cut ? 'c' : 0;
     pond_value *value = mp_value_new(POND_VALUE, POND_BYTES, bytes, sizeof bytes);
-    mp_mitem *entry = value ? mp_mentry_new(key, value, NULL, 0, later(now_ms, cut ? op->cut_ms : op->ttl_ms)) : NULL;
+    mp_mitem *entry =
+        value ? mp_mentry_new(key, value, NULL, 0, NULL, later(now_ms, cut ? op->cut_ms : op->ttl_ms)) : NULL;
     pond_value_free(value);
     return entry;
 }

@@ -39,8 +39,11 @@ typedef struct mp_request {
     mp_cmd cmd;
     mp_line *line;
     mp_op *op;
-    bool evaluated; /* sent with the script's text, after a NOSCRIPT */
-    uint8_t again;  /* how often the operation was asked before */
+    bool evaluated;           /* sent with the script's text, after a NOSCRIPT */
+    uint8_t again;            /* how often the operation was asked before */
+    int64_t pttl;             /* GET: what the command before it has answered */
+    redisReply *odd;          /* the same, if it was no number; the request's */
+    struct mp_request *timed; /* PTTL: the GET behind it; NULL: it was not sent */
     uint8_t fence[MP_FENCE_LEN];
     char *forgotten; /* LEASE or RELEASE whose owner went away: the name and the token to release it by */
     mp_key forgotten_key;
@@ -102,15 +105,20 @@ void mp_lease_release(mp_line *line, const mp_key *key, const uint8_t *token);
 
 /* redis_command.c: operations to RESP, replies to answers. */
 void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
+void mp_command_pttl(mp_buf *out, const mp_key *key); /* of its value */
 void mp_command_script(mp_buf *out, mp_script_id script, bool with_text, size_t nkeys, size_t nargs);
 void mp_command_arg(mp_buf *out, const void *data, size_t len);
 void mp_command_number(mp_buf *out, int64_t number);
 typedef enum mp_verdict {
     MP_ANSWERED,        /* op->reply is set */
     MP_AGAIN_REJECTING, /* LEASE: what stands there cannot be served: once more, op->rejected is set */
+    MP_AGAIN_TIMED,     /* GET: it may be past its time: once more, with the time that is left */
 } mp_verdict;
-/* Takes over the reply. `fence` is the one in force, `asked_under` the one that the command carried. */
-mp_verdict mp_command_decode(mp_op *op, redisReply *reply, const uint8_t *fence, const uint8_t *asked_under);
+#define MP_PTTL_UNKNOWN INT64_MIN
+/* Takes over the reply. `fence` is the one in force, `asked_under` the one that the command carried; `pttl`: GET: of the value, asked for
+ * just before it. */
+mp_verdict mp_command_decode(mp_op *op, redisReply *reply, const uint8_t *fence, const uint8_t *asked_under,
+                             int64_t pttl);
 /* redis_published.c: the two operations that are about no key. */
 void mp_publish_encode(mp_buf *out, const mp_op *op, bool with_text);
 void mp_published_encode(mp_buf *out, bool with_text);

@@ -80,6 +80,7 @@ static void envelope(mp_buf *out, const mp_op *op) {
                      .codec = op->value->codec,
                      .ntags = op->ntags,
                      .created_ms = (uint64_t)mp_clock_wall_ms(),
+                     .grace_ms = (uint32_t)op->keep_ms,
                      .load_ms = op->load_ms,
                      .payload_len = op->value->len,
                      .tags = (const char *)op->generations,
@@ -92,6 +93,11 @@ static void envelope(mp_buf *out, const mp_op *op) {
         out->len += size;
     }
     mp_buf_add(out, "\r\n", 2);
+}
+
+void mp_command_pttl(mp_buf *out, const mp_key *key) {
+    mp_buf_add(out, "*2\r\n$4\r\nPTTL\r\n", 14);
+    part(out, MP_PART_VALUE, key);
 }
 
 void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
@@ -114,7 +120,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         three_keys(out, &op->key);
         mp_command_arg(out, op->token, MP_TOKEN_LEN);
         envelope(out, op);
-        mp_command_number(out, op->ttl_ms);
+        mp_command_number(out, op->ttl_ms + op->keep_ms);
         break;
     case MP_RENEW:
         mp_command_script(out, MP_SCRIPT_renew, with_text, 1, 2);
@@ -139,7 +145,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         /* Begun in another history of the server: nobody can say that this writer was alone. */
         if (op->value && memcmp(op->fence, fence, MP_FENCE_LEN) == 0) envelope(out, op);
         else mp_command_arg(out, "", 0);
-        mp_command_number(out, op->value ? op->ttl_ms : 0);
+        mp_command_number(out, op->value ? op->ttl_ms + op->keep_ms : 0);
         mp_command_number(out, op->cut_ms);
         break;
     case MP_TAG_GET:
@@ -177,14 +183,24 @@ static void reject(mp_op *op, const redisReply *r) {
     memcpy(op->rejected, r->str, op->rejected_len);
 }
 
+/* Is it past its time, for who asks for none that is? `pttl` of what is stored; < 0: it went, or was filled, just now. If it was not asked
+ * for and some readers may have the value longer than others, op->timed says that it must be. */
+static bool is_over(mp_op *op, const mp_envelope *e, int64_t pttl) {
+    op->load_ms = e->load_ms;
+    if (pttl == MP_PTTL_UNKNOWN) return op->timed = e->grace_ms > 0;
+    op->left = pttl < 0 ? INT64_MAX : pttl - e->grace_ms;
+    return op->left <= 0 && !op->soft && !op->refresh;
+}
+
 /* What a stored envelope is to a reader under this fence: a value (the reply is then part of it), the absence, or NULL: a miss;
  * op->rejected_len then says whether it must be named when a lease is asked for. */
-static pond_value *open_envelope(mp_op *op, redisReply *r, const uint8_t *fence) {
+static pond_value *open_envelope(mp_op *op, redisReply *r, const uint8_t *fence, int64_t pttl) {
     mp_envelope e;
     op->rejected_len = 0;
     mp_envelope_state state = mp_envelope_read(r->str, r->len, &e);
     if (state == MP_ENVELOPE_OK && memcmp(e.fence, fence, MP_FENCE_LEN) != 0) return NULL; /* get.lua deletes it */
-    if (state != MP_ENVELOPE_OK || e.ntags != op->ntags) { /* other tags: nobody here can say whether they stand */
+    if (state != MP_ENVELOPE_OK || e.ntags != op->ntags || /* other tags: nobody here can say whether they stand */
+        is_over(op, &e, pttl)) {
         op->damaged = state != MP_ENVELOPE_OK;
         reject(op, r);
         return NULL;
@@ -219,7 +235,7 @@ static mp_reply odd(mp_op *op) {
 static pond_value *take_value(mp_op *op, redisReply *r, const uint8_t *fence) {
     redisReply *v = r->element[1];
     if (!v || v->type != REDIS_REPLY_STRING) return NULL;
-    pond_value *value = open_envelope(op, v, fence);
+    pond_value *value = open_envelope(op, v, fence, op->ms);
     if (value && value != mp_value_absent()) r->element[1] = NULL; /* the value's now */
     return value;
 }
@@ -250,6 +266,11 @@ static mp_verdict decode_lease(mp_op *op, redisReply *r, const uint8_t *fence, c
         op->value = op->refresh ? take_value(op, r, fence) : NULL;
         if (op->ms > MP_LEASE_MAX_MS) op->ms = -1;
         op->reply = MP_BUSY;
+        return MP_ANSWERED;
+    case 5:
+        if (!op->refresh) break;
+        op->value = take_value(op, r, fence);
+        op->reply = MP_RESTING;
         return MP_ANSWERED;
     case 4: op->reply = MP_INDOUBT; return MP_ANSWERED;
     default: break;
@@ -323,14 +344,15 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     return MP_FAILED;
 }
 
-mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, const uint8_t *asked_under) {
+mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, const uint8_t *asked_under, int64_t pttl) {
     mp_verdict verdict = MP_ANSWERED;
     op->error = NULL;
     switch (op->kind) {
     case MP_GET:
         op->reply = MP_MISSED;
         if (r->type == REDIS_REPLY_STRING) {
-            op->value = open_envelope(op, r, fence);
+            op->value = open_envelope(op, r, fence, pttl);
+            if (pttl == MP_PTTL_UNKNOWN && op->timed) verdict = MP_AGAIN_TIMED;
             if (op->value) op->reply = MP_HIT;
             if (op->value && op->value != mp_value_absent()) r = NULL; /* the value's now */
         } else if (r->type != REDIS_REPLY_NIL) {
@@ -343,8 +365,11 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
         if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
         else op->reply = r->integer == 1 ? MP_STORED : MP_REFUSED;
         break;
-    case MP_PUBLISH:
-    case MP_RELEASE: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op); break;
+    case MP_RELEASE:
+        if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
+        else op->reply = r->integer == 1 ? MP_DONE : MP_REFUSED;
+        break;
+    case MP_PUBLISH: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op); break;
     case MP_BEGIN:
         memcpy(op->fence, fence, MP_FENCE_LEN); /* in force before the script ran: the check went ahead of it */
         op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op);

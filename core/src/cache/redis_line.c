@@ -187,6 +187,11 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         mp_request_free(q);
         return;
     }
+    if (r && q->odd) { /* the time was refused, so the value cannot be judged */
+        mp_reply_free(r);
+        r = q->odd;
+        q->odd = NULL;
+    }
     mp_remedy remedy = r && r->type == REDIS_REPLY_ERROR ? mp_remedy_of(r) : MP_REMEDY_NONE;
     if (remedy == MP_REMEDY_RECONNECT && !op->resent && replaceable(line)) {
         pond_error *why = mp_command_error(r, &line->node->address);
@@ -196,6 +201,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     }
     uint8_t asked_under[MP_FENCE_LEN];
     memcpy(asked_under, q->fence, MP_FENCE_LEN);
+    int64_t pttl = q->pttl;
     bool evaluated = q->evaluated;
     unsigned again = q->again + 1u;
     bool cut = q->cmd.cut, waited = q->cmd.is_late;
@@ -220,12 +226,12 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         else send_op(line, op, deadline, true, again);
         return;
     }
-    mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under);
+    mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under, pttl);
     /* LEASED, or a generation, under a fence that is no longer in force: the same call again sets it right. */
     bool leased = op->reply == MP_LEASED;
     bool outdated = verdict == MP_ANSWERED && (leased || op->kind == MP_TAG_MAKE) &&
                     memcmp(asked_under, line->fence, MP_FENCE_LEN) != 0;
-    if (verdict != MP_AGAIN_REJECTING && !outdated) {
+    if (verdict == MP_ANSWERED && !outdated) {
         op->done(op);
         return;
     }
@@ -261,6 +267,31 @@ static bool fill_is_void(mp_line *line, mp_op *op) {
     return true;
 }
 
+/* ---- how old a value is ---- */
+
+static void late_before(mp_cmd *cmd) { (void)cmd; /* the GET behind it has the same deadline */ }
+
+static void timed(mp_cmd *cmd, redisReply *r, pond_error *error) {
+    mp_request *q = MP_OF(cmd, mp_request, cmd), *get = q->timed;
+    (void)error;
+    mp_request_free(q);
+    if (r && get && r->type == REDIS_REPLY_INTEGER) get->pttl = r->integer < 0 ? -1 : r->integer;
+    else if (r && get) get->odd = r;
+    if (!get || get->odd != r) mp_reply_free(r);
+}
+
+/* PTTL goes before the GET: so what is filled in between looks older than it is, and never younger. NULL: it was not sent. */
+static mp_request *ask_time(mp_line *line, mp_request *get, const mp_op *op, int64_t deadline) {
+    mp_request *q = mp_request_new(line, NULL);
+    if (!q) return NULL;
+    q->cmd.done = timed;
+    q->cmd.late = late_before;
+    q->timed = get;
+    mp_buf_reset(&line->scratch);
+    mp_command_pttl(&line->scratch, &op->key);
+    return mp_request_send(line, q, op->timeout_ms, deadline) ? q : NULL;
+}
+
 static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
     if (fill_is_void(line, op)) return;
     if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
@@ -277,10 +308,18 @@ static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, 
     q->again = (uint8_t)again;
     q->cmd.done = answered;
     q->cmd.late = late;
-    mp_buf_reset(&line->scratch);
-    mp_command_encode(&line->scratch, op, line->fence, with_text);
     op->link_private = q;
-    if (mp_request_send(line, q, op->timeout_ms, on_time(line, op, deadline))) return;
+    deadline = on_time(line, op, deadline);
+    bool asks_time = op->kind == MP_GET && (op->soft || op->timed);
+    mp_request *before = asks_time ? ask_time(line, q, op, deadline) : NULL;
+    if (asks_time && !before) {
+        mp_request_free(q);
+    } else {
+        mp_buf_reset(&line->scratch);
+        mp_command_encode(&line->scratch, op, line->fence, with_text);
+        if (mp_request_send(line, q, op->timeout_ms, deadline)) return;
+        if (before) before->timed = NULL;
+    }
     pond_error *why = mp_conn_up(line->conn);
     fail(line, op, op->resent || again,
          why ? pond_error_ref(why)
@@ -383,7 +422,7 @@ static void submit(mp_line *line, mp_op *op, int64_t deadline) {
 }
 
 void mp_line_submit(mp_line *line, mp_op *op) {
-    op->resent = op->parked = false;
+    op->resent = op->parked = op->timed = false;
     submit(line, op, mp_loop_now(line->loop) + op->timeout_ms);
 }
 

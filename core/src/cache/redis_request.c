@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cache/redis.h"
+#include "cache/redis_reply.h"
 
 #define FREE_MAX 1024
 
@@ -18,6 +19,9 @@ mp_request *mp_request_new(mp_line *line, mp_op *op) {
     q->op = op;
     q->evaluated = false;
     q->again = 0;
+    q->pttl = MP_PTTL_UNKNOWN;
+    q->odd = NULL;
+    q->timed = NULL;
     q->forgotten = NULL;
     mp_list_init(&q->cmd.node);
     return q;
@@ -26,6 +30,7 @@ mp_request *mp_request_new(mp_line *line, mp_op *op) {
 void mp_request_free(mp_request *q) {
     if (q->op) q->op->link_private = NULL;
     free(q->forgotten);
+    mp_reply_free(q->odd);
     mp_line *line = q->line;
     if (line->closing || line->free_count >= FREE_MAX) {
         free(q);

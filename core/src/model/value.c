@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* A static value has no `free`. Nor is it counted, so threads that answer absences do not fight for its cache line. */
-static pond_value absent_value = {0, POND_ABSENT, POND_NONE, 0, "", NULL};
-static pond_value miss_value = {0, POND_MISS, POND_NONE, 0, "", NULL};
+static pond_value absent_value = {.state = POND_ABSENT, .data = ""};
+static pond_value miss_value = {.state = POND_MISS, .data = ""};
 
 pond_value *mp_value_absent(void) { return &absent_value; }
 
@@ -23,6 +23,7 @@ static void fill(pond_value *value, pond_state state, pond_codec codec, const ch
     atomic_init(&value->refs, 1);
     value->state = (uint8_t)state;
     value->codec = (uint8_t)codec;
+    value->stale = false;
     value->len = (uint32_t)len;
     value->data = data;
     value->free = free_it;
@@ -49,9 +50,33 @@ pond_value *mp_value_adopt(pond_codec codec, char *data, size_t len) {
     return value;
 }
 
+typedef struct stale {
+    pond_value value;
+    pond_value *of;
+} stale;
+
+static void free_stale(pond_value *self) {
+    pond_value_free(((stale *)self)->of);
+    free(self);
+}
+
+pond_value *mp_value_stale(pond_value *of) {
+    stale *s = malloc(sizeof *s);
+    if (s == NULL) {
+        pond_value_free(of);
+        return NULL;
+    }
+    fill(&s->value, (pond_state)of->state, (pond_codec)of->codec, of->data, of->len, free_stale);
+    s->value.stale = true;
+    s->of = of;
+    return &s->value;
+}
+
 pond_state pond_value_state(const pond_value *value) { return value != NULL ? (pond_state)value->state : POND_MISS; }
 
 pond_codec pond_value_codec(const pond_value *value) { return value != NULL ? (pond_codec)value->codec : POND_NONE; }
+
+int pond_value_stale(const pond_value *value) { return value != NULL && value->stale; }
 
 const char *pond_value_data(const pond_value *value, size_t *len) {
     if (len != NULL) *len = value != NULL ? value->len : 0;

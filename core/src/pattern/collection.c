@@ -305,7 +305,10 @@ static int make_policies(pond_collection *c, const pond_policy *given, int64_t t
         code = mp_policy_in(&c->page[kind], c->pond, given, ns, ns, ttls[kind], err);
         if (code == POND_OK) code = mp_policy_in(&c->total[kind], c->pond, given, ns, row, ttls[kind], err);
         /* Who waits for it loads a page, and has as long as that. */
-        if (code == POND_OK) c->total[kind]->options.wait_timeout = o->load_timeout;
+        if (code != POND_OK) continue;
+        mp_options *total = &c->total[kind]->options;
+        total->wait_timeout = o->load_timeout;
+        total->grace = total->stale_if_error = total->early_refresh = 0; /* a new page tells a total as new as it is */
     }
     ns[len - 1] = 0;
     return code == POND_OK ? mp_policy_in(&c->document, c->pond, given, ns, ns, ttl, err) : code;

@@ -12,7 +12,7 @@ static void add(mp_flight *f, mp_node *to, mp_read *r) {
 
 /* Where it stands decides what it may share. */
 static void board(mp_flight *f, mp_read *r) {
-    bool asked_already = f->phase == MP_ASKING || f->phase == MP_FILLING;
+    bool asked_already = f->phase == MP_ASKING || f->phase == MP_FILLING || f->phase == MP_RELEASING;
     add(f, asked_already ? &f->mid : f->phase == MP_LOADING ? &f->late : &f->early, r);
 }
 
@@ -37,10 +37,11 @@ static mp_flight *make(const mp_read *r) {
     f->timer.fire = mp_flight_time;
     f->deadline.fire = mp_flight_too_slow;
     f->policy = pond_policy_ref(r->call.policy);
+    f->stands = true;
     return f;
 }
 
-static void drop_load(mp_flight *f) {
+void mp_flight_drop_load(mp_flight *f) {
     if (!f->load) return;
     f->load->flight = NULL; /* whoever still answers it is told nothing and changes nothing */
     f->load = NULL;
@@ -61,7 +62,7 @@ static void ground(mp_flight *f) {
     if (f->asking && f->tagging) mp_tagging_forget(f->tagging, &f->op);
     if (f->renewing) mp_lane_forget(f->home, &f->renew);
     f->asking = f->renewing = false;
-    drop_load(f);
+    mp_flight_drop_load(f);
     if (f->phase == MP_LOADING) mp_loop_duty(loop, -1);
     if (f->phase == MP_WAITING) mp_loop_inflight(loop, -1);
     mp_list_remove(&f->node);
@@ -71,6 +72,7 @@ static void ground(mp_flight *f) {
 static void scrap(mp_flight *f) {
     pond_policy_free(f->policy);
     pond_value_free(f->value);
+    pond_error_free(f->error);
     mp_tagging_free(f->tagging);
     free(f);
 }
@@ -84,19 +86,19 @@ static void send(mp_read *r, pond_value *value, pond_error *error) {
     mp_loop_post(r->call.lane->loop, &r->deliver);
 }
 
-/* Shard locked: empties `from`; reads of the home lane go to `own` and are answered when the shard is unlocked. */
-static void hand_out(mp_flight *f, mp_node *from, mp_node *own, pond_value *value, pond_error *error) {
+void mp_flight_hand_out(mp_flight *f, mp_node *from, mp_node *own, pond_value *value, pond_error *error) {
     mp_node *n;
     while ((n = mp_list_shift(from))) {
         mp_read *r = MP_OF(n, mp_read, flight_node);
         r->flight = NULL;
+        if (error && !f->stands) r->spare_stands = false;
         if (r != f->loader && value) mp_count(r->call.policy->space->stats, MP_COUNT_waits);
         if (r->call.lane == f->home) mp_list_push(own, n);
         else send(r, value, error);
     }
 }
 
-static void answer_own(mp_node *own, pond_value *value, pond_error *error) {
+void mp_flight_answer_own(mp_node *own, pond_value *value, pond_error *error) {
     mp_node *n;
     while ((n = mp_list_shift(own))) {
         mp_read *r = MP_OF(n, mp_read, flight_node);
@@ -114,9 +116,13 @@ static void restart(mp_flight *f) {
     f->load_began = f->held_at = 0;
     f->in_vain = 0;
     f->rejections = 0;
-    f->leased = f->cache_down = f->held = f->firm = false;
+    f->leased = f->cache_down = f->held = f->firm = f->refresh = false;
+    f->stands = true;
+    f->left = first->spare_left;
     pond_value_free(f->value);
     f->value = NULL;
+    pond_error_free(f->error);
+    f->error = NULL;
     f->home = first->call.lane;
     mp_loop_post(f->home->loop, &f->task);
 }
@@ -139,13 +145,14 @@ void mp_flight_finish(mp_flight *f, pond_value *value, pond_error *error, bool s
     mp_list_init(&own);
     ground(f);
     pthread_mutex_lock(&s->lock);
+    bool failed = f->phase == MP_RELEASING; /* that was before who has come since */
     f->phase = MP_NEW;
-    hand_out(f, &f->early, &own, value, error);
-    if (error) hand_out(f, &f->mid, &own, NULL, error);
-    if (shared) hand_out(f, &f->late, &own, value, error);
+    mp_flight_hand_out(f, &f->early, &own, value, error);
+    if (error && !failed) mp_flight_hand_out(f, &f->mid, &own, NULL, error);
+    if (shared) mp_flight_hand_out(f, &f->late, &own, value, error);
     bool over = !next_round(s, f);
     pthread_mutex_unlock(&s->lock);
-    answer_own(&own, value, error);
+    mp_flight_answer_own(&own, value, error);
     pond_value_free(value);
     pond_error_free(error);
     if (over) scrap(f);
@@ -201,6 +208,7 @@ void mp_flight_join(mp_read *r, bool cache_down) {
     f = make(r);
     if (f) {
         f->home = lane;
+        f->left = r->spare_left;
         f->cache_down = cache_down;
         f->op.rejected_len = r->op.rejected_len;
         memcpy(f->op.rejected, r->op.rejected, sizeof f->op.rejected);
@@ -219,7 +227,7 @@ bool mp_flight_meet(mp_read *r) {
     if (!mp_shard_may_have(s, &r->op.key)) return false;
     pthread_mutex_lock(&s->lock);
     mp_flight *f = mp_shard_find(s, &r->op.key, r->tags);
-    bool meets = f && f->home == lane && f->phase != MP_FILLING && (f->phase != MP_LOADING || f->firm);
+    bool meets = f && f->home == lane && f->phase < MP_FILLING && (f->phase != MP_LOADING || f->firm);
     if (meets) board(f, r);
     pthread_mutex_unlock(&s->lock);
     return meets;
@@ -252,7 +260,7 @@ bool mp_flight_leave(mp_read *r) {
         r->loader = false;
         f->loader = NULL;
         if (r->call.load) { /* not taken yet: somebody else shall load */
-            drop_load(f);
+            mp_flight_drop_load(f);
             mp_call_retract(&r->call);
             mp_flight_move_on(f);
         }

@@ -24,6 +24,11 @@ void mp_flight_join(struct mp_read *read, bool cache_down);
 bool mp_flight_meet(struct mp_read *read);
 /* Somebody here writes the key: the cache may soon have what a load that is under way does not know of. */
 void mp_flights_doubt(const struct mp_lane *lane, const mp_key *key);
+/* The read has found a value that should be loaded anew (its `spare`): is that for it to see to? Else somebody does, or a load has
+ * failed a short while ago: it is to be served now. */
+bool mp_flight_due(struct mp_read *read);
+/* May a read that waits no longer be given what it found? Nothing was heard to the contrary. */
+bool mp_flight_spare_stands(struct mp_read *read);
 /* The read stops waiting. False if its answer is already on its way. */
 bool mp_flight_leave(struct mp_read *read);
 /* The read waits no longer for others: it gets a load of its own, whose value is not cached. */

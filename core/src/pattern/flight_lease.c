@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "model/freshness.h"
 
 #define POLL_FIRST_MS 5 /* where the cache cannot tell that a lease has ended */
 #define POLL_LAST_MS 160
@@ -53,6 +54,18 @@ static void wait_and_ask_again(mp_flight *f, int64_t lease_ms) {
 
 /* ---- asking ---- */
 
+/* Somebody else refreshes, or has failed to: whoever can be served with what is there is. */
+static void found_meanwhile(mp_flight *f, mp_op *op, bool failed) {
+    if (op->value) {
+        mp_flight_rests(f, op->ms, failed);
+        mp_flight_serve(f, failed);
+    } else {
+        mp_flight_lost(f);
+    }
+    pond_value_free(op->value);
+    op->value = NULL;
+}
+
 static void asked(mp_op *op) {
     mp_flight *f = MP_OF(op, mp_flight, op);
     f->asking = false;
@@ -66,16 +79,31 @@ static void asked(mp_op *op) {
     case MP_LEASED:
         f->leased = true;
         memcpy(f->fence, op->fence, MP_FENCE_LEN);
+        if (!f->refresh || mp_flight_renews(f, op)) mp_flight_load(f);
+        return;
+    case MP_BUSY:
+        if (f->refresh) found_meanwhile(f, op, false);
+        if (mp_flight_wanted(f)) wait_and_ask_again(f, op->ms);
+        else mp_flight_move_on(f);
+        return;
+    case MP_RESTING:
+        found_meanwhile(f, op, true);
+        mp_flight_move_on(f); /* who is not served has nothing to wait for */
+        return;
+    case MP_INDOUBT:
+        if (f->refresh) mp_flight_lost(f);
         mp_flight_load(f);
         return;
-    case MP_BUSY: wait_and_ask_again(f, op->ms); return;
-    case MP_INDOUBT: mp_flight_load(f); return;
     default: break;
     }
     pond_error *error = op->error;
     op->error = NULL;
     mp_flight_count(f, MP_COUNT_cache_errors);
-    if (!mp_policy_goes_on(f->policy, error)) {
+    if (f->refresh) mp_flight_serve(f, false);
+    if (f->refresh && !mp_flight_wanted(f)) {
+        pond_error_free(error);
+        mp_flight_move_on(f);
+    } else if (!mp_policy_goes_on(f->policy, error)) {
         mp_flight_finish(
             f, NULL, error ? error : mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here"),
             true);
@@ -87,7 +115,7 @@ static void asked(mp_op *op) {
 
 /* A generation lives longer than what is loaded under it, and loads lengthen it: while it is used it stays. */
 static int64_t tag_ttl(const mp_options *o) {
-    return 2 * ((o->ttl > o->negative_ttl ? o->ttl : o->negative_ttl) + o->load_timeout);
+    return 2 * ((o->ttl > o->negative_ttl ? o->ttl : o->negative_ttl) + mp_kept_past(o, false) + o->load_timeout);
 }
 
 void mp_flight_ask(mp_flight *f) {
@@ -95,6 +123,7 @@ void mp_flight_ask(mp_flight *f) {
     if (f->phase == MP_WAITING) mp_loop_inflight(f->home->loop, -1);
     pthread_mutex_lock(&s->lock);
     f->phase = MP_ASKING; /* from here on joiners are in the middle */
+    f->refresh = mp_flight_spares(f);
     pthread_mutex_unlock(&s->lock);
     f->asking = true;
     const mp_options *o = &f->policy->options;
@@ -103,6 +132,7 @@ void mp_flight_ask(mp_flight *f) {
     memcpy(rejected, op->rejected, sizeof rejected);
     *op =
         (mp_op){.kind = MP_LEASE, .key = f->key, .lease_ms = o->lease, .timeout_ms = o->command_timeout, .done = asked};
+    op->refresh = f->refresh;
     op->rejected_len = rejected_len;
     memcpy(op->rejected, rejected, sizeof rejected);
     memcpy(op->token, f->token, MP_TOKEN_LEN);
@@ -124,6 +154,10 @@ static bool judge(mp_flight *f) {
     mp_tagging *t = f->tagging;
     mp_op *op = &f->op;
     bool hit = op->reply == MP_HIT, leased = op->reply == MP_LEASED;
+    if (op->refresh && op->value && !mp_tagging_same(t)) { /* it is out of reach */
+        pond_value_free(op->value);
+        op->value = NULL;
+    }
     if ((!hit && !leased) || (leased && !t->doubt) || (hit && mp_tagging_same(t))) return false;
     pond_value_free(op->value);
     op->value = NULL;

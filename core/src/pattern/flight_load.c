@@ -43,9 +43,11 @@ void mp_flight_load(mp_flight *f) {
     f->load_began = mp_loop_now(loop);
     mp_flight_count(f, MP_COUNT_loads);
     if (!f->leased) mp_flight_count(f, MP_COUNT_unfilled_loads);
+    else if (f->refresh) mp_flight_count(f, MP_COUNT_refreshes);
+    if (f->leased && f->refresh && f->left > 0) mp_flight_count(f, MP_COUNT_early_refreshes);
     mp_loop_timer_set(loop, &f->deadline, f->load_began + o->load_timeout);
     if (f->leased) mp_loop_timer_set(loop, &f->timer, f->load_began + o->lease / 3);
-    mp_call_offer(&r->call, load);
+    if (!mp_flight_behind(f, r, load)) mp_call_offer(&r->call, load);
 }
 
 static int64_t load_ended(mp_flight *f) {
@@ -54,11 +56,19 @@ static int64_t load_ended(mp_flight *f) {
     return took;
 }
 
-/* There is no answer from the store. The one way out of a load that failed: who has an old value to fall back on would do it here.
- * `shared`: the error is not older than who asked late. */
+/* There is no answer from the store: who has found an old value falls back on it. `shared`: the error is not older than who asked late. */
 static void load_failed(mp_flight *f, pond_error *error, bool shared) {
+    mp_shard *s = mp_shard_of(f->home, &f->key);
     mp_flight_count(f, MP_COUNT_load_errors);
     load_ended(f);
+    pthread_mutex_lock(&s->lock);
+    bool served = f->leased && (f->refresh || mp_flight_spares(f));
+    pthread_mutex_unlock(&s->lock);
+    if (served) {
+        mp_flight_count(f, MP_COUNT_failed_refreshes);
+        mp_flight_back_off(f, error, shared);
+        return;
+    }
     mp_flight_release(f);
     mp_flight_finish(f, NULL, error, shared);
 }
@@ -157,17 +167,15 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
     mp_shard *s = mp_shard_of(f->home, &f->key);
     pthread_mutex_lock(&s->lock);
     f->phase = MP_FILLING;
+    if (f->refresh) mp_rest_over(&s->rests, f->key.hash);
     bool late = !mp_list_empty(&f->late);
     pthread_mutex_unlock(&s->lock);
     f->value = value;
     f->asking = true;
     mp_op *op = &f->op;
-    *op = (mp_op){.kind = MP_FILL,
-                  .key = f->key,
-                  .ttl_ms = ttl,
-                  .timeout_ms = o->command_timeout,
-                  .value = value,
-                  .done = mp_flight_filled};
+    *op = (mp_op){
+        .kind = MP_FILL, .key = f->key, .timeout_ms = o->command_timeout, .value = value, .done = mp_flight_filled};
+    mp_policy_times(f->policy, negative, ttl, op);
     op->load_ms = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
     memcpy(op->token, f->token, MP_TOKEN_LEN);
     memcpy(op->fence, f->fence, MP_FENCE_LEN);

@@ -182,7 +182,7 @@ void mp_intent_end(mp_intent *in, mp_written *written, bool sure) {
         mp_op *op = prepare(in, i, MP_END, ended);
         if (written && i < in->keys && written[i].ttl_ms > 0 && !it->odd_fence) {
             op->value = written[i].value;
-            op->ttl_ms = written[i].ttl_ms;
+            mp_policy_times(in->policy, pond_value_state(op->value) == POND_ABSENT, written[i].ttl_ms, op);
             written[i].value = NULL;
             memcpy(op->fence, it->fence, MP_FENCE_LEN);
         }

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/random.h"
+#include "model/freshness.h"
 #include "pattern/pond.h"
 
 static mp_space *space_of(pond *p, const char *ns) {
@@ -63,6 +65,13 @@ int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char
     policy->options.ttl = ttl;
     *out = policy;
     return POND_OK;
+}
+
+void mp_policy_times(const pond_policy *policy, bool absence, int64_t ttl, mp_op *op) {
+    const mp_options *o = &policy->options;
+    op->ttl_ms = o->jitter ? mp_jittered(ttl, o->jitter, mp_random_below(UINT32_MAX)) : ttl;
+    op->keep_ms = mp_kept_past(o, absence);
+    op->soft = op->keep_ms > 0 || (o->early_refresh && !absence);
 }
 
 bool mp_policy_goes_on(const pond_policy *policy, const pond_error *why) {

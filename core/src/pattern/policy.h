@@ -9,6 +9,8 @@
 #include "pattern/negative.h"
 #include <millpond/pond.h>
 
+struct mp_op;
+
 typedef struct mp_space {
     struct mp_space *next;
     mp_ns_stats *stats;
@@ -29,6 +31,9 @@ enum { MP_WRITE_THROUGH = 0, MP_WRITE_ASIDE = 1 };         /* write */
 
 /* The cache has failed a read that has a loader: does it go on without the cache, or end with that error? */
 bool mp_policy_goes_on(const pond_policy *policy, const pond_error *why);
+
+/* How long what is now stored lives: ttl_ms (with jitter) and, past that, keep_ms; and whether its age will be asked for. */
+void mp_policy_times(const pond_policy *policy, bool absence, int64_t ttl, struct mp_op *op);
 
 /* Used by api/ too. */
 int mp_policy_make(pond_policy **out, pond *p, const mp_options *base, unsigned scopes, const char *const *options,

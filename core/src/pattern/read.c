@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/random.h"
 #include "pattern/group.h"
 #include "pattern/pond.h"
 #include "pattern/share.h"
@@ -15,16 +16,21 @@ static void count_hit(pond *p, const pond_policy *policy, const pond_value *valu
     mp_count(stats, pond_value_state(value) == POND_ABSENT ? MP_COUNT_negative_hits : MP_COUNT_hits);
 }
 
+static int64_t early_refresh(const pond *p, const pond_policy *policy) {
+    return (policy ? policy : p->defaults)->options.early_refresh;
+}
+
 pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key) {
     if (!p->cache->vt->peek) return NULL;
-    pond_value *value = p->cache->vt->peek(p->cache, key, mp_clock_ms());
+    pond_value *value = p->cache->vt->peek(p->cache, key, early_refresh(p, policy), mp_clock_ms());
     if (value) count_hit(p, policy, value);
     return value;
 }
 
 pond_value *mp_peek_under(pond *p, const pond_policy *policy, const mp_key *key, const pond_tags *tags) {
     if (!p->cache->vt->peek_tagged) return NULL;
-    pond_value *value = p->cache->vt->peek_tagged(p->cache, key, tags->keys, tags->n, mp_clock_ms());
+    pond_value *value =
+        p->cache->vt->peek_tagged(p->cache, key, tags->keys, tags->n, early_refresh(p, policy), mp_clock_ms());
     if (value) count_hit(p, policy, value);
     return value;
 }
@@ -61,6 +67,7 @@ static void destroy(mp_call *call) {
     mp_call_clear(call);
     mp_tagging_free(r->tagging);
     pond_tags_free(r->tags);
+    pond_value_free(r->spare);
     free(r);
 }
 
@@ -89,15 +96,83 @@ static void end_error(mp_read *r, pond_error *error) {
     mp_call_end(&r->call, POND_EVENT_ERROR, NULL, error);
 }
 
+/* ---- what it has found ---- */
+
+static void serve_spare(mp_read *r) {
+    pond_value *value = r->spare;
+    bool early = r->spare_use == MP_USE_EARLY;
+    r->spare = NULL;
+    count(r, early ? MP_COUNT_hits : MP_COUNT_stale_hits);
+    if (!early) value = mp_value_stale(value);
+    if (value) end_value(r, value);
+    else end_error(r, mp_error_new(POND_ENOMEM, "no memory for a stale value"));
+}
+
+/* It ends with something else: that is a miss. */
+static void spare_missed(const mp_read *r) {
+    if (r->spare) count(r, MP_COUNT_misses);
+}
+
+/* Not what the caller itself wants to end with. */
+static bool is_failure(const pond_error *error) {
+    int code = pond_error_code(error);
+    return code != POND_ECANCELED && code != POND_ECLOSED && code != POND_EDEADLOCK && code != POND_EINTERRUPTED;
+}
+
+/* There is nothing better to end with. Takes over the error. */
+static void fall_back(mp_read *r, pond_error *error) {
+    if (!r->spare || !r->spare_stands || !is_failure(error)) {
+        spare_missed(r);
+        end_error(r, error);
+        return;
+    }
+    pond_error_free(error);
+    serve_spare(r);
+}
+
+static void fly(mp_read *r, bool cache_down);
+
+/* A value was found: served if it is fresh, else put by. False: it cannot be used. Takes it over. */
+static bool use(mp_read *r, pond_value *value) {
+    const mp_options *o = &r->call.policy->options;
+    bool absence = pond_value_state(value) == POND_ABSENT;
+    mp_use use =
+        r->op.soft ? mp_use_of(o, absence, r->op.left, r->op.load_ms, mp_random_below(UINT32_MAX)) : MP_USE_FRESH;
+    if (use == MP_USE_NONE || (use == MP_USE_SPARE && r->lookup)) {
+        pond_value_free(value);
+        return false;
+    }
+    if (use == MP_USE_FRESH) {
+        count(r, absence ? MP_COUNT_negative_hits : MP_COUNT_hits);
+        end_value(r, value);
+        return true;
+    }
+    r->spare = value;
+    r->spare_left = r->op.left;
+    r->spare_use = use;
+    r->spare_stands = true;
+    if (r->lookup || !mp_flight_due(r)) {
+        serve_spare(r);
+        return true;
+    }
+    fly(r, false);
+    return true;
+}
+
+/* ---- deadlines ---- */
+
 static void call_too_slow(mp_read *r) {
     pond_value *value = mp_flight_loaded_value(r); /* only the cache's word on it is missing */
+    bool stands = mp_flight_spare_stands(r);
     if (!mp_flight_leave(r)) {
         pond_value_free(value);
     } else if (value) {
+        spare_missed(r);
         end_value(r, value);
     } else {
+        r->spare_stands = stands;
         count(r, MP_COUNT_timeouts);
-        end_error(r,
+        fall_back(r,
                   mp_error_new(POND_ETIMEOUT,
                                "the read of \"%.80s\" took longer than call_timeout (%lld ms): try again, or raise "
                                "call_timeout",
@@ -121,13 +196,14 @@ static void waited_too_long(mp_timer *timer) {
         set_timer(r, mp_loop_now(lane->loop) + 10);
         return;
     }
+    r->spare_stands = mp_flight_spare_stands(r);
     if (!mp_flight_leave(r)) return;
-    if (o->when_wait_ends == MP_WAIT_ENDS_LOAD) {
+    if (o->when_wait_ends == MP_WAIT_ENDS_LOAD && !(r->spare && r->spare_stands)) {
         mp_flight_alone(r);
         return;
     }
     count(r, MP_COUNT_timeouts);
-    end_error(r, mp_error_new(POND_ETIMEOUT,
+    fall_back(r, mp_error_new(POND_ETIMEOUT,
                               "waited %lld ms (wait_timeout) for another caller's load of \"%.80s\": try again, raise "
                               "wait_timeout, or set when_wait_ends=load",
                               (long long)waited, r->op.key.name + r->op.key.ns_len + 1));
@@ -150,9 +226,8 @@ static void heard(mp_read *r) {
     if (op->reply == MP_HIT) {
         pond_value *value = op->value;
         op->value = NULL;
-        count(r, pond_value_state(value) == POND_ABSENT ? MP_COUNT_negative_hits : MP_COUNT_hits);
-        end_value(r, value);
-        return;
+        if (use(r, value)) return;
+        op->reply = MP_MISSED;
     }
     count(r, MP_COUNT_misses);
     if (op->damaged) count(r, MP_COUNT_damaged);
@@ -221,8 +296,14 @@ bool mp_read_undecided(mp_read *r) {
 }
 
 void mp_read_answer(mp_read *r, pond_value *value, pond_error *error) {
-    if (error) end_error(r, error);
-    else end_value(r, value);
+    if (error) {
+        fall_back(r, error);
+    } else if (value) {
+        spare_missed(r);
+        end_value(r, value);
+    } else {
+        serve_spare(r);
+    }
 }
 
 /* On the read's own lane: what a flight that is at home elsewhere has left here. */
@@ -241,8 +322,10 @@ mp_read *mp_read_start(mp_lane *lane, const mp_ask *what, uint64_t user, mp_wait
     if (!r) return NULL;
     memset(r, 0, sizeof *r);
     memcpy(r->name, key->name, key->len + 1);
-    /* Where hits need no wait the caller has already looked, and the lease operation looks again. */
-    bool looked = lane->pond->cache->vt->peek && !what->lookup;
+    const pond_policy *policy = what->policy ? what->policy : lane->pond->defaults;
+    bool soft = mp_asks_age(&policy->options);
+    /* Where hits need no wait the caller has already looked, for what is fresh, and the lease operation looks again. */
+    bool looked = lane->pond->cache->vt->peek && !what->lookup && !soft;
     if (what->tags && !looked && !(r->tagging = mp_tagging_new(what->tags, r, all_asked))) {
         free(r);
         return NULL;
@@ -261,13 +344,14 @@ mp_read *mp_read_start(mp_lane *lane, const mp_ask *what, uint64_t user, mp_wait
     r->deliver.run = deliver;
     r->op.key = *key;
     r->op.key.name = r->name;
+    r->op.soft = soft;
     const mp_options *o = &r->call.policy->options;
     r->deadline = o->call_timeout ? mp_loop_now(lane->loop) + o->call_timeout : INT64_MAX;
     r->op.timeout_ms = o->call_timeout && o->call_timeout < o->command_timeout ? o->call_timeout : o->command_timeout;
     if (looked) {
         count(r, MP_COUNT_misses);
         fly(r, false);
-    } else if (!what->lookup && mp_flight_meet(r)) {
+    } else if (!what->lookup && !soft && mp_flight_meet(r)) { /* else there may be an old value for it all the same */
         count(r, MP_COUNT_misses);
         flies(r);
     } else if (!mp_share_join(r)) {

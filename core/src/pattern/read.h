@@ -2,6 +2,7 @@
 #ifndef MP_PATTERN_READ_H
 #define MP_PATTERN_READ_H
 
+#include "model/freshness.h"
 #include "model/key.h"
 #include "pattern/call.h"
 #include "pattern/flight.h"
@@ -37,6 +38,12 @@ typedef struct mp_read {
     mp_task deliver;     /* call.value or call.error was left here by another lane's flight */
     pond_tags *tags;     /* a reference; NULL: none */
     mp_tagging *tagging; /* of its question; NULL: there are no tags, or it asks nothing */
+    /* What its question has found that should be loaded anew. `spare_stands` is guarded by the flight's shard while it is in one: it is still
+     * there, as far as the cache has said. */
+    pond_value *spare;
+    int64_t spare_left;
+    mp_use spare_use;
+    bool spare_stands;
     mp_op op;
     char name[];
 } mp_read;
@@ -53,7 +60,8 @@ static inline pond_value *mp_peek_tagged(pond *p, const pond_policy *policy, con
 bool mp_read_undecided(mp_read *read);
 /* Lock held: the read is to load itself, so it waits for nobody any more. */
 void mp_read_loads(mp_read *read);
-/* Lock held: what a flight gives back. Takes over value and error. */
+/* Lock held: what a flight gives back: a value, an error (then the read falls back on what it found, if that stands), or neither: what
+ * it found. Takes over value and error. */
 void mp_read_answer(mp_read *read, pond_value *value, pond_error *error);
 
 #endif

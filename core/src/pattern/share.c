@@ -10,7 +10,7 @@ static mp_read **place(const mp_read *r) { return &r->call.lane->askers[r->op.ke
 static bool same_question(const mp_read *a, const mp_read *b) {
     const mp_key *k = &a->op.key, *l = &b->op.key;
     return k->hash == l->hash && k->len == l->len && memcmp(k->name, l->name, k->len) == 0 &&
-           a->op.timeout_ms == b->op.timeout_ms && mp_tags_same(a->tags, b->tags);
+           a->op.timeout_ms == b->op.timeout_ms && a->op.soft == b->op.soft && mp_tags_same(a->tags, b->tags);
 }
 
 bool mp_share_join(mp_read *r) {
@@ -38,6 +38,8 @@ void mp_share_answered(mp_read *r, mp_node *sharers) {
         mp_op *op = &MP_OF(n, mp_read, flight_node)->op;
         op->reply = r->op.reply;
         op->damaged = r->op.damaged;
+        op->left = r->op.left;
+        op->load_ms = r->op.load_ms;
         op->rejected_len = r->op.rejected_len;
         memcpy(op->rejected, r->op.rejected, op->rejected_len);
         op->value = r->op.value ? pond_value_ref(r->op.value) : NULL;

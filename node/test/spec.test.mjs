@@ -57,6 +57,8 @@ class Boom extends Error {
   code = 'POND_ELOADER' // what those see who have not this class
 }
 
+const valueOrAbsence = value => ({ state: value === null || value === undefined ? 'absent' : 'value', value })
+
 /** One case: a pond and a namespace of its own. */
 class Run {
   constructor (pond, fill) {
@@ -80,6 +82,17 @@ class Run {
       for (const [key, load] of step.set ?? []) writing.set(key, 'absent' in load ? null : valueOf(load))
       if ('fail' in step) throw new Boom(step.fail)
     })
+  }
+
+  async change ({ change, of: [name, id], document, reject, with: form }) {
+    const films = this.pond.collection(name, { ...this.options(form), ...(reject ? { validate: () => false } : {}) })
+    const calls = {
+      create: () => films.create(id === null ? document : { id: spelled(id), ...document }),
+      replace: () => films.replace(spelled(id), document),
+      update: () => films.update(spelled(id), document),
+      delete: () => films.delete(spelled(id))
+    }
+    return valueOrAbsence(await calls[change]())
   }
 
   async fetch ({ fetch, load, with: options, tags }) {
@@ -112,6 +125,9 @@ class Run {
     if ('lookup' in step) return pond.lookup(spelled(step.lookup), this.optionsOf(step))
     if ('invalidate' in step) return pond.invalidate(step.invalidate.map(spelled), this.optionsOf(step))
     if ('write' in step) return this.write(step)
+    if ('change' in step) return this.change(step)
+    if (Array.isArray(step.document)) return valueOrAbsence(await pond.collection(step.document[0]).get(spelled(step.document[1])))
+    if ('page' in step) return valueOrAbsence(await pond.collection(step.page[0]).find(step.page[1]))
     if ('stat' in step) return { count: pond.stat(step.stat, this.fill('@NS@')) }
     if ('metrics' in step) return { info: this.metrics() }
     if ('explain' in step) return { info: await pond.explain(spelled(step.explain)) }
@@ -175,6 +191,7 @@ const files = {
   values: read('values.json').values.map(form => ({ ...form, steps: stepsOf(form) })),
   semantics: read('semantics.json').cases,
   writes: read('writes.json').cases,
+  documents: read('documents.json').cases,
   errors: read('errors.json').cases.map(form => ({
     ...form, steps: [witness, ...form.steps, { lookup: 'witness', expect: { json: { seen: true } } }]
   }))

@@ -110,6 +110,17 @@ def line_of(step: dict) -> str:
         return words("metrics", ("namespace", "@NS@"))
     if "sleep" in step:
         return words("sleep", ("ms", str(step["sleep"])))
+    if "change" in step:
+        collection, name = step["of"]
+        return words("change", ("kind", step["change"]), ("collection", collection), *([] if name is None else [("id", spelled(name))]),
+                     *([("doc", compact(step["document"]))] if "document" in step else []),
+                     *([("reject", "yes")] if step.get("reject") else []), *with_words)
+    if "document" in step:
+        collection, name = step["document"]
+        return words("document", ("collection", collection), ("id", spelled(name)))
+    if "page" in step:
+        collection, query = step["page"]
+        return words("page", ("collection", collection), ("query", query))
     if "open" in step:
         return words("open", ("pond", "second"), *option_words("opt", step["open"]))
     if "create" in step:
@@ -155,7 +166,7 @@ def step_of(form: dict) -> Step:
 
 
 def cases(name: str) -> list[Case]:
-    """The cases of errors.json, semantics.json or writes.json."""
+    """The cases of a file that holds such."""
     return [Case(form["name"], name, form.get("options", {}), [step_of(step) for step in form["steps"]],
                  tuple(form.get("languages", LANGUAGES)), tuple(form.get("caches", CACHES)))
             for form in read(name)["cases"]]
@@ -179,7 +190,7 @@ def values() -> list[dict]:
 
 
 def all_cases() -> list[Case]:
-    return [value_case(form) for form in values()] + cases("errors.json") + cases("semantics.json") + cases("writes.json")
+    return [value_case(form) for form in values()] + cases("errors.json") + cases("semantics.json") + cases("writes.json") + cases("documents.json")
 
 
 WITNESS = step_of({"fetch": "witness", "load": {"json": {"seen": True}}, "expect": {"json": {"seen": True}}})

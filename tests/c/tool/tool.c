@@ -474,6 +474,13 @@ static int run(tool *self, const command *line, text *out, pond_error **err) {
         return run_key(p, line, out, err);
     if (is(line, "create") || is(line, "put") || is(line, "get") || is(line, "get_many") || is(line, "delete"))
         return run_store(p, line, out, err);
+    if (is(line, "change") || is(line, "document") || is(line, "page")) {
+        pond_value *value = NULL;
+        int code = tool_document(p, line, &value, err);
+        if (code == POND_OK && !value) text_puts(out, "{\"ok\":true,\"state\":\"absent\"}"); /* it was deleted */
+        else code = answer_with(code, value, NULL, out);
+        return code;
+    }
     if (tool_crowd(self, line, out)) return POND_OK;
     fprintf(stderr, "no command %s\n", line->verb);
     abort();

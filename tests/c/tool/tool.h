@@ -80,6 +80,9 @@ void tool_end(tool *self);
 /* write.c: write. */
 int tool_write(pond *p, const command *line, const pond_policy *policy, const pond_tags *tags, pond_error **err);
 
+/* document.c: change, document, page. The last two answer with a value. */
+int tool_document(pond *p, const command *line, pond_value **value, pond_error **err);
+
 /* crowd.c: the commands that need many threads. False: the verb is not one of its own. */
 bool tool_crowd(tool *self, const command *line, text *out);
 

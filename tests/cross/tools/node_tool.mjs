@@ -296,6 +296,11 @@ function policyOf (command) {
 
 const storeOf = command => pondOf(command).store(command.text('collection'))
 
+function collectionOf (command) {
+  const options = command.text('reject') ? { ...policyOf(command), validate: () => false } : policyOf(command)
+  return pondOf(command).collection(command.text('collection'), options)
+}
+
 const commands = {
   async open (command) {
     const { cache = 'memory:', ...options } = command.options('opt.')
@@ -366,6 +371,26 @@ const commands = {
   },
   async delete (command) {
     return { existed: await storeOf(command).delete(command.text('id')) }
+  },
+  async change (command) {
+    const films = collectionOf(command)
+    const document = JSON.parse(command.text('doc', 'null'))
+    const [id] = command.all('id')
+    const calls = {
+      create: () => films.create(id === undefined ? document : { id, ...document }),
+      replace: () => films.replace(id, document),
+      update: () => films.update(id, document),
+      delete: () => films.delete(id)
+    }
+    const made = await calls[command.text('kind')]()
+    return valueAnswer(made === undefined ? 'absent' : 'value', made)
+  },
+  async document (command) {
+    const value = await collectionOf(command).get(command.text('id'))
+    return valueAnswer(value === null ? 'absent' : 'value', value)
+  },
+  async page (command) {
+    return valueAnswer('value', await collectionOf(command).find(command.text('query')))
   },
   crowd: command => new Crowd(pondOf(command), policyOf(command), command).crowd(),
   sweep: command => new Crowd(pondOf(command), policyOf(command), command).sweep(),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import gc
 import inspect
@@ -245,6 +246,32 @@ class Tool:
 
     async def run_delete(self, command: Command):
         return {"existed": await self.call(self.store(command).delete(command.text("id")))}
+
+    def collection(self, command: Command):
+        policy = self.policy(command)
+        if command.text("reject"):
+            policy["validate"] = lambda document: False
+        return self.pond(command).collection(command.text("collection"), **policy)
+
+    async def run_change(self, command: Command):
+        collection, kind = self.collection(command), command.text("kind")
+        document = json.loads(command.bytes("doc") or b"null")
+        if kind == "create":
+            id = command.all("id")
+            made = await self.call(collection.create({"id": id[0], **document} if id else document))
+        elif kind == "delete":
+            made = await self.call(collection.delete(command.text("id")))
+        else:
+            made = await self.call(getattr(collection, kind)(command.text("id"), document))
+        return value_answer("absent" if made is None else "value", made)
+
+    async def run_document(self, command: Command):
+        value = await self.call(self.collection(command).get(command.text("id")))
+        return value_answer("absent" if value is None else "value", value)
+
+    async def run_page(self, command: Command):
+        page = await self.call(self.collection(command).find(command.text("query")))
+        return value_answer("value", dataclasses.asdict(page))
 
     # ---- many callers at once
 

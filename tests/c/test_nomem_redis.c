@@ -21,6 +21,16 @@ static void give(pond_load *load, void *ctx) {
     (void)ctx;
 }
 
+static void give_all(pond_batch *batch, void *ctx) {
+    (void)ctx;
+    for (size_t i = 0; i < pond_batch_count(batch); i++) {
+        size_t len;
+        const char *key = pond_batch_key(batch, i, &len);
+        allowed(pond_batch_value(batch, i, key, len, POND_TEXT, 0));
+    }
+    allowed(pond_batch_done(batch));
+}
+
 /* The value of every key is the key. */
 static void check(const pond_value *value, const char *key) {
     size_t len;
@@ -28,6 +38,34 @@ static void check(const pond_value *value, const char *key) {
     const char *data = pond_value_data(value, &len);
     assert_int_equal(len, strlen(key));
     assert_memory_equal(data, key, len);
+}
+
+/* Three keys at once: one that may be cached, and two that are not. */
+enum { FEW = 3 };
+static void name_few(char names[FEW][64], const char *few[FEW], size_t lens[FEW], const char *key) {
+    for (int i = 0; i < FEW; i++) {
+        lens[i] = (size_t)snprintf(names[i], sizeof names[i], i ? "%s.%d" : "%s", key, i);
+        few[i] = names[i];
+    }
+}
+
+static void bulk_calls(pond *p, const char *key) {
+    static const pond_codec codecs[FEW] = {POND_TEXT, POND_TEXT, POND_TEXT};
+    char names[FEW][64];
+    const char *few[FEW];
+    size_t lens[FEW];
+    pond_value *values[FEW];
+    name_few(names, few, lens, key);
+    for (int i = 0; i < 2; i++) {
+        int code = pond_fetch_many(p, few, lens, FEW, NULL, NULL, give_all, NULL, values, NULL);
+        allowed(code);
+        for (int k = 0; code == POND_OK && k < FEW; k++) {
+            check(values[k], few[k]);
+            pond_value_free(values[k]);
+        }
+    }
+    allowed(pond_set_many(p, few, lens, (const void *const *)few, lens, codecs, FEW, NULL, NULL));
+    allowed(pond_invalidate(p, few, lens, FEW, NULL, NULL));
 }
 
 static void blocking_calls(pond *p, const char *key) {
@@ -68,6 +106,7 @@ static void blocking_calls(pond *p, const char *key) {
     pond_error_free(err);
     pond_policy_free(policy);
     allowed(pond_invalidate(p, &key, &len, 1, NULL, NULL));
+    bulk_calls(p, key);
 }
 
 static void queue_calls(pond *p, const char *key) {
@@ -82,11 +121,18 @@ static void queue_calls(pond *p, const char *key) {
         pond_value_free(now);
     }
     open += pond_invalidate_start(p, queue, &key, &len, 1, NULL, 9, NULL) == POND_OK;
+    char names[FEW][64];
+    const char *few[FEW];
+    size_t lens[FEW];
+    name_few(names, few, lens, key);
+    open += pond_fetch_many_start(p, queue, few, lens, FEW, NULL, NULL, 10, NULL, NULL) == POND_OK;
     while (open) {
         pond_event *event = NULL;
         if (!pond_queue_poll(queue, &event, 1, 3000)) fail_msg("a call on the queue never ends");
         if (pond_event_kind(event) == POND_EVENT_LOAD) {
             give(pond_event_load(event), NULL);
+        } else if (pond_event_kind(event) == POND_EVENT_BATCH) {
+            give_all(pond_event_batch(event), NULL);
         } else {
             open--;
             check(pond_event_value(event), key);

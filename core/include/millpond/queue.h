@@ -26,9 +26,10 @@ typedef enum pond_event_type {
     POND_EVENT_OK = 4,     /* an invalidation or a store call is done. Final. */
     POND_EVENT_ERROR = 5,  /* pond_event_error. Final. */
     POND_EVENT_LOAD = 6,   /* please load: pond_event_load, then answer it; a final event for the same `user` follows */
-    POND_EVENT_LIST = 7,   /* get_many: pond_event_count, pond_event_value_at. Final. */
+    POND_EVENT_LIST = 7,   /* get_many, fetch_many: pond_event_count, pond_event_value_at. Final. */
     POND_EVENT_WRITE = 8,  /* please write (write.h): pond_event_writing, then answer it; a final event follows */
-    POND_EVENT_CHECK = 9   /* please judge (change.h): pond_event_check, then answer it; a final event may follow */
+    POND_EVENT_CHECK = 9,  /* please judge (change.h): pond_event_check, then answer it; a final event may follow */
+    POND_EVENT_BATCH = 10  /* please load these (bulk.h): pond_event_batch, then answer it; a final event follows */
 } pond_event_type;
 
 /* @threads any; the caller's thread becomes the driver with its first poll or start. */

@@ -86,9 +86,8 @@ int pond_collection_get_many(pond_collection *c, const char *const *ids, const s
     if (code != POND_OK || n == 0) return code;
     mp_key *keys = make_keys(c, ids, lens, n);
     if (!keys) return mp_no_memory(err);
-    code = mp_wait_many(c->pond, c->document, keys, n, &c->documents, out, err);
-    free(keys);
-    return code;
+    const mp_many many = {.policy = c->document, .keys = keys, .n = n, .source = &c->documents};
+    return mp_wait_many(c->pond, &many, NULL, NULL, out, err);
 }
 
 int pond_collection_get_many_start(pond_collection *c, pond_queue *queue, const char *const *ids, const size_t *lens,
@@ -97,13 +96,8 @@ int pond_collection_get_many_start(pond_collection *c, pond_queue *queue, const 
     if (code != POND_OK) return code;
     mp_key *keys = make_keys(c, ids, lens, n);
     if (!keys) return mp_no_memory(err);
-    code = mp_queue_enter(c->pond, queue, err);
-    if (code == POND_OK) {
-        mp_group *group = mp_group_start(queue->lane, c->document, keys, n, &c->documents, user, NULL);
-        code = mp_queue_leave(queue, group ? &group->call : NULL, err);
-    }
-    free(keys);
-    return code;
+    const mp_many many = {.policy = c->document, .keys = keys, .n = n, .source = &c->documents};
+    return mp_queue_many(c->pond, queue, &many, user, NULL, err);
 }
 
 /* Keys without their namespace, as invalidation takes them. */

@@ -5,6 +5,7 @@
 #include "api/start.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "pattern/batch.h"
 #include "pattern/change.h"
 #include "pattern/inspect.h"
 #include "pattern/invalidate.h"
@@ -74,7 +75,7 @@ size_t pond_queue_pending(const pond_queue *queue) {
     return pending;
 }
 
-/* The host takes an event: a final one leaves the books, a LOAD, WRITE or CHECK is now owed an answer. */
+/* The host takes an event: a final one leaves the books, a LOAD, WRITE, CHECK or BATCH is now owed an answer. */
 static pond_event *take(mp_lane *lane) {
     mp_node *n = mp_list_shift(&lane->events);
     if (!n) return NULL;
@@ -87,6 +88,9 @@ static pond_event *take(mp_lane *lane) {
         event->call = NULL;
     } else if (event->kind == POND_EVENT_CHECK) {
         mp_check_take(event->check);
+        event->call = NULL;
+    } else if (event->kind == POND_EVENT_BATCH) {
+        if (!mp_group_hand_over(MP_OF(event->call, mp_group, call))) return take(lane); /* its loads have gone */
         event->call = NULL;
     } else {
         lane->pending--;
@@ -101,15 +105,15 @@ size_t pond_queue_poll(pond_queue *queue, pond_event **events, size_t max, int64
     lane->polling = true;
     int64_t until = mp_clock_after(timeout_ms), wait = timeout_ms;
     mp_loop_touch(lane->loop);
+    size_t n = 0;
     for (;;) {
         mp_loop_flush(lane->loop); /* it may bring an event: then there is nothing to sleep for */
         mp_loop_turn(lane->loop, mp_list_empty(&lane->events) ? wait : 0);
-        if (wait == 0 || !mp_list_empty(&lane->events)) break;
+        while (n < max && (events[n] = take(lane))) n++;
+        if (wait == 0 || n == max || n > 0) break;
         if (wait > 0) wait = until > mp_loop_now(lane->loop) ? until - mp_loop_now(lane->loop) : 0;
     }
     lane->polling = false;
-    size_t n = 0;
-    while (n < max && (events[n] = take(lane))) n++;
     mp_lane_unlock(lane);
     return n;
 }
@@ -122,6 +126,7 @@ pond_value *pond_event_value(const pond_event *event) { return event->call ? eve
 pond_error *pond_event_error(const pond_event *event) { return event->call ? event->call->error : NULL; }
 pond_load *pond_event_load(const pond_event *event) { return event->load; }
 pond_writing *pond_event_writing(const pond_event *event) { return event->writing; }
+pond_batch *pond_event_batch(const pond_event *event) { return event->batch; }
 pond_check *pond_event_check(const pond_event *event) { return event->check; }
 size_t pond_event_count(const pond_event *event) { return event->call ? event->call->list_len : 0; }
 
@@ -134,6 +139,7 @@ void pond_event_free(pond_event *event) {
     pond_load *load = event->load;
     if (event->writing) mp_writing_unref(event->writing);
     else if (event->check) mp_check_unref(event->check);
+    else if (event->batch) mp_batch_unref(event->batch);
     else if (event->kind != POND_EVENT_LOAD) event->call->vt->destroy(event->call);
     if (load) mp_load_unref(load);
 }
@@ -181,6 +187,18 @@ int mp_queue_read(pond *p, pond_queue *queue, const mp_ask *ask, uint64_t user, 
     mp_read *r = mp_read_start(queue->lane, ask, user, NULL, NULL);
     if (request) *request = r ? &r->call : NULL;
     return mp_queue_leave(queue, r ? &r->call : NULL, err);
+}
+
+int mp_queue_many(pond *p, pond_queue *queue, const mp_many *what, uint64_t user, pond_request **request,
+                  pond_error **err) {
+    int code = mp_queue_enter(p, queue, err);
+    if (code != POND_OK) {
+        free(what->keys);
+        return code;
+    }
+    mp_group *group = mp_group_start(queue->lane, what, user, NULL);
+    if (request) *request = group ? &group->call : NULL;
+    return mp_queue_leave(queue, group ? &group->call : NULL, err);
 }
 
 static int read_start(pond *p, pond_queue *queue, const char *key, size_t len, const pond_policy *policy,

@@ -2,6 +2,7 @@
 #ifndef MP_API_START_H
 #define MP_API_START_H
 
+#include "pattern/group.h"
 #include "pattern/read.h"
 
 struct pond_queue {
@@ -15,6 +16,9 @@ int mp_queue_leave(pond_queue *queue, mp_call *call, pond_error **err);
 
 /* A whole read, of what could not be answered at once. */
 int mp_queue_read(pond *p, pond_queue *queue, const mp_ask *ask, uint64_t user, pond_request **request,
+                  pond_error **err);
+/* Many reads. The keys are taken over. */
+int mp_queue_many(pond *p, pond_queue *queue, const mp_many *what, uint64_t user, pond_request **request,
                   pond_error **err);
 
 #endif

@@ -15,6 +15,7 @@ struct pond_event {
     pond_load *load;              /* a LOAD event with its load's last reference */
     struct pond_writing *writing; /* a WRITE event likewise */
     struct pond_check *check;     /* a CHECK event likewise */
+    struct pond_batch *batch;     /* a BATCH event likewise */
 };
 
 typedef struct mp_call_vt {

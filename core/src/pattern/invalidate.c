@@ -11,9 +11,12 @@ typedef struct item {
     struct invalidation *owner;
 } item;
 
+enum { PART = 1024 }; /* at once: what a server does well within command_timeout */
+
 typedef struct invalidation {
     mp_call call;
-    size_t n, open;
+    size_t n, begun, open; /* all, those that were submitted, and of these those without an answer */
+    mp_task part;
     pond_error *error; /* the first */
     pond_tags *tags;   /* the names of the last items; a reference */
     char *names;
@@ -22,7 +25,8 @@ typedef struct invalidation {
 
 static void unhook(mp_call *call) {
     invalidation *inv = MP_OF(call, invalidation, call);
-    for (size_t i = 0; i < inv->n; i++)
+    mp_loop_unpost(call->lane->loop, &inv->part);
+    for (size_t i = 0; i < inv->begun; i++)
         if (inv->items[i].op.reply == MP_PENDING) mp_lane_forget(call->lane, &inv->items[i].op);
 }
 
@@ -39,6 +43,10 @@ static const mp_call_vt vt = {.unhook = unhook, .destroy = destroy};
 
 static void one_done(invalidation *inv) {
     if (--inv->open > 0) return;
+    if (!inv->error && inv->begun < inv->n) {
+        mp_loop_defer(inv->call.lane->loop, &inv->part); /* not here, in the midst of an operation's end */
+        return;
+    }
     pond_error *error = inv->error;
     inv->error = NULL;
     mp_call_end(&inv->call, error ? POND_EVENT_ERROR : POND_EVENT_OK, NULL, error);
@@ -54,6 +62,15 @@ static void dropped(mp_op *op) {
     op->error = NULL;
     one_done(inv);
 }
+
+static void start_part(invalidation *inv) {
+    size_t end = inv->n - inv->begun < PART ? inv->n : inv->begun + PART;
+    inv->open = end - inv->begun + 1; /* one for this function: an operation may end before the next is submitted */
+    while (inv->begun < end) mp_lane_submit(inv->call.lane, &inv->items[inv->begun++].op);
+    one_done(inv);
+}
+
+static void next_part(mp_task *task) { start_part(MP_OF(task, invalidation, part)); }
 
 static mp_op *prepare(invalidation *inv, size_t i) {
     item *it = &inv->items[i];
@@ -79,7 +96,6 @@ mp_call *mp_invalidate_start(mp_lane *lane, const pond_policy *policy, const cha
     inv->names = name;
     inv->tags = pond_tags_ref((pond_tags *)tags);
     inv->n = all;
-    inv->open = all + 1; /* one for this function: an operation may end before the next is submitted */
     mp_call_init(&inv->call, &vt, lane, policy, user);
     inv->call.waiter = waiter;
     for (size_t i = 0; i < n; i++) {
@@ -93,7 +109,7 @@ mp_call *mp_invalidate_start(mp_lane *lane, const pond_policy *policy, const cha
         op->tag = true;
         op->cut_ms = tags->bound_ms;
     }
-    for (size_t i = 0; i < all; i++) mp_lane_submit(lane, &inv->items[i].op);
-    one_done(inv);
+    inv->part.run = next_part;
+    start_part(inv);
     return &inv->call;
 }

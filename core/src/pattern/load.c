@@ -45,10 +45,17 @@ size_t mp_frames_here(const pond *p) {
     return n;
 }
 
+static bool is_of(const pond_load *load, const mp_key *key) {
+    return load->len == key->len && memcmp(load->name, key->name, key->len) == 0;
+}
+
 bool mp_load_runs_here(const pond *p, const mp_key *key) {
-    for (const mp_frame *f = innermost; f; f = f->outer)
-        if (f->p == p && f->load && f->load->len == key->len && memcmp(f->load->name, key->name, key->len) == 0)
-            return true;
+    for (const mp_frame *f = innermost; f; f = f->outer) {
+        if (f->p != p) continue;
+        if (f->load && is_of(f->load, key)) return true;
+        for (size_t i = 0; i < f->n; i++)
+            if (is_of(f->loads[i], key)) return true;
+    }
     return false;
 }
 
@@ -130,7 +137,7 @@ pond_error *mp_value_check(const char *what, const void *data, size_t len, pond_
     return NULL;
 }
 
-static pond_error *check(const pond_load *load, const void *data, size_t len, pond_codec codec) {
+pond_error *mp_load_check(const pond_load *load, const void *data, size_t len, pond_codec codec) {
     size_t key_len;
     const char *key = pond_load_key(load, &key_len);
     char what[88];
@@ -139,7 +146,7 @@ static pond_error *check(const pond_load *load, const void *data, size_t len, po
 }
 
 int pond_load_value(pond_load *load, const void *data, size_t len, pond_codec codec, unsigned flags) {
-    pond_error *error = check(load, data, len, codec);
+    pond_error *error = mp_load_check(load, data, len, codec);
     pond_value *value = error ? NULL : mp_value_new(POND_VALUE, codec, data, len);
     if (!value && !error) error = mp_error_new(POND_ENOMEM, "no memory for a value of %zu bytes", len);
     return answer(load, value, error, flags);
@@ -150,25 +157,34 @@ void mp_load_fail_as(pond_load *load, pond_error *error) { answer(load, NULL, er
 static pond_error *check_value(const pond_load *load, const pond_value *value) {
     size_t len;
     const char *data = pond_value_data(value, &len);
-    return pond_value_state(value) == POND_VALUE ? check(load, data, len, pond_value_codec(value)) : NULL;
+    return pond_value_state(value) == POND_VALUE ? mp_load_check(load, data, len, pond_value_codec(value)) : NULL;
 }
 
 void mp_loads_answer(pond_load *const *loads, pond_value **values, size_t n) {
+    for (size_t from = 0; from < n; from += AT_ONCE) {
+        pond_error *errors[AT_ONCE];
+        static const unsigned flags[AT_ONCE];
+        size_t part = n - from < AT_ONCE ? n - from : AT_ONCE;
+        for (size_t i = 0; i < part; i++) {
+            if (!(errors[i] = check_value(loads[from + i], values[from + i]))) continue;
+            pond_value_free(values[from + i]);
+            values[from + i] = NULL;
+        }
+        mp_loads_settle(loads + from, values + from, errors, flags, part);
+    }
+}
+
+void mp_loads_settle(pond_load *const *loads, pond_value **values, pond_error **errors, const unsigned *flags,
+                     size_t n) {
     mp_lane *lane = loads[0]->lane;
     mp_lane_ref(lane);
     for (size_t from = 0, to; from < n; from = to) {
-        pond_error *errors[AT_ONCE];
-        for (to = from; to < n && to < from + AT_ONCE; to++) {
-            if ((errors[to - from] = check_value(loads[to], values[to]))) {
-                pond_value_free(values[to]);
-                values[to] = NULL;
-            }
-        }
+        to = n - from < AT_ONCE ? n : from + AT_ONCE;
         mp_lane_lock(lane);
         mp_loop_touch(lane->loop);
         for (size_t i = from; i < to; i++) {
             atomic_store(&loads[i]->answered, true);
-            give(loads[i], values[i], errors[i - from], 0);
+            give(loads[i], values[i], errors[i], flags[i]);
         }
         mp_lane_kick(lane, false);
         mp_lane_unlock(lane);

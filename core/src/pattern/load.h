@@ -27,16 +27,24 @@ pond_error *mp_value_check(const char *what, const void *data, size_t len, pond_
 void mp_load_fail_as(pond_load *load, pond_error *error);
 /* Loads of one lane: its lock is taken a few times only, and what goes to the cache is sent together. */
 void mp_loads_answer(pond_load *const *loads, pond_value **values, size_t n);
+/* The same of checked values and, where there is one, an error instead. */
+void mp_loads_settle(pond_load *const *loads, pond_value **values, pond_error **errors, const unsigned *flags,
+                     size_t n);
+/* What is wrong with a value as this load's answer, or NULL. */
+pond_error *mp_load_check(const pond_load *load, const void *data, size_t len, pond_codec codec);
 /* Lane's lock held: the load cannot even begin. Takes over the error; ends the handle. */
 void mp_load_fail_here(pond_load *load, pond_error *error);
 
 /* Is this thread inside a loader for that key (blocking calls only)? */
 bool mp_load_runs_here(const pond *p, const mp_key *key);
-/* Code of a caller's that runs in this thread, inside a call of the pond's: a loader, or (load NULL) a writer. */
+/* Code of a caller's that runs in this thread, inside a call of the pond's: a loader, or (load NULL) a writer. A loader of many has
+ * `loads`. */
 typedef struct mp_frame {
     struct mp_frame *outer;
     const pond *p;
     const pond_load *load;
+    pond_load *const *loads;
+    size_t n;
 } mp_frame;
 void mp_frame_enter(mp_frame *frame, const pond *p, const pond_load *load);
 void mp_frame_leave(mp_frame *frame);

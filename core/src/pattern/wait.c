@@ -1,5 +1,7 @@
 #include "pattern/wait.h"
 
+#include <stdlib.h>
+
 #include "base/error.h"
 #include "pattern/group.h"
 #include "pattern/inspect.h"
@@ -7,6 +9,7 @@
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/read.h"
+#include "pattern/set.h"
 
 static int no_memory(pond_error **err) { return mp_fail(err, POND_ENOMEM, "no memory for a call"); }
 
@@ -201,39 +204,63 @@ int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool 
     return finish(lane, call, &waiter, inside, NULL, NULL, out, err);
 }
 
+/* Lock held. The loads that were gathered, if there are any; false: user code forked, and this is the child. */
+static bool load_gathered(mp_lane *lane, mp_group *group, pond_bulk_loader loader, void *ctx) {
+    mp_source *source = group->call.source;
+    pond_batch *batch = source ? NULL : mp_group_hand_over(group);
+    size_t n = source ? mp_group_take(group) : 0;
+    if (!batch && !n) return true;
+    mp_lane_kick(lane, false); /* others go on while this thread loads */
+    mp_lane_unlock(lane);
+    if (batch) mp_batch_run(batch, loader, ctx);
+    else source->run(source, group->loads, n);
+    if (mp_lane_inherited(lane)) return false;
+    mp_lane_lock(lane);
+    mp_loop_touch(lane->loop);
+    return true;
+}
+
 /* Lock held. */
-static int finish_many(mp_lane *lane, mp_group *group, pond_value **out, pond_error **err) {
+static int finish_many(mp_lane *lane, mp_group *group, pond_bulk_loader loader, void *ctx, pond_value **out,
+                       pond_error **err) {
     mp_call *call = &group->call;
     int code = POND_OK;
     mp_lane_kick(lane, !call->ended); /* what ended at once may have left something to be done all the same */
     while (!call->ended) {
         if ((code = wait_for(call, err)) != POND_OK) return code;
-        size_t n = mp_group_take(group);
-        if (!n) continue;
-        mp_lane_kick(lane, false);
-        mp_lane_unlock(lane);
-        call->source->run(call->source, group->loads, n);
-        mp_lane_lock(lane);
-        mp_loop_touch(lane->loop);
+        if (!load_gathered(lane, group, loader, ctx)) return forked(err);
     }
-    for (size_t i = 0; call->event.kind == POND_EVENT_LIST && i < call->list_len; i++) {
+    for (size_t i = 0; out && call->event.kind == POND_EVENT_LIST && i < call->list_len; i++) {
         out[i] = call->list[i];
         call->list[i] = NULL;
     }
     return leave(call, NULL, err);
 }
 
-int mp_wait_many(pond *p, const pond_policy *policy, const mp_key *keys, size_t n, mp_source *source, pond_value **out,
-                 pond_error **err) {
+int mp_wait_many(pond *p, const mp_many *what, pond_bulk_loader loader, void *ctx, pond_value **out, pond_error **err) {
+    int code;
+    mp_lane *lane = enter(p, false, &code, err);
+    if (!lane) {
+        free(what->keys);
+        return code;
+    }
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_group *group = mp_group_start(lane, what, 0, &waiter);
+    code = group ? finish_many(lane, group, loader, ctx, out, err) : no_memory(err);
+    if (mp_lane_inherited(lane)) return code;
+    mp_lane_unlock(lane);
+    mp_waiter_destroy(&waiter);
+    return code;
+}
+
+int mp_wait_set(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens,
+                pond_value *const *values, size_t n, pond_error **err) {
     int code;
     mp_lane *lane = enter(p, false, &code, err);
     if (!lane) return code;
     mp_waiter waiter;
     mp_waiter_init(&waiter);
-    mp_group *group = mp_group_start(lane, policy, keys, n, source, 0, &waiter);
-    code = group ? finish_many(lane, group, out, err) : no_memory(err);
-    if (mp_lane_inherited(lane)) return code;
-    mp_lane_unlock(lane);
-    mp_waiter_destroy(&waiter);
-    return code;
+    mp_call *call = mp_set_start(lane, policy, keys, lens, values, n, 0, &waiter);
+    return finish(lane, call, &waiter, false, NULL, NULL, NULL, err);
 }

@@ -6,6 +6,7 @@
 #define MP_PATTERN_WAIT_H
 
 #include "model/key.h"
+#include "pattern/batch.h"
 #include "pattern/call.h"
 #include "pattern/change.h"
 #include "pattern/read.h"
@@ -15,9 +16,10 @@
 /* A read of a key that was checked and peeked at. */
 int mp_wait_read(pond *p, const mp_ask *ask, bool inside, pond_loader loader, void *ctx, pond_value **out,
                  pond_error **err);
-/* n reads, whose loads `source` does together; `out` has room for the answers. */
-int mp_wait_many(pond *p, const pond_policy *policy, const mp_key *keys, size_t n, mp_source *source, pond_value **out,
-                 pond_error **err);
+/* Many reads, whose loads the source, or this loader, does together; `out` has room for the answers, or is NULL. */
+int mp_wait_many(pond *p, const mp_many *what, pond_bulk_loader loader, void *ctx, pond_value **out, pond_error **err);
+int mp_wait_set(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens,
+                pond_value *const *values, size_t n, pond_error **err);
 int mp_wait_invalidate(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,
                        const pond_tags *tags, bool inside, pond_error **err);
 int mp_wait_write(pond *p, const pond_policy *policy, const char *const *keys, const size_t *lens, size_t n,

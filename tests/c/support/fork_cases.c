@@ -239,6 +239,38 @@ static void a_loader_that_forks(void **state) {
     pond_free(p);
 }
 
+static void fork_in_bulk_loader(pond_batch *batch, void *ctx) {
+    forker *f = ctx;
+    f->child = fork_off();
+    const char *text = f->child == 0 ? "child" : "parent";
+    for (size_t i = 0; i < pond_batch_count(batch); i++) pond_batch_value(batch, i, text, strlen(text), POND_TEXT, 0);
+    NEED(pond_batch_done(batch) == (f->child == 0 ? POND_ECLOSED : POND_OK));
+}
+
+static void a_loader_of_many_that_forks(void **state) {
+    (void)state;
+    pond *p = made();
+    make_films(p);
+    forker f = {.child = -1};
+    const char *keys[] = {key, "another"};
+    const size_t lens[] = {strlen(key), 7};
+    pond_value *values[2];
+    pond_error *err = NULL;
+    int code = pond_fetch_many(p, keys, lens, 2, NULL, NULL, fork_in_bulk_loader, &f, values, &err);
+    if (f.child == 0) {
+        NEED(code == POND_ECLOSED && strstr(pond_error_message(err), "fork"));
+        whole_life(p, key, "child");
+        _exit(0);
+    }
+    assert_int_equal(code, POND_OK);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(is_text(values[i], "parent"));
+        pond_value_free(values[i]);
+    }
+    assert_int_equal(status_of(f.child), 0);
+    pond_free(p);
+}
+
 static int fork_once(void *ctx) {
     forker *f = ctx;
     if (f->done) return 0;
@@ -478,6 +510,7 @@ int fork_cases(const char *url, bool shared) {
         cmocka_unit_test_setup_teardown(a_child_has_its_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_child_that_only_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_loader_that_forks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_loader_of_many_that_forks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_wait_that_forks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_close_that_forks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(loads_under_way, set_up, tear_down),

@@ -1,0 +1,4 @@
+/* Bulk calls on memory: */
+#include "support/bulk_cases.h"
+
+int main(void) { return bulk_cases("memory:bulk"); }

@@ -23,3 +23,5 @@ uint64_t mp_hash(const void *data, size_t len) {
     if (!atomic_load_explicit(&ready, memory_order_acquire)) pthread_once(&once, make_secret);
     return XXH3_64bits_withSecret(data, len, secret, sizeof secret);
 }
+
+uint64_t mp_hash_with(const void *data, size_t len, uint64_t seed) { return XXH3_64bits_withSeed(data, len, seed); }

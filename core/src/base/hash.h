@@ -6,5 +6,7 @@
 #include <stdint.h>
 
 uint64_t mp_hash(const void *data, size_t len);
+/* The same in every process that has the same seed. */
+uint64_t mp_hash_with(const void *data, size_t len, uint64_t seed);
 
 #endif

@@ -1,6 +1,7 @@
 /* The memory: cache alone: nanoseconds per hit, per miss and per fill, and bytes per entry.
  *
  *   bench_memory [ENTRIES...]     default 10000 100000 1000000
+ *   bench_memory sqlite [ENTRIES...]     as a pond over a sqlite: store has it: each look-up also asks what others have changed
  *
  * Values of 300 bytes under keys of about 20; the keys are made and hashed beforehand and asked for in an order drawn at
  * random (uniform, or zipf with exponent 0.99), so what is measured is the look-up with its reference taken and dropped. */
@@ -14,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cache/memory.h"
+#include "store/sqlite_pool.h"
 
 enum { VALUE = 300, ASKED = 1 << 20, ROUNDS = 5, THREADS_MAX = 2, NAME = 32 };
 
@@ -26,6 +28,7 @@ typedef struct asker {
 } asker;
 
 static pthread_barrier_t barrier;
+static mp_shared *shared; /* NULL: there are no others */
 
 static double now_ns(void) {
     struct timespec t;
@@ -115,7 +118,8 @@ static void fill_all(mp_cache *cache, const mp_key *keys, size_t n, double *time
     memset(text, 'v', sizeof text);
     for (size_t i = 0; i < n; i++) {
         pond_value *value = must(mp_value_new(POND_VALUE, POND_JSON, text, sizeof text));
-        mp_op op = {.kind = MP_LEASE, .key = keys[i], .lease_ms = 3000, .ttl_ms = 300000, .done = done};
+        mp_op op = {
+            .kind = MP_LEASE, .key = keys[i], .lease_ms = 3000, .ttl_ms = 300000, .done = done, .shared = shared};
         memcpy(op.token, &i, sizeof i);
         double start = now_ns();
         mp_memory_submit(cache, &op, 1);
@@ -132,7 +136,7 @@ static void *ask(void *arg) {
     pthread_barrier_wait(&barrier);
     double start = now_ns();
     for (size_t i = 0; i < ASKED; i++) {
-        pond_value *value = a->cache->vt->peek(a->cache, &a->keys[i], 0, 2);
+        pond_value *value = a->cache->vt->peek(a->cache, shared, &a->keys[i], 0, 2);
         a->hits += value != NULL;
         pond_value_free(value);
     }
@@ -221,10 +225,33 @@ static void run(size_t n) {
     malloc_trim(0);
 }
 
+/* Over an empty database. */
+static mp_sqlite_pool *share(char folder[32]) {
+    char path[64];
+    mp_sqlite_pool *pool = NULL;
+    strcpy(folder, "/tmp/pond-bench-XXXXXX");
+    must(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/s.db", folder);
+    if (mp_sqlite_pool_open(&pool, path, 1, 5000, NULL) != 0 || mp_sqlite_pool_share(pool, &shared, NULL) != 0) abort();
+    printf("beside sqlite:\n");
+    return pool;
+}
+
 int main(int argc, char **argv) {
     size_t standard[] = {10000, 100000, 1000000};
-    if (argc < 2)
+    char folder[32];
+    bool sqlite = argc > 1 && strcmp(argv[1], "sqlite") == 0;
+    mp_sqlite_pool *pool = sqlite ? share(folder) : NULL;
+    int first = sqlite ? 2 : 1;
+    if (argc <= first)
         for (int i = 0; i < 3; i++) run(standard[i]);
-    for (int i = 1; i < argc; i++) run((size_t)strtoull(argv[i], NULL, 10));
+    for (int i = first; i < argc; i++) run((size_t)strtoull(argv[i], NULL, 10));
+    if (pool) {
+        char path[64];
+        mp_sqlite_pool_close(pool);
+        snprintf(path, sizeof path, "%s/s.db", folder);
+        unlink(path);
+        rmdir(folder);
+    }
     return 0;
 }

@@ -86,7 +86,7 @@ static inline mp_reply store_absence(mp_cache *cache, const mp_key *k, int64_t t
 
 /* As a caller sees it: POND_MISS if there is nothing. A value must begin with its key's name. */
 static inline pond_state peeked(mp_cache *cache, const mp_key *k, int64_t now_ms) {
-    pond_value *value = cache->vt->peek(cache, k, 0, now_ms);
+    pond_value *value = cache->vt->peek(cache, NULL, k, 0, now_ms);
     pond_state state = pond_value_state(value);
     if (state == POND_VALUE) {
         size_t len;

@@ -240,7 +240,7 @@ static mp_reply fill_tagged(const mp_key *k, const char *text, const generation 
 
 static pond_state peek_tagged(const mp_key *k, uint8_t n, int64_t now_ms) {
     const mp_key tags[] = {*T, *U};
-    pond_value *value = cache->vt->peek_tagged(cache, k, tags, n, 0, now_ms);
+    pond_value *value = cache->vt->peek_tagged(cache, NULL, k, tags, n, 0, now_ms);
     pond_state state = pond_value_state(value);
     pond_value_free(value);
     return state;

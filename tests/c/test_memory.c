@@ -25,7 +25,7 @@ static void a_value_is_leased_filled_and_hit(void **state) {
     key k;
     const mp_key *a = key_set(&k, "a");
     assert_int_equal(get(cache, a, 1000), MP_MISSED);
-    assert_null(cache->vt->peek(cache, a, 0, 1000));
+    assert_null(cache->vt->peek(cache, NULL, a, 0, 1000));
 
     mp_op op = run(cache, MP_LEASE, a, 7, 500, NULL, 1000);
     assert_int_equal(op.reply, MP_LEASED);
@@ -42,11 +42,11 @@ static void a_value_is_leased_filled_and_hit(void **state) {
     assert_int_equal(len, 5);
     assert_int_equal(pond_value_codec(op.value), POND_TEXT);
     assert_int_equal(pond_value_state(op.value), POND_VALUE);
-    pond_value *same = cache->vt->peek(cache, a, 0, 1199);
+    pond_value *same = cache->vt->peek(cache, NULL, a, 0, 1199);
     assert_ptr_equal(same, op.value);
     assert_int_equal(lease(cache, a, 8, 500, 1199), MP_HIT);
 
-    assert_null(cache->vt->peek(cache, a, 0, 1200)); /* its time is over */
+    assert_null(cache->vt->peek(cache, NULL, a, 0, 1200)); /* its time is over */
     assert_int_equal(described(cache, "entries"), 0);
     assert_string_equal(pond_value_data(same, &len), "hello"); /* ours still */
     pond_value_free(same);
@@ -117,7 +117,7 @@ static void an_absence_is_the_one_absent_value(void **state) {
     key k;
     const mp_key *a = key_set(&k, "a");
     assert_int_equal(store_absence(cache, a, 100, 1000), MP_STORED);
-    assert_ptr_equal(cache->vt->peek(cache, a, 0, 1099), mp_value_absent());
+    assert_ptr_equal(cache->vt->peek(cache, NULL, a, 0, 1099), mp_value_absent());
     assert_int_equal(get(cache, a, 1099), MP_HIT);
     assert_int_equal(get(cache, a, 1100), MP_MISSED);
     assert_int_equal(store(cache, a, 10, 100, 1100), MP_STORED); /* and then there is one */
@@ -149,7 +149,7 @@ static void small_and_large_values_outlive_the_cache(void **state) {
     key k;
     for (size_t i = 0; i < 6; i++) {
         assert_int_equal(store(cache, key_number(&k, "len", lens[i]), lens[i], 1000, 1), MP_STORED);
-        kept[i] = cache->vt->peek(cache, &k.key, 0, 1);
+        kept[i] = cache->vt->peek(cache, NULL, &k.key, 0, 1);
         assert_non_null(kept[i]);
     }
     mp_memory_free(cache);
@@ -514,7 +514,7 @@ static void an_invalidation_ends_loads_of_before(void **state) {
         /* `least` may be read between the write and its invalidation: one write may be missing, not two. */
         atomic_fetch_add(&v.truth, 1);
         run(v.cache, MP_END, &v.k.key, 0, 0, NULL, 1);
-        pond_value *value = v.cache->vt->peek(v.cache, &v.k.key, 0, 1);
+        pond_value *value = v.cache->vt->peek(v.cache, NULL, &v.k.key, 0, 1);
         if (!value) continue;
         unsigned seen;
         memcpy(&seen, pond_value_data(value, NULL), sizeof seen);

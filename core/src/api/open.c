@@ -29,7 +29,11 @@ static int open_cache(pond *p, pond_error **err) {
 static int open_store(pond *p, pond_error **err) {
     const char *url = p->options.store;
     if (!url || !*url) return POND_OK;
-    if (has_scheme(url, "sqlite:")) return mp_sqlite_open(&p->store, &p->options, err);
+    if (has_scheme(url, "sqlite:")) {
+        int code = mp_sqlite_open(&p->store, &p->options, err);
+        bool alone = p->cache->vt->peek != NULL; /* others do not see this cache */
+        return code == POND_OK && alone ? p->store->vt->share(p->store, &p->shared, err) : code;
+    }
     if (has_scheme(url, "mongodb:") || has_scheme(url, "mongodb+srv:"))
         return mp_mongodb_plugin_open(&p->store, &p->options, err);
     return unknown("store", url, "sqlite:path or mongodb://host/database", err);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "engine/loop.h"
+#include "engine/shared.h"
 #include "model/config.h"
 #include "model/envelope.h"
 #include "model/key.h"
@@ -85,6 +86,7 @@ struct mp_op {
     bool damaged;      /* out: GET: because it cannot be decoded */
     pond_value *value; /* in: FILL, END, PUBLISH (borrowed); out: HIT, and LEASED and BUSY of a refresh (the owner's) */
     void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
+    mp_shared *shared; /* in: what a cache of this process alone hears others by, or NULL; mp_lane_submit sets it */
 
     mp_reply reply;
     int64_t ms;                 /* in: AWAIT */
@@ -96,10 +98,10 @@ struct mp_op {
 typedef struct mp_cache_vt {
     const char *scheme;
     /* The value or absence of `key` if the answer needs no wait and it is fresh, whatever a draw for an early refresh (the option, or 0)
-     * may say; a new reference, else NULL. NULL where every answer waits. @threads any */
-    pond_value *(*peek)(mp_cache *cache, const mp_key *key, int64_t early_refresh, int64_t now_ms);
+     * may say; a new reference, else NULL. NULL where every answer waits. `shared` as in mp_op. @threads any */
+    pond_value *(*peek)(mp_cache *cache, mp_shared *shared, const mp_key *key, int64_t early_refresh, int64_t now_ms);
     /* The same of a value with these tags, if their generations are still its own. NULL where peek is. */
-    pond_value *(*peek_tagged)(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags,
+    pond_value *(*peek_tagged)(mp_cache *cache, mp_shared *shared, const mp_key *key, const mp_key *tags, uint8_t ntags,
                                int64_t early_refresh, int64_t now_ms);
     /* NULL without memory. @threads the loop's */
     mp_link *(*link_open)(mp_cache *cache, mp_loop *loop);

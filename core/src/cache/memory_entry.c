@@ -10,7 +10,7 @@
 #define APART 8u   /* struct apart, then the key */
 #define ABSENT 16u /* mp_mitem, then the key */
 #define TAGGED 24u /* struct tagged, then the key, then the generations; the value apart, or the absence */
-/* Before the key there is an mp_mage where MP_MENTRY_AGED says so. */
+/* Right before the key there is an mp_mage where MP_MENTRY_AGED says so, and before that a stamp where MP_MENTRY_STAMPED does. */
 
 #define WHOLE_MAX 1024 /* bytes of payload: beyond, what a reader does with the value costs more than finding it */
 
@@ -51,9 +51,18 @@ static struct tagged *tagged_of(const mp_mitem *entry) { return MP_OF(entry, str
 
 static void free_whole(pond_value *self) { free(MP_OF(self, struct whole, value)); }
 
-static size_t block_of(unsigned kind, bool aged, size_t key_len, const pond_value *value, uint8_t ntags) {
-    return head_of(kind) + (aged ? sizeof(mp_mage) : 0) + key_len + (kind == WHOLE ? (size_t)value->len + 1 : 0) +
-           (size_t)ntags * MP_TAG_SIZE;
+static unsigned extras_of(bool aged, bool stamped) {
+    return (aged ? MP_MENTRY_AGED : 0) | (stamped ? MP_MENTRY_STAMPED : 0);
+}
+
+static size_t age_size(unsigned marks) { return marks & MP_MENTRY_AGED ? sizeof(mp_mage) : 0; }
+
+static size_t key_at(unsigned kind, unsigned extras) {
+    return head_of(kind) + (extras & MP_MENTRY_STAMPED ? sizeof(uint64_t) : 0) + age_size(extras);
+}
+
+static size_t block_of(unsigned kind, unsigned extras, size_t key_len, const pond_value *value, uint8_t ntags) {
+    return key_at(kind, extras) + key_len + (kind == WHOLE ? (size_t)value->len + 1 : 0) + (size_t)ntags * MP_TAG_SIZE;
 }
 
 /* A value of two blocks is not told from one of one, so two are counted. */
@@ -61,23 +70,24 @@ static int64_t apart_bytes(const pond_value *value) {
     return mp_mblock_bytes(sizeof *value) + mp_mblock_bytes((size_t)value->len + 1);
 }
 
-static int64_t bytes_of(unsigned kind, bool aged, size_t key_len, const pond_value *value, uint8_t ntags) {
+static int64_t bytes_of(unsigned kind, unsigned extras, size_t key_len, const pond_value *value, uint8_t ntags) {
     bool apart = kind == APART || (kind == TAGGED && value->state != POND_ABSENT);
-    return mp_mblock_bytes(block_of(kind, aged, key_len, value, ntags)) + (apart ? apart_bytes(value) : 0);
+    return mp_mblock_bytes(block_of(kind, extras, key_len, value, ntags)) + (apart ? apart_bytes(value) : 0);
 }
 
 mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, const uint8_t *generations, uint8_t ntags,
-                        const mp_mage *age, int64_t expires) {
-    unsigned kind = kind_of(value, ntags);
-    mp_mitem *entry = malloc(block_of(kind, age, key->len, value, ntags));
+                        const mp_mage *age, uint64_t stamp, int64_t expires) {
+    unsigned kind = kind_of(value, ntags), extras = extras_of(age, stamp);
+    mp_mitem *entry = malloc(block_of(kind, extras, key->len, value, ntags));
     if (!entry) return NULL;
     mp_list_init(&entry->link);
     entry->expires = expires;
     entry->hash = (uint32_t)key->hash;
     entry->key_len = (uint16_t)key->len;
-    entry->key_at = (uint8_t)(head_of(kind) + (age ? sizeof *age : 0));
-    entry->marks = (uint8_t)(kind | (age ? MP_MENTRY_AGED : 0));
+    entry->key_at = (uint8_t)key_at(kind, extras);
+    entry->marks = (uint8_t)(kind | extras);
     char *bytes = (char *)entry + entry->key_at;
+    if (stamp) mp_mentry_set_stamp(entry, stamp);
     if (age) memcpy(bytes - sizeof *age, age, sizeof *age);
     memcpy(bytes, key->name, key->len);
     if (kind == APART) {
@@ -103,13 +113,24 @@ mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, const uint8_t *gen
 }
 
 static unsigned kind(const mp_mitem *entry) { return entry->marks & MP_MENTRY_KIND; }
-static bool is_aged(const mp_mitem *entry) { return entry->marks & MP_MENTRY_AGED; }
 
 mp_mage mp_mentry_age(const mp_mitem *entry) {
     mp_mage age = {0, 0};
-    if (is_aged(entry)) memcpy(&age, mp_mitem_key(entry) - sizeof age, sizeof age);
+    if (entry->marks & MP_MENTRY_AGED) memcpy(&age, mp_mitem_key(entry) - sizeof age, sizeof age);
     return age;
 }
+
+static char *stamp_of(const mp_mitem *entry) {
+    return (char *)entry + entry->key_at - age_size(entry->marks) - sizeof(uint64_t);
+}
+
+uint64_t mp_mentry_stamp(const mp_mitem *entry) {
+    uint64_t stamp = 0;
+    if (entry->marks & MP_MENTRY_STAMPED) memcpy(&stamp, stamp_of(entry), sizeof stamp);
+    return stamp;
+}
+
+void mp_mentry_set_stamp(mp_mitem *entry, uint64_t stamp) { memcpy(stamp_of(entry), &stamp, sizeof stamp); }
 
 pond_value *mp_mentry_value(mp_mitem *entry) {
     switch (kind(entry)) {
@@ -134,12 +155,12 @@ pond_value *mp_mentry_tagged(mp_mitem *entry, uint8_t ntags, const uint8_t **gen
 int64_t mp_mentry_bytes(const mp_mitem *entry) {
     const uint8_t *generations;
     uint8_t ntags = mp_mentry_tags(entry, &generations);
-    return bytes_of(kind(entry), is_aged(entry), entry->key_len,
-                    mp_mentry_tagged((mp_mitem *)entry, ntags, &generations), ntags);
+    return bytes_of(kind(entry), entry->marks, entry->key_len, mp_mentry_tagged((mp_mitem *)entry, ntags, &generations),
+                    ntags);
 }
 
-int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value, uint8_t ntags, bool aged) {
-    return bytes_of(kind_of(value, ntags), aged, key->len, value, ntags);
+int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value, uint8_t ntags, bool aged, bool stamped) {
+    return bytes_of(kind_of(value, ntags), extras_of(aged, stamped), key->len, value, ntags);
 }
 
 void mp_mentry_free(mp_mitem *entry) {

@@ -13,11 +13,15 @@ typedef struct mp_mage {
     uint32_t load_ms;
 } mp_mage;
 
-/* An entry of this key for `value` (borrowed), with the generations of its tags and, unless NULL, its age; NULL = no memory. */
+/* An entry of this key for `value` (borrowed), with the generations of its tags and, unless NULL, its age, and a stamp (engine/shared.h)
+ * unless that is 0; NULL = no memory. */
 mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, const uint8_t *generations, uint8_t ntags,
-                        const mp_mage *age, int64_t expires);
+                        const mp_mage *age, uint64_t stamp, int64_t expires);
 /* Zero where nobody asks. */
 mp_mage mp_mentry_age(const mp_mitem *entry);
+/* 0: it has none. */
+uint64_t mp_mentry_stamp(const mp_mitem *entry);
+void mp_mentry_set_stamp(mp_mitem *entry, uint64_t stamp); /* it has one */
 /* Borrowed from the entry. NULL if the value has tags: who does not know them cannot be given it. */
 pond_value *mp_mentry_value(mp_mitem *entry);
 /* The value if it has so many tags, with its generations (borrowed); else NULL. */
@@ -27,15 +31,16 @@ uint8_t mp_mentry_tags(const mp_mitem *entry, const uint8_t **generations);
 /* What it takes of the memory that malloc has: key, value, and what goes with them. */
 int64_t mp_mentry_bytes(const mp_mitem *entry);
 /* The same before it is made. */
-int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value, uint8_t ntags, bool aged);
+int64_t mp_mentry_bytes_of(const mp_key *key, const pond_value *value, uint8_t ntags, bool aged, bool stamped);
 /* The cache's reference goes; who still holds the value keeps it. The entry is in no table and no list. */
 void mp_mentry_free(mp_mitem *entry);
 
 /* The marks of an entry. */
-#define MP_MENTRY_HEAT 3u  /* a number: hits since it was last looked at, up to three */
-#define MP_MENTRY_MAIN 4u  /* in the main queue, not in the small one */
-#define MP_MENTRY_KIND 24u /* how the value is kept, see memory_entry.c */
-#define MP_MENTRY_AGED 32u /* it has an mp_mage */
+#define MP_MENTRY_HEAT 3u     /* a number: hits since it was last looked at, up to three */
+#define MP_MENTRY_MAIN 4u     /* in the main queue, not in the small one */
+#define MP_MENTRY_KIND 24u    /* how the value is kept, see memory_entry.c */
+#define MP_MENTRY_AGED 32u    /* it has an mp_mage */
+#define MP_MENTRY_STAMPED 64u /* and a stamp */
 
 static inline void mp_mentry_touch(mp_mitem *entry) {
     if ((entry->marks & MP_MENTRY_HEAT) < MP_MENTRY_HEAT) entry->marks++;

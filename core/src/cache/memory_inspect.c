@@ -27,8 +27,9 @@ void mp_memory_inspect(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_mshard *s = mp_mshard_of(m, &op->key);
     mp_node out;
     mp_list_init(&out);
+    uint64_t stamp = mp_mstamp(op->shared, &op->key, now_ms);
     mp_mlock(s);
-    mp_mitem *entry = mp_mfind(s, &op->key, now_ms, &out); /* looking is no hit */
+    mp_mitem *entry = mp_mfind(s, &op->key, stamp, now_ms, &out); /* looking is no hit */
     const uint8_t *generations = NULL;
     uint8_t tags[UINT8_MAX * MP_TAG_SIZE], ntags = entry ? mp_mentry_tags(entry, &generations) : 0;
     pond_value *value = entry ? pond_value_ref(mp_mentry_tagged(entry, ntags, &generations)) : NULL;

@@ -158,11 +158,13 @@ mp_mbegin mp_mintents_begin(mp_mintents *intents, const mp_key *key, const uint8
     return MP_MBEGUN;
 }
 
-bool mp_mintents_end(mp_mintents *intents, const mp_key *key, const uint8_t *token, int64_t now_ms) {
+bool mp_mintents_end(mp_mintents *intents, const mp_key *key, const uint8_t *token, int64_t now_ms, int64_t *until) {
     set *s = find(intents, key, now_ms);
+    *until = 0;
     if (!s) return false;
     member *mine = find_member(s, token);
     bool alone = mine && s->count == 1;
+    if (mine) *until = mine->deadline;
     if (mine) remove_member(intents, s, mine);
     if (!s->count || (s->count == 1 && s->mark)) drop(intents, s);
     else if (!mine) mark(s); /* a foreign writer: those in flight were not alone */

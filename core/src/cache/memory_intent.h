@@ -20,8 +20,8 @@ void mp_mintents_init(mp_mintents *intents, uint32_t most);
 void mp_mintents_free(mp_mintents *intents);
 mp_mbegin mp_mintents_begin(mp_mintents *intents, const mp_key *key, const uint8_t *token, bool again,
                             int64_t intent_ms, int64_t now_ms);
-/* Takes the token out. True if it stood and nothing else did. */
-bool mp_mintents_end(mp_mintents *intents, const mp_key *key, const uint8_t *token, int64_t now_ms);
+/* Takes the token out. True if it stood and nothing else did. `*until`: its deadline, 0 if it did not stand. */
+bool mp_mintents_end(mp_mintents *intents, const mp_key *key, const uint8_t *token, int64_t now_ms, int64_t *until);
 /* Does anybody write? Purges first. */
 bool mp_mintents_stand(mp_mintents *intents, const mp_key *key, int64_t now_ms);
 /* The same without purging, as fill.lua asks. */

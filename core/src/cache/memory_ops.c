@@ -8,11 +8,12 @@
 
 /* Entries; the shard's lock is held. */
 
-mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, int64_t now_ms, mp_node *out) {
+mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, uint64_t stamp, int64_t now_ms, mp_node *out) {
+    if (stamp == MP_MSTAMP_UNKNOWN) return NULL;
     for (int c = 0; c < MP_MCLASSES; c++) {
         mp_mitem *entry = mp_mpool_find(&s->pools[c], key);
         if (!entry) continue;
-        if (!mp_mentry_over(entry, now_ms)) return entry;
+        if (!mp_mentry_over(entry, now_ms) && (!stamp || mp_mentry_stamp(entry) == stamp)) return entry;
         mp_mpool_take(&s->pools[c], entry, out);
         return NULL; /* a key is in one pool only */
     }
@@ -30,21 +31,24 @@ static bool surely_fresh(const mp_mitem *entry, int64_t early_refresh, int64_t n
     return mp_surely_fresh(early_refresh, entry->expires - now_ms, mp_mentry_age(entry).load_ms);
 }
 
-static pond_value *hit(mp_mshard *s, const mp_key *key, int64_t early_refresh, int64_t now_ms, mp_node *out) {
-    mp_mitem *entry = mp_mfind(s, key, now_ms, out);
+static pond_value *hit(mp_mshard *s, const mp_key *key, uint64_t stamp, int64_t early_refresh, int64_t now_ms,
+                       mp_node *out) {
+    mp_mitem *entry = mp_mfind(s, key, stamp, now_ms, out);
     if (!entry || entry->expires <= now_ms) return NULL;
     if (early_refresh && (entry->marks & MP_MENTRY_AGED) && !surely_fresh(entry, early_refresh, now_ms)) return NULL;
     mp_mentry_touch(entry);
     return pond_value_ref(mp_mentry_value(entry)); /* NULL if it has tags */
 }
 
-pond_value *mp_memory_peek(mp_cache *cache, const mp_key *key, int64_t early_refresh, int64_t now_ms) {
+pond_value *mp_memory_peek(mp_cache *cache, mp_shared *shared, const mp_key *key, int64_t early_refresh,
+                           int64_t now_ms) {
     mp_memory *m = mp_memory_of(cache);
     mp_mshard *s = mp_mshard_of(m, key);
+    uint64_t stamp = mp_mstamp(shared, key, now_ms);
     mp_node out;
     mp_list_init(&out);
     mp_mlock(s);
-    pond_value *value = hit(s, key, early_refresh, now_ms, &out);
+    pond_value *value = hit(s, key, stamp, early_refresh, now_ms, &out);
     if (mp_list_empty(&out)) {
         pthread_mutex_unlock(&s->lock);
     } else {
@@ -90,11 +94,12 @@ void mp_memory_fail(mp_op *op, const char *what) {
 
 static void op_get(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_mshard *s = mp_mshard_of(m, &op->key);
+    uint64_t stamp = mp_mstamp(op->shared, &op->key, now_ms);
     mp_node out;
     mp_list_init(&out);
     op->rejected_len = 0;
     mp_mlock(s);
-    mp_mitem *entry = mp_mfind(s, &op->key, now_ms, &out);
+    mp_mitem *entry = mp_mfind(s, &op->key, stamp, now_ms, &out);
     if (entry) mp_mentry_touch(entry);
     if (entry) op->value = serve(entry, op, now_ms);
     mp_munlock(m, s);
@@ -104,8 +109,8 @@ static void op_get(mp_memory *m, mp_op *op, int64_t now_ms) {
 
 /* get.lua, and what a client does with its answer: a value that cannot be served is asked for again as one that is rejected, which
  * is done here in one. */
-static void lease(mp_mshard *s, mp_op *op, int64_t now_ms, mp_node *out) {
-    mp_mitem *entry = mp_mfind(s, &op->key, now_ms, out);
+static void lease(mp_mshard *s, mp_op *op, uint64_t stamp, int64_t written_ms, int64_t now_ms, mp_node *out) {
+    mp_mitem *entry = mp_mfind(s, &op->key, stamp, now_ms, out);
     if (entry && !op->refresh && is_rejected(entry, op)) entry = NULL;
     if (entry) {
         mp_mentry_touch(entry);
@@ -113,8 +118,9 @@ static void lease(mp_mshard *s, mp_op *op, int64_t now_ms, mp_node *out) {
         op->reply = MP_HIT;
         if (op->value && !op->refresh) return;
     }
-    if (mp_mintents_stand(&s->intents, &op->key, now_ms)) {
-        op->ms = mp_mintents_left(&s->intents, &op->key, now_ms);
+    if (mp_mintents_stand(&s->intents, &op->key, now_ms)) written_ms = mp_mintents_left(&s->intents, &op->key, now_ms);
+    if (written_ms > 0) {
+        op->ms = written_ms;
         op->reply = MP_INDOUBT;
         return;
     }
@@ -128,9 +134,13 @@ static void op_lease(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_mshard *s = mp_mshard_of(m, &op->key);
     mp_node out;
     mp_list_init(&out);
-    memset(op->fence, 0, sizeof op->fence);
+    /* In this order: with a writer's stamp comes the writer. What has no stamp now cannot be cached. */
+    uint64_t stamp = mp_mstamp(op->shared, &op->key, now_ms);
+    int64_t written_ms = op->shared ? mp_shared_written_ms(op->shared, op->key.name, op->key.len, now_ms) : 0;
+    if (stamp == MP_MSTAMP_UNKNOWN && written_ms == 0) written_ms = 1;
+    memcpy(op->fence, &stamp, sizeof op->fence);
     mp_mlock(s);
-    lease(s, op, now_ms, &out);
+    lease(s, op, stamp, written_ms, now_ms, &out);
     mp_munlock(m, s);
     mp_mfree_entries(&out);
     if (op->value && (op->reply == MP_INDOUBT || op->reply == MP_FAILED)) {
@@ -144,7 +154,7 @@ static void op_lease(mp_memory *m, mp_op *op, int64_t now_ms) {
 static bool can_be_kept(mp_memory *m, const mp_op *op) {
     const pond_value *value = op->value;
     if (!value || value->state == POND_MISS || op->ttl_ms <= 0) return false;
-    return mp_mentry_bytes_of(&op->key, value, op->ntags, op->soft) <= m->largest;
+    return mp_mentry_bytes_of(&op->key, value, op->ntags, op->soft, op->shared != NULL) <= m->largest;
 }
 
 /* An entry that may be stored. It is made before the lock is taken, for that copies. */
@@ -154,13 +164,21 @@ typedef struct entry_to_be {
     bool fits;
 } entry_to_be;
 
+/* The stamp that came with the lease, or the beginning; 0 where there are none. */
+static uint64_t fence_of(const mp_op *op) {
+    uint64_t stamp;
+    memcpy(&stamp, op->fence, sizeof stamp);
+    return !op->shared ? 0 : stamp ? stamp : MP_MSTAMP_UNKNOWN;
+}
+
 static entry_to_be make_entry(mp_memory *m, const mp_op *op, int64_t now_ms) {
     entry_to_be e = {.fits = can_be_kept(m, op)};
     int64_t expires = op->ttl_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + op->ttl_ms;
     if (e.fits) e.class = op->value->state == POND_ABSENT ? MP_MABSENCES : MP_MVALUES;
     mp_mage age = {.keep_ms = (uint32_t)op->keep_ms, .load_ms = op->load_ms};
     if (e.fits)
-        e.entry = mp_mentry_new(&op->key, op->value, op->generations, op->ntags, op->soft ? &age : NULL, expires);
+        e.entry = mp_mentry_new(&op->key, op->value, op->generations, op->ntags, op->soft ? &age : NULL, fence_of(op),
+                                expires);
     return e;
 }
 
@@ -175,11 +193,13 @@ static bool store(mp_mshard *s, const mp_op *op, entry_to_be e, int64_t now_ms, 
 static void op_fill(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_mshard *s = mp_mshard_of(m, &op->key);
     entry_to_be e = make_entry(m, op, now_ms);
+    uint64_t stamp = mp_mstamp(op->shared, &op->key, now_ms); /* another one: somebody elsewhere came between */
     bool mine, added = false;
     mp_node out;
     mp_list_init(&out);
     mp_mlock(s);
-    mine = mp_mleases_end(&s->leases, &op->key, op->token, now_ms) && !mp_mintents_exist(&s->intents, &op->key, now_ms);
+    mine = mp_mleases_end(&s->leases, &op->key, op->token, now_ms) &&
+           !mp_mintents_exist(&s->intents, &op->key, now_ms) && stamp == fence_of(op) && stamp != MP_MSTAMP_UNKNOWN;
     if (mine) added = store(s, op, e, now_ms, &out);
     mp_munlock(m, s);
     if (e.entry && !added) mp_mentry_free(e.entry);
@@ -214,13 +234,32 @@ static void op_release(mp_memory *m, mp_op *op, int64_t now_ms) {
 /* Writes. */
 
 /* What is cached under the key, or of the tag. Lock held. */
-static void invalidate(mp_mshard *s, const mp_op *op, const mp_key *key, int64_t now_ms, mp_node *out) {
+static void invalidate(mp_mshard *s, const mp_op *op, const mp_key *key, uint64_t stamp, int64_t now_ms, mp_node *out) {
     if (op->tag) {
-        mp_mtag_cut(s, key, op->cut_ms, now_ms, out);
+        mp_mtag_cut(s, key, stamp, op->cut_ms, now_ms, out);
         return;
     }
     mp_mdrop(s, key, out);
     mp_mleases_revoke(&s->leases, key);
+}
+
+/* Other processes are told, which counts for this one's pages too: a tag whose pages may lag keeps its generation here, if it was the
+ * last to change it. */
+static void restamp(mp_mshard *s, const mp_key *key, uint64_t was, uint64_t is, int64_t now_ms, mp_node *out) {
+    mp_mitem *entry = is ? mp_mfind(s, key, was, now_ms, out) : NULL;
+    if (entry) mp_mentry_set_stamp(entry, is);
+}
+
+static uint64_t known(uint64_t stamp) { return stamp == MP_MSTAMP_UNKNOWN ? 0 : stamp; }
+
+/* Lock held. */
+static void tell_of_begin(mp_mshard *s, mp_op *op, const mp_key *key, uint64_t stamp, bool begun, int64_t now_ms,
+                          mp_node *out) {
+    int64_t until = op->lease_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + op->lease_ms;
+    uint64_t is = begun ? mp_shared_begin(op->shared, key->name, key->len, known(stamp), op->again, until, now_ms)
+                        : mp_shared_invalidate(op->shared, key->name, key->len, known(stamp));
+    if (op->tag && op->cut_ms > 0) restamp(s, key, stamp, is, now_ms, out);
+    memcpy(op->fence, &is, sizeof op->fence);
 }
 
 static void op_begin(mp_memory *m, mp_op *op, int64_t now_ms) {
@@ -230,9 +269,11 @@ static void op_begin(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_node out;
     mp_list_init(&out);
     memset(op->fence, 0, sizeof op->fence);
+    uint64_t stamp = mp_mstamp(op->shared, key, now_ms);
     mp_mlock(s);
-    invalidate(s, op, key, now_ms, &out);
+    invalidate(s, op, key, stamp, now_ms, &out);
     mp_mbegin begun = mp_mintents_begin(&s->intents, key, op->token, op->again, op->lease_ms, now_ms);
+    if (op->shared) tell_of_begin(s, op, key, stamp, begun == MP_MBEGUN, now_ms, &out);
     mp_munlock(m, s);
     mp_mfree_entries(&out);
     if (begun == MP_MBEGIN_CROWDED) {
@@ -247,6 +288,16 @@ static void op_begin(mp_memory *m, mp_op *op, int64_t now_ms) {
     }
 }
 
+/* Lock held. `until`: its intent's, 0 if it had none. The stamp that what was written may have; 0: none. */
+static uint64_t tell_of_end(mp_mshard *s, mp_op *op, const mp_key *key, uint64_t stamp, int64_t until, int64_t now_ms,
+                            mp_node *out) {
+    uint64_t own = known(op->value ? fence_of(op) : stamp);
+    uint64_t is = until ? mp_shared_end(op->shared, key->name, key->len, own, until, now_ms)
+                        : mp_shared_invalidate(op->shared, key->name, key->len, own);
+    if (op->tag && op->cut_ms > 0) restamp(s, key, stamp, is, now_ms, out);
+    return is;
+}
+
 static void op_end(mp_memory *m, mp_op *op, int64_t now_ms) {
     mp_mtag_key tag;
     const mp_key *key = op->tag ? mp_mtag_key_make(&tag, &op->key) : &op->key;
@@ -255,9 +306,16 @@ static void op_end(mp_memory *m, mp_op *op, int64_t now_ms) {
     bool added = false;
     mp_node out;
     mp_list_init(&out);
+    uint64_t stamp = mp_mstamp(op->shared, key, now_ms);
+    int64_t until;
     mp_mlock(s);
-    bool alone = mp_mintents_end(&s->intents, key, op->token, now_ms);
-    invalidate(s, op, key, now_ms, &out);
+    bool alone = mp_mintents_end(&s->intents, key, op->token, now_ms, &until);
+    invalidate(s, op, key, stamp, now_ms, &out);
+    if (op->shared) {
+        stamp = tell_of_end(s, op, key, stamp, until, now_ms, &out);
+        alone = alone && stamp;
+        if (alone && e.entry) mp_mentry_set_stamp(e.entry, stamp);
+    }
     if (alone && e.entry) added = store(s, op, e, now_ms, &out);
     mp_munlock(m, s);
     if (e.entry && !added) mp_mentry_free(e.entry);
@@ -267,20 +325,21 @@ static void op_end(mp_memory *m, mp_op *op, int64_t now_ms) {
 }
 
 static void op_tag_get(mp_memory *m, mp_op *op, int64_t now_ms) {
-    op->reply = mp_mtag_get(m, &op->key, op->generations, now_ms) ? MP_HIT : MP_MISSED;
+    op->reply = mp_mtag_get(m, op->shared, &op->key, op->generations, now_ms) ? MP_HIT : MP_MISSED;
 }
 
-pond_value *mp_memory_peek_tagged(mp_cache *cache, const mp_key *key, const mp_key *tags, uint8_t ntags,
-                                  int64_t early_refresh, int64_t now_ms) {
+pond_value *mp_memory_peek_tagged(mp_cache *cache, mp_shared *shared, const mp_key *key, const mp_key *tags,
+                                  uint8_t ntags, int64_t early_refresh, int64_t now_ms) {
     uint8_t generations[MP_TAGS_MAX][MP_TAG_SIZE], now[MP_TAG_SIZE];
-    mp_op op = {.kind = MP_GET, .key = *key, .generations = generations[0], .ntags = ntags};
+    mp_op op = {.kind = MP_GET, .key = *key, .generations = generations[0], .ntags = ntags, .shared = shared};
     op_get(mp_memory_of(cache), &op, now_ms);
     if (op.value && early_refresh && !mp_surely_fresh(early_refresh, op.left, op.load_ms)) {
         pond_value_free(op.value);
         op.value = NULL;
     }
     for (uint8_t i = 0; i < ntags && op.value; i++) {
-        if (mp_mtag_get(mp_memory_of(cache), &tags[i], now, now_ms) && memcmp(now, generations[i], MP_TAG_SIZE) == 0)
+        if (mp_mtag_get(mp_memory_of(cache), shared, &tags[i], now, now_ms) &&
+            memcmp(now, generations[i], MP_TAG_SIZE) == 0)
             continue;
         pond_value_free(op.value);
         op.value = NULL;

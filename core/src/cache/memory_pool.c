@@ -85,7 +85,7 @@ static void count(mp_mpool *pool, const mp_mitem *entry, int sign) {
 }
 
 static void enqueue(mp_mpool *pool, mp_mitem *entry, bool to_main) {
-    entry->marks = (uint8_t)((entry->marks & (MP_MENTRY_KIND | MP_MENTRY_AGED)) | (to_main ? MP_MENTRY_MAIN : 0));
+    entry->marks = (uint8_t)((entry->marks & ~(MP_MENTRY_HEAT | MP_MENTRY_MAIN)) | (to_main ? MP_MENTRY_MAIN : 0));
     mp_list_push(to_main ? &pool->main : &pool->small, &entry->link);
     count(pool, entry, 1);
 }

@@ -54,6 +54,7 @@ void mp_lane_kick(mp_lane *lane, bool waits) {
 }
 
 void mp_lane_submit(mp_lane *lane, mp_op *op) {
+    op->shared = lane->pond->shared;
     if (!lane->link && !lane->closed) lane->link = lane->pond->cache->vt->link_open(lane->pond->cache, lane->loop);
     if (op->kind == MP_BEGIN || op->kind == MP_END) mp_flights_doubt(lane, &op->key);
     if (lane->link) {

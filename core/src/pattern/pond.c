@@ -75,8 +75,10 @@ int mp_pond_adopt(pond *p, pond_error **err) {
     if (mp_pond_inherited(p)) {
         mp_cache *cache = NULL;
         mp_flights *flights = mp_flights_new();
-        code = flights ? p->cache->vt->reopen(&cache, p->cache, &p->options, err)
-                       : mp_fail(err, POND_ENOMEM, "no memory to use an inherited pond");
+        if (p->shared) code = p->store->vt->share(p->store, &p->shared, err);
+        if (code == POND_OK)
+            code = flights ? p->cache->vt->reopen(&cache, p->cache, &p->options, err)
+                           : mp_fail(err, POND_ENOMEM, "no memory to use an inherited pond");
         if (code == POND_OK) {
             begin_again(p, cache, flights);
             atomic_store_explicit(&p->generation, mp_generation(), memory_order_release);

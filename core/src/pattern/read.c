@@ -22,15 +22,15 @@ static int64_t early_refresh(const pond *p, const pond_policy *policy) {
 
 pond_value *mp_peek(pond *p, const pond_policy *policy, const mp_key *key) {
     if (!p->cache->vt->peek) return NULL;
-    pond_value *value = p->cache->vt->peek(p->cache, key, early_refresh(p, policy), mp_clock_ms());
+    pond_value *value = p->cache->vt->peek(p->cache, p->shared, key, early_refresh(p, policy), mp_clock_ms());
     if (value) count_hit(p, policy, value);
     return value;
 }
 
 pond_value *mp_peek_under(pond *p, const pond_policy *policy, const mp_key *key, const pond_tags *tags) {
     if (!p->cache->vt->peek_tagged) return NULL;
-    pond_value *value =
-        p->cache->vt->peek_tagged(p->cache, key, tags->keys, tags->n, early_refresh(p, policy), mp_clock_ms());
+    pond_value *value = p->cache->vt->peek_tagged(p->cache, p->shared, key, tags->keys, tags->n,
+                                                  early_refresh(p, policy), mp_clock_ms());
     if (value) count_hit(p, policy, value);
     return value;
 }

@@ -221,6 +221,10 @@ static mp_applied apply(mp_store *store, mp_change *change, pond_error **err) {
 
 static void discard(mp_store *store, mp_change *change) { mp_sqlite_discard(change); }
 
+static int share(mp_store *store, mp_shared **out, pond_error **err) {
+    return mp_sqlite_pool_share(pool_of(store), out, err);
+}
+
 static void close_store(mp_store *store) {
     mp_sqlite_pool_close(pool_of(store));
     free(store);
@@ -242,6 +246,7 @@ static const mp_store_vt vt = {
     .ready = ready,
     .apply = apply,
     .discard = discard,
+    .share = share,
 };
 
 int mp_sqlite_open(mp_store **out, const mp_options *options, pond_error **err) {

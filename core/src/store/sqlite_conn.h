@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 
 #include <millpond/error.h>
+#include "engine/shared.h"
 #include "store/store_check.h"
 
 /* Two quotes, every byte doubled, and the NUL. */
@@ -46,6 +47,8 @@ typedef struct mp_sqlite_conn {
     bool writes;                 /* the pool's: its borrower has the writer's turn */
     sqlite3 *db;
     int64_t looked_ms; /* the pool's: when it was last known that the file stands where it should */
+    mp_shared *shared; /* sqlite_commits.c's: who is told of a commit, or NULL, */
+    void *turn;        /* and by which right */
     uint64_t uses;
     mp_sqlite_table tables[MP_SQLITE_TABLES];
     mp_sqlite_kept kept[MP_SQLITE_KEPT];

@@ -16,8 +16,9 @@
 #include "base/fork.h"
 #include "base/list.h"
 #include "base/quote.h"
+#include "store/sqlite_commits.h"
 
-enum { LOOK_MS = 100, FORK_WAIT_MS = 100 };
+enum { LOOK_MS = 100, FORK_WAIT_MS = 100, TURN_WAIT_MS = 1000 };
 
 /* What belongs to one process. */
 typedef struct crew {
@@ -35,7 +36,8 @@ struct mp_sqlite_pool {
     char *path;
     unsigned max;
     int64_t timeout_ms;
-    _Atomic(crew *) crew; /* NULL: a child's, to be made */
+    _Atomic(crew *) crew;       /* NULL: a child's, to be made */
+    mp_sqlite_commits *commits; /* NULL: nobody asks for them, or a child's */
 };
 
 /* The address. */
@@ -175,6 +177,7 @@ static void after_fork_in_child(void) {
     calls = (pthread_rwlock_t)CALLS_INITIALIZER;
     pthread_mutex_init(&process.lock, NULL);
     process.useless = process.useless || !held;
+    if (held) mp_sqlite_commits_forked();
 }
 
 __attribute__((constructor)) static void watch_forks(void) {
@@ -189,7 +192,9 @@ static void leave_inherited(void) {
         if (parents != NULL && !is_memory(pool)) dismiss(parents, mp_sqlite_conn_close_inherited);
         mp_leave_aside(parents);
         atomic_store(&pool->crew, NULL);
+        pool->commits = NULL;
     }
+    mp_sqlite_commits_leave();
 }
 
 static int useless(pond_error **err) {
@@ -213,6 +218,15 @@ static int be_this_process(pond_error **err) {
     pthread_mutex_unlock(&process.lock);
     return POND_OK;
 }
+
+bool mp_sqlite_enter(void) {
+    pthread_rwlock_rdlock(&calls);
+    if (be_this_process(NULL) == POND_OK) return true;
+    pthread_rwlock_unlock(&calls);
+    return false;
+}
+
+void mp_sqlite_leave(void) { pthread_rwlock_unlock(&calls); }
 
 /* The crew of a pool that was open before the fork. */
 static crew *crew_in_child(mp_sqlite_pool *pool) {
@@ -276,6 +290,20 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
     return POND_OK;
 }
 
+/* In a child that cannot use SQLite what was shared with others is not known any more: only the store's calls say why. */
+int mp_sqlite_pool_share(mp_sqlite_pool *pool, mp_shared **out, pond_error **err) {
+    if (is_memory(pool)) return POND_OK;
+    if (!mp_sqlite_enter()) {
+        if (*out != NULL) mp_shared_lose(*out);
+        return POND_OK;
+    }
+    int rc = POND_OK;
+    if (pool->commits == NULL) rc = mp_sqlite_commits_open(&pool->commits, pool->path, pool->timeout_ms, err);
+    if (rc == POND_OK) *out = mp_sqlite_commits_shared(pool->commits);
+    mp_sqlite_leave();
+    return rc;
+}
+
 void mp_sqlite_pool_close(mp_sqlite_pool *pool) {
     if (pool == NULL) return;
     pthread_rwlock_rdlock(&calls);
@@ -286,6 +314,7 @@ void mp_sqlite_pool_close(mp_sqlite_pool *pool) {
         mp_list_remove(&pool->node);
         pthread_mutex_unlock(&process.lock);
         if (c != NULL) dismiss(c, mp_sqlite_conn_close);
+        mp_sqlite_commits_close(pool->commits);
     }
     pthread_rwlock_unlock(&calls);
     if (!usable) {
@@ -391,7 +420,11 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
         mp_sqlite_give(pool, *out);
         return no_memory(err, pool->path);
     }
-    if (in_place(*out, writes)) return POND_OK;
+    if (in_place(*out, writes)) {
+        int64_t wait = pool->timeout_ms < TURN_WAIT_MS ? pool->timeout_ms : TURN_WAIT_MS;
+        if (writes && pool->commits != NULL) mp_sqlite_commits_begin(pool->commits, *out, wait);
+        return POND_OK;
+    }
     mp_sqlite_give(pool, *out);
     if (err != NULL)
         *err =
@@ -406,6 +439,7 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
 void mp_sqlite_give(mp_sqlite_pool *pool, mp_sqlite_conn *conn) {
     crew *c = atomic_load(&pool->crew);
     bool writes = conn->writes, lost = !mp_sqlite_conn_tidy(conn) && !is_memory(pool);
+    mp_sqlite_commits_end(conn);
     if (lost) mp_sqlite_conn_close(conn);
     pthread_mutex_lock(&c->lock);
     if (writes) end_turn(c);

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "engine/shared.h"
 #include "store/sqlite_conn.h"
 
 typedef struct mp_sqlite_pool mp_sqlite_pool;
@@ -24,6 +25,15 @@ typedef struct mp_sqlite_pool mp_sqlite_pool;
 int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, int64_t timeout_ms, pond_error **err);
 /* Every connection was given back. Takes NULL. */
 void mp_sqlite_pool_close(mp_sqlite_pool *pool);
+
+/* What the processes that have this database open tell each other; what borrowers that write commit is told of from then on. The
+ * pool's. NULL: nobody else can have this database open. Before any call, and again in the child of a fork. */
+int mp_sqlite_pool_share(mp_sqlite_pool *pool, mp_shared **out, pond_error **err);
+
+/* Around what uses SQLite without a borrowed connection, and what must not be half done in a fork. False: not entered, as this is the child
+ * of a fork that came at a bad time. Not within each other. */
+bool mp_sqlite_enter(void);
+void mp_sqlite_leave(void);
 
 /* A connection outside any transaction, the caller's own until it is given back, by the same thread. POND_ESTORE: retriable if the time is
  * over before there is one, or before the writer's turn comes; not if the file was removed or replaced (a writer finds

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/buf.h"
+#include "engine/shared.h"
 #include "model/config.h"
 #include "model/query.h"
 #include "model/value.h"
@@ -72,6 +73,10 @@ typedef struct mp_store_vt {
     mp_applied (*apply)(mp_store *store, mp_change *change, pond_error **err);
     /* What ready has left. */
     void (*discard)(mp_store *store, mp_change *change);
+    /* By what a cache that is this process's own learns what other processes with the same store have changed: the store's, until it is
+     * closed. *out stays as it is (NULL) if nobody else can have the store open. Before any other call; and in the child of a
+     * fork again, with what its parent had. NULL where there is no such way. */
+    int (*share)(mp_store *store, mp_shared **out, pond_error **err);
 } mp_store_vt;
 
 struct mp_store {

@@ -122,32 +122,54 @@ static PyObject *sentence(PyObject *exception) {
     return bytes;
 }
 
-PyObject *mp_py_fail_load(pond_load *load) {
-    PyObject *exception = mp_py_take_exception(), *text = sentence(exception);
-    const char *message = text ? PyBytes_AsString(text) : "the loader failed";
+/* An exception as the core takes it. */
+typedef struct failure {
+    int code;
+    PyObject *text;
+    const char *message;
+    parcel *parcel; /* NULL: without the exception itself */
+} failure;
+
+/* Takes the exception that is set. What is for this caller alone is returned. */
+static PyObject *failure_of(failure *f) {
+    PyObject *exception = mp_py_take_exception();
+    *f = (failure){.code = POND_ELOADER, .text = sentence(exception)};
+    f->message = f->text ? PyBytes_AsString(f->text) : "the loader failed";
     if (!PyObject_IsInstance(exception, PyExc_Exception)) {
-        pond_load_fail(load, POND_ECANCELED, message);
-        Py_XDECREF(text);
+        f->code = POND_ECANCELED;
         return exception;
     }
-    int code = POND_ELOADER;
     if (PyObject_IsInstance(exception, mp_py.error_base) == 1) {
         PyObject *number = PyObject_GetAttr(exception, mp_py.name.number);
         long n = number ? PyLong_AsLong(number) : 0;
         Py_XDECREF(number);
         PyErr_Clear();
-        if (n < 0 && n >= -(long)PyTuple_Size(mp_py.errors) && n != POND_ECANCELED) code = (int)n;
+        if (n < 0 && n >= -(long)PyTuple_Size(mp_py.errors) && n != POND_ECANCELED) f->code = (int)n;
     }
-    parcel *p = malloc(sizeof *p);
-    if (!p) {
-        pond_load_fail(load, POND_ENOMEM, message);
-    } else {
-        *p = (parcel){.exception = Py_NewRef(exception), .traceback = PyException_GetTraceback(exception)};
-        pond_load_fail_with(load, code, message, &owner, p, release);
-    }
-    Py_XDECREF(text);
+    f->parcel = malloc(sizeof *f->parcel);
+    if (f->parcel)
+        *f->parcel = (parcel){.exception = Py_NewRef(exception), .traceback = PyException_GetTraceback(exception)};
+    else f->code = POND_ENOMEM;
     Py_DECREF(exception);
     return NULL;
+}
+
+PyObject *mp_py_fail_load(pond_load *load) {
+    failure f;
+    PyObject *own = failure_of(&f);
+    if (f.parcel) pond_load_fail_with(load, f.code, f.message, &owner, f.parcel, release);
+    else pond_load_fail(load, f.code, f.message);
+    Py_XDECREF(f.text);
+    return own;
+}
+
+PyObject *mp_py_fail_batch(pond_batch *batch) {
+    failure f;
+    PyObject *own = failure_of(&f);
+    if (f.parcel) pond_batch_fail_with(batch, f.code, f.message, &owner, f.parcel, release);
+    else pond_batch_fail(batch, f.code, f.message);
+    Py_XDECREF(f.text);
+    return own;
 }
 
 /* ---- waits ---- */

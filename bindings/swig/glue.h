@@ -13,6 +13,7 @@
  *   calls.c      the asyncio calls
  *   tags.c       sets of tags, compiled once
  *   write.c      writes inside their intents, blocking and awaited
+ *   bulk.c       many keys in one call, blocking and awaited
  *   change.c     changes of documents, blocking and awaited
  *   collection.c collections: documents and pages of queries, blocking and awaited
  *
@@ -100,7 +101,7 @@ typedef struct mp_registry {
     PyObject *empty; /* () */
     unsigned long main_thread;
     PyTypeObject *engine_type, *plan_type, *handle_type, *sync_type, *loop_type, *queue_type, *await_type, *load_type,
-        *sync_collection_type, *loop_collection_type, *tag_set_type, *writing_type, *check_type;
+        *sync_collection_type, *loop_collection_type, *tag_set_type, *writing_type, *batch_type, *check_type;
 } mp_registry;
 extern mp_registry mp_py;
 
@@ -121,6 +122,7 @@ PyObject *mp_py_fail(int code, const char *format, ...);
  * waits. What is no Exception (KeyboardInterrupt, CancelledError...) is for this caller alone: it is returned, and the
  * others are told that the load was given up. */
 PyObject *mp_py_fail_load(pond_load *load);
+PyObject *mp_py_fail_batch(pond_batch *batch); /* the same */
 /* Drops what the core released without the GIL. */
 void mp_py_sweep(void);
 /* The exception that is set, normalised, with its traceback; clears it. New reference. */
@@ -272,7 +274,8 @@ typedef enum mp_py_kind {
     MP_PY_DONE,
     MP_PY_DELETE,
     MP_PY_DOCUMENT,
-    MP_PY_PAGE
+    MP_PY_PAGE,
+    MP_PY_MANY
 } mp_py_kind;
 typedef enum mp_py_state { MP_PY_PENDING, MP_PY_RESULT, MP_PY_EXCEPTION, MP_PY_CANCELLED } mp_py_state;
 
@@ -289,7 +292,7 @@ typedef struct mp_await {
     PyObject *callbacks;             /* list of (callable, context) or NULL */
     PyObject *key, *ns, *loader;
     mp_extras extras;       /* owned */
-    struct mp_await *begin; /* of a write or change: who waits for its next step. Owned */
+    struct mp_await *begin; /* of a write, change or fetch_many: who waits for its next step. Owned */
 } mp_await;
 
 /* Answered already. Steals `result`; NULL: the exception that is set. */
@@ -317,6 +320,8 @@ int mp_py_load_start(mp_await *asker, pond_load *load);
 void mp_py_load_unlist(mp_py_load *load);
 /* Nobody will answer it: others may load. */
 void mp_py_load_give_up(mp_py_load *load);
+/* What is loaded, as a task remembers it. */
+PyObject *mp_py_ident(mp_engine *engine, PyObject *ns, PyObject *key);
 /* Is this task inside of the load of that key? */
 bool mp_py_loading(mp_engine *engine, PyObject *ns, PyObject *key);
 /* Nobody of this loop waits for `key` any more: ends the tasks that load it. */
@@ -366,10 +371,21 @@ int mp_py_check_asked(mp_await *end, pond_check *check, bool inline_);
 /* A Python collection's; NULL with an exception. Borrowed. */
 pond_collection *mp_py_collection(PyObject *object, mp_engine **engine);
 
+/* ---- bulk.c ---- */
+
+PyObject *mp_py_sync_fetch_many(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
+PyObject *mp_py_loop_fetch_many(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
+PyObject *mp_py_sync_set_many(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
+PyObject *mp_py_loop_set_many(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
+/* As mp_py_write_begin, for a batch. */
+int mp_py_batch_begin(mp_await *end, pond_batch *batch, bool inline_);
+/* The answer of a fetch_many. */
+PyObject *mp_py_many(const mp_await *end, const pond_event *event);
+
 /* Types: each file's own, made in mp_py_init. */
 extern PyType_Spec mp_py_engine_spec, mp_py_plan_spec, mp_py_handle_spec, mp_py_sync_spec, mp_py_loop_spec,
     mp_py_queue_spec, mp_py_await_spec, mp_py_load_spec, mp_py_sync_collection_spec, mp_py_loop_collection_spec,
-    mp_py_tag_set_spec, mp_py_writing_spec, mp_py_check_spec;
+    mp_py_tag_set_spec, mp_py_writing_spec, mp_py_batch_spec, mp_py_check_spec;
 
 #define MP_PY_FREE(self)                                                                                               \
     do {                                                                                                               \

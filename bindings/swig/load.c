@@ -59,7 +59,7 @@ static PyObject *load_fail(PyObject *object, PyObject *exception) {
     Py_RETURN_NONE;
 }
 
-static PyObject *ident(PyObject *engine, PyObject *ns, PyObject *key) {
+PyObject *mp_py_ident(mp_engine *engine, PyObject *ns, PyObject *key) {
     PyObject *number = PyLong_FromVoidPtr(engine);
     PyObject *made = number ? PyTuple_Pack(3, number, ns, key) : NULL;
     Py_XDECREF(number);
@@ -68,7 +68,7 @@ static PyObject *ident(PyObject *engine, PyObject *ns, PyObject *key) {
 
 static PyObject *load_ident(PyObject *object, void *unused) {
     mp_py_load *self = (mp_py_load *)object;
-    return ident((PyObject *)self->engine, self->ns, self->key);
+    return mp_py_ident(self->engine, self->ns, self->key);
 }
 
 int mp_py_load_start(mp_await *asker, pond_load *load) {
@@ -205,7 +205,7 @@ PyType_Spec mp_py_load_spec = {"millpond._core.Load", sizeof(mp_py_load), 0,
 bool mp_py_loading(mp_engine *engine, PyObject *ns, PyObject *key) {
     if (engine->loads == 0) return false;
     PyObject *inside = PyObject_CallMethodObjArgs(mp_py.loading, mp_py.name.get, mp_py.empty, NULL);
-    PyObject *wanted = inside && PyTuple_Size(inside) > 0 ? ident((PyObject *)engine, ns, key) : NULL;
+    PyObject *wanted = inside && PyTuple_Size(inside) > 0 ? mp_py_ident(engine, ns, key) : NULL;
     int found = wanted ? PySequence_Contains(inside, wanted) : 0;
     Py_XDECREF(wanted);
     Py_XDECREF(inside);

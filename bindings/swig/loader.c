@@ -141,6 +141,10 @@ PyMethodDef mp_py_sync_methods[] = {
      "explain(key, **options): what is known of a key, as a dict."},
     {"_write", (PyCFunction)(void (*)(void))mp_py_sync_write, METH_FASTCALL | METH_KEYWORDS,
      "_write(keys, body, **options): body(writing) says what came of it."},
+    {"_fetch_many", (PyCFunction)(void (*)(void))mp_py_sync_fetch_many, METH_FASTCALL | METH_KEYWORDS,
+     "_fetch_many(keys, body, discard, **options): body(batch) loads it."},
+    {"_set_many", (PyCFunction)(void (*)(void))mp_py_sync_set_many, METH_FASTCALL | METH_KEYWORDS,
+     "_set_many(keys, values, **options)"},
     {NULL, NULL, 0, NULL},
 };
 

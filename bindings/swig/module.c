@@ -44,6 +44,7 @@ int mp_py_init(PyObject *module) {
         add_type(module, &mp_py.loop_collection_type, &mp_py_loop_collection_spec, NULL) < 0 ||
         add_type(module, &mp_py.tag_set_type, &mp_py_tag_set_spec, NULL) < 0 ||
         add_type(module, &mp_py.writing_type, &mp_py_writing_spec, NULL) < 0 ||
+        add_type(module, &mp_py.batch_type, &mp_py_batch_spec, NULL) < 0 ||
         add_type(module, &mp_py.check_type, &mp_py_check_spec, NULL) < 0)
         return -1;
     return PyModule_AddFunctions(module, functions);

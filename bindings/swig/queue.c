@@ -82,7 +82,9 @@ static PyObject *result_of(const mp_await *a, const pond_event *event) {
     case POND_EVENT_OK:
         if (a->kind == MP_PY_DELETE) Py_RETURN_TRUE;
         Py_RETURN_NONE;
-    case POND_EVENT_LIST: return list_of(event);
+    case POND_EVENT_LIST:
+        if (a->kind == MP_PY_DONE) Py_RETURN_NONE;
+        return a->kind == MP_PY_MANY ? mp_py_many(a, event) : list_of(event);
     default: return mp_py_raise(pond_error_ref(pond_event_error(event)));
     }
 }
@@ -96,6 +98,7 @@ static int deliver(mp_await *a, pond_event *event, bool inline_) {
     }
     if (pond_event_kind(event) == POND_EVENT_CHECK) return mp_py_check_asked(a, pond_event_check(event), inline_);
     if (pond_event_kind(event) == POND_EVENT_WRITE) return mp_py_write_begin(a, pond_event_writing(event), inline_);
+    if (pond_event_kind(event) == POND_EVENT_BATCH) return mp_py_batch_begin(a, pond_event_batch(event), inline_);
     if (a->queue) {
         mp_py_queue_unlist(a);
         Py_DECREF((PyObject *)a);
@@ -109,7 +112,7 @@ static mp_await *of(const pond_event *event) { return (mp_await *)(uintptr_t)pon
 /* Its call has not ended. */
 static bool is_question(const pond_event *event) {
     pond_event_type kind = pond_event_kind(event);
-    return kind == POND_EVENT_LOAD || kind == POND_EVENT_WRITE || kind == POND_EVENT_CHECK;
+    return kind == POND_EVENT_LOAD || kind == POND_EVENT_WRITE || kind == POND_EVENT_CHECK || kind == POND_EVENT_BATCH;
 }
 
 /* Takes one batch and hands it out; how many there were. Exceptions that must leave the loop: the first is left set. */

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 from . import _core
+from ._bulk import settle
 
 # The loads that the current task is inside of: a loader that asks for its own key would wait for itself.
 loading: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("millpond.loading", default=())
@@ -36,6 +37,33 @@ async def _carry_out(load: _core.Load) -> None:
         raise
     except BaseException as error:
         load.fail(error)  # to everybody who waits
+        if not isinstance(error, Exception):
+            raise
+
+
+def load_batch(batch: _core.Batch, loader: Any) -> asyncio.Task[None]:
+    """The loader of many, in a task of its own, in the caller's context."""
+    task = asyncio.ensure_future(_carry_out_batch(batch, loader))
+    _batches.add(task)  # a loop holds its tasks weakly
+    task.add_done_callback(_batches.discard)
+    return task
+
+
+_batches: set[asyncio.Task[None]] = set()
+
+
+async def _carry_out_batch(batch: _core.Batch, loader: Any) -> None:
+    loading.set((*loading.get(), *batch.idents))
+    try:
+        given = loader(batch.keys)
+        if hasattr(given, "__await__"):
+            given = await given
+        settle(batch, given)
+    except asyncio.CancelledError as error:
+        batch._fail(error)
+        raise
+    except BaseException as error:
+        batch._fail(error)  # to everybody who waits
         if not isinstance(error, Exception):
             raise
 

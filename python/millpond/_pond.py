@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Callable, Iterable, overload
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, overload
 
 from . import _core
+from ._bulk import body as loading_body
+from ._bulk import check as check_loader
+from ._bulk import entries, pieces
 from ._cached import Cached
 from ._collection import Collection
 from ._options import milliseconds, option_text
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
     from ._generated import CounterName, Duration
-    from ._types import CachedOptions, CallOptions, OpenOptions, Stats, ViewOptions, WriteOptions
+    from ._types import BulkLoader, CachedOptions, CallOptions, OpenOptions, Stats, ViewOptions, WriteOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -106,6 +110,64 @@ class Pond(_core.SyncHandle):
         """
         check(writer, not_written)
         return self._write(keys_of(keys), body(writer, not_written), tags=tags, **options)
+
+    def fetch_many(self, keys: str | Iterable[str], loader: BulkLoader, *, tags: Iterable[str] | None = None,
+                   **options: Unpack[CallOptions]) -> list[Any]:
+        """As many fetches in one: the values in the order of the keys, None where there is none.
+
+            users = pond.fetch_many(["user:1", "user:2"], load_missing, ttl="5m")
+
+        The keys are asked for in one round trip, and what the cache does not have is loaded by one call: load_missing(keys) gives a mapping of
+        keys to values, or a list in the order of its keys. A key that a mapping leaves out is not there, and that is cached as an
+        absence. There is still one load per key however many ask: what others load already is waited for. If the loader raises,
+        so does this call. The keys may be any number; of more than 2,048 one part is done after the other.
+        """
+        check_loader(loader)
+        return self._fetch_many(keys_of(keys), loading_body(loader), False, tags=tags, **options)
+
+    def set_many(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]], **options: Unpack[WriteOptions]) -> None:
+        """Puts values into the cache, in two round trips for all: a mapping, or pairs; None says that there is no such thing.
+
+        For what this program is the source of: a session, something computed. Not for what was read from a store, which somebody
+        may have written since: fetch_many() and warm() read under a lease, and can tell.
+        """
+        self._set_many(*entries(values), **options)
+
+    def warm(self, keys: Iterable[str], loader: BulkLoader, *, batch: int = 500, parallel: int = 1,
+             progress: Callable[[int], object] | None = None, tags: Iterable[str] | None = None, **options: Unpack[CallOptions]) -> int:
+        """Fills the cache ahead of traffic: of an iterable of keys, which may be long and lazy, `batch` at a time are asked for, and those
+        that are not cached loaded by one call of the loader, as in fetch_many(). `parallel` batches are under way at once in threads.
+        `progress(done)` is called after each batch. Returns how many keys there were.
+        """
+        check_loader(loader)
+        run, done = loading_body(loader), 0
+
+        def one(part: tuple[str, ...]) -> int:
+            self._fetch_many(part, run, True, tags=tags, **options)
+            return len(part)
+
+        def report(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress(done)
+
+        parts = pieces(keys, batch, parallel)
+        if parallel == 1:
+            for part in parts:
+                report(one(part))
+            return done
+        with ThreadPoolExecutor(parallel, "millpond-warm") as threads:
+            running: set[Future[int]] = set()
+            for part in parts:
+                running.add(threads.submit(one, part))
+                while len(running) >= parallel:
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        report(future.result())
+            for future in running:
+                report(future.result())
+        return done
 
     @overload
     def cached(self, key: Callable[P, R], /) -> Cached[P, R]: ...

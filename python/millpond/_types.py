@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, Literal, Mapping, TypedDict, Union
+from typing import Any, Awaitable, Callable, Iterable, Literal, Mapping, TypedDict, Union
 
 from ._generated import CollectionOptions, Counters, PolicyOptions, PondOptions
 
@@ -39,6 +39,11 @@ class WriteOptions(PolicyOptions, total=False):
 
     encode: Callable[[Any], bytes | str] | None
     model: Any
+
+
+# takes keys, and gives a mapping of them to values, or a list of values in their order
+BulkLoader = Callable[[list[str]], Union[Mapping[str, Any], Iterable[Any]]]
+AsyncBulkLoader = Callable[[list[str]], Union[Mapping[str, Any], Iterable[Any], Awaitable[Union[Mapping[str, Any], Iterable[Any]]]]]
 
 
 class OpenOptions(PondOptions, Conversions, total=False):

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterable, cast, overload
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterable, Mapping, cast, overload
 
 from . import _core, _loops
 from . import _setup as _setup  # noqa: F401
+from ._bulk import check as check_loader
+from ._bulk import entries, pieces
 from ._cached import AsyncCached, Cached
 from ._changing import CREATE, DELETE, REPLACE, UPDATE, change, validation
 from ._collection import split
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, Self, TypeVar, Unpack
 
     from ._generated import CounterName, Duration
-    from ._types import CachedOptions, CallOptions, OpenOptions, Stats, ViewOptions, WriteOptions
+    from ._types import AsyncBulkLoader, CachedOptions, CallOptions, OpenOptions, Stats, ViewOptions, WriteOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -111,6 +113,72 @@ class Pond(_core.LoopHandle):
         writing._done()
         await end
         return result
+
+    async def fetch_many(self, keys: str | Iterable[str], loader: AsyncBulkLoader, *, tags: Iterable[str] | None = None,
+                         **options: Unpack[CallOptions]) -> list[Any]:
+        """As many fetches in one: the values in the order of the keys, None where there is none.
+
+            users = await pond.fetch_many(["user:1", "user:2"], load_missing, ttl="5m")
+
+        The keys are asked for in one round trip, and what the cache does not have is loaded by one call: load_missing(keys) gives a mapping of
+        keys to values, or a list in the order of its keys. A key that a mapping leaves out is not there, and that is cached as an
+        absence. The loader may be async or not, and runs in a task of its own, which ends with its caller. There is still one load per key however many ask: what others load already is waited for. If the loader raises,
+        so does this call. The keys may be any number; of more than 2,048 one part is done after the other.
+        """
+        values: list[Any] = await self._many(keys_of(keys), loader, False, tags=tags, **options)
+        return values
+
+    async def _many(self, keys: tuple[str, ...], loader: AsyncBulkLoader, discard: bool, **options: Any) -> Any:
+        check_loader(loader)
+        step, end = self._fetch_many(keys, discard, **options)
+        loading = None
+        try:
+            while True:
+                batch = await step
+                if not isinstance(batch, _core.Batch):
+                    return batch
+                step, loading = batch.next, _loops.load_batch(batch, loader)
+        except asyncio.CancelledError:
+            end.cancel()
+            if loading is not None:
+                loading.cancel()
+            raise
+
+    async def set_many(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]], **options: Unpack[WriteOptions]) -> None:
+        """Puts values into the cache, in two round trips for all: a mapping, or pairs; None says that there is no such thing.
+
+        For what this program is the source of: a session, something computed. Not for what was read from a store, which somebody
+        may have written since: fetch_many() and warm() read under a lease, and can tell.
+        """
+        await self._set_many(*entries(values), **options)
+
+    async def warm(self, keys: Iterable[str], loader: AsyncBulkLoader, *, batch: int = 500, parallel: int = 1,
+                   progress: Callable[[int], object] | None = None, tags: Iterable[str] | None = None,
+                   **options: Unpack[CallOptions]) -> int:
+        """Fills the cache ahead of traffic: of an iterable of keys, which may be long and lazy, `batch` at a time are asked for, and those
+        that are not cached loaded by one call of the loader, as in fetch_many(). `parallel` batches are under way at once.
+        `progress(done)` is called after each batch. Returns how many keys there were.
+        """
+        check_loader(loader)
+        done = 0
+        parts = pieces(keys, batch, parallel)
+
+        async def worker() -> None:
+            nonlocal done
+            for part in parts:
+                await self._many(part, loader, True, tags=tags, **options)
+                done += len(part)
+                if progress is not None:
+                    progress(done)
+
+        workers = [asyncio.ensure_future(worker()) for _ in range(parallel)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for task in workers:
+                task.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return done
 
     @overload
     def cached(self, key: Callable[P, Awaitable[R]], /) -> Cached[P, Coroutine[Any, Any, R]]: ...

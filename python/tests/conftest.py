@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Awaitable, Callable, Iterator
 
 import pytest
 
@@ -54,6 +54,25 @@ class Mode:
 
     async def __call__(self, result: Any) -> Any:
         return await result if inspect.isawaitable(result) else result
+
+
+def in_both(test: Callable[..., Awaitable[None]]) -> Any:
+    """test(call, pond), in both worlds and on both caches."""
+
+    @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+    def run(asynchronous: bool, cache: str, name: str) -> None:
+        async def main() -> None:
+            call = Mode(asynchronous)
+            pond = call.open(cache, namespace=name)
+            try:
+                await test(call, pond)
+            finally:
+                await call(pond.close(timeout="1s"))
+
+        asyncio.run(main())
+
+    run.__doc__ = test.__doc__
+    return run
 
 
 class Redis:

@@ -75,6 +75,15 @@ reveal_type(pond.write("k", surely, tags=["users"]))
 reveal_type(pond.write(["k", "l"], lambda writing: writing.set("k", 1), not_written=bool, ttl="1m"))
 pond.invalidate(tags=["users"])
 
+def load_many(keys: list[str]) -> dict[str, User]: ...
+async def aload_many(keys: list[str]) -> list[User | None]: ...
+
+reveal_type(pond.fetch_many(["k", "l"], load_many, model=User, tags=("users",)))
+pond.fetch_many(["k"], lambda keys: keys)
+pond.set_many({"k": User("ann")}, model=User, ttl="1h")
+pond.set_many([("k", 1)])
+reveal_type(pond.warm((str(i) for i in range(9)), load_many, batch=100, parallel=2, progress=print))
+
 @pond.cached
 def bare(x: int) -> int: ...
 
@@ -94,6 +103,9 @@ async def main() -> None:
     reveal_type(await apond.fetch("k", surely))
     reveal_type(await apond.fetch("k", aload, model=User))
     reveal_type(await stock("A7"))
+    reveal_type(await apond.fetch_many(["k"], aload_many))
+    reveal_type(await apond.warm(["k"], load_many))
+    await apond.set_many({"k": 1})
     reveal_type(await apond.write("k", aload))
     reveal_type(await apond.write("k", surely, when_cache_down_write="lenient"))
 
@@ -134,6 +146,8 @@ films.find(5)  # E: no query
 pond.stat("strikes")  # E: no counter
 pond.write("k", surely, should_cache=len)  # E: not of write
 pond.write("k", surely, tags=[1])  # E: no str
+pond.fetch_many(["k"], surely)  # E: takes no keys
+pond.set_many({1: 2})  # E: no str
 pond.namespace("other", tags=["users"])  # E: not of namespaces
 '''
 
@@ -141,8 +155,8 @@ REVEALED = [
     "list[str]", "dict[str, int] | None", "dict[str, int]", "User | None", "User", "int | None", "User | None",
     "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]", "int", "str",
     "dict[str, Any] | None", "dict[str, Any]", "list[dict[str, Any] | None]", "millpond._collection.Page", "int", "list[dict[str, Any]]", "dict[str, Any]",
-    "float", "str", "User", "list[str]", "None", "int",
-    "list[str]", "list[str]", "list[str]", "User | None", "int", "list[str]", "list[str]", "int", "int | None", "list[dict[str, Any] | None]",
+    "float", "str", "User", "list[str]", "None", "list[Any]", "int", "int",
+    "list[str]", "list[str]", "list[str]", "User | None", "int", "list[Any]", "int", "list[str]", "list[str]", "int", "int | None", "list[dict[str, Any] | None]",
     "dict[str, Any]", "dict[str, Any] | None", "list[dict[str, Any]]", "millpond.aio.Pond",
 ]
 

@@ -10,33 +10,13 @@ import signal
 import sqlite3
 import threading
 import time
-from typing import Any, Awaitable, Callable
+from typing import Any
 
 import pytest
 
 import millpond
 import millpond.aio
-from conftest import Mode, Redis, forks_with_threads
-
-
-Test = Callable[..., Awaitable[None]]
-
-
-def in_both(test: Test) -> Any:
-    @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
-    def run(asynchronous: bool, cache: str, name: str) -> None:
-        async def main() -> None:
-            call = Mode(asynchronous)
-            pond = call.open(cache, namespace=name)
-            try:
-                await test(call, pond)
-            finally:
-                await call(pond.close(timeout="1s"))
-
-        asyncio.run(main())
-
-    run.__doc__ = test.__doc__
-    return run
+from conftest import Redis, forks_with_threads, in_both
 
 
 def never(*args: object) -> Any:

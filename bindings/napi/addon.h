@@ -26,7 +26,8 @@ enum mpn_kind {
     MPN_LOAD = 9,
     MPN_LIST = 10,
     MPN_WRITE = 11,
-    MPN_CHECK = 12
+    MPN_CHECK = 12,
+    MPN_MANY = 13 /* a batch of loads */
 };
 
 typedef struct mpn_env mpn_env;
@@ -72,6 +73,7 @@ struct mpn_pond {
     mpn_table tags; /* sets of them */
     mpn_table writings;
     mpn_table checks;
+    mpn_table batches;
 };
 
 /* addon.c */
@@ -95,9 +97,9 @@ void mpn_drive_drain(mpn_pond *p);
 
 /* calls.c, tags.c, store.c, collection.c, loads.c, writes.c, changes.c: the methods */
 extern const napi_property_descriptor mpn_call_methods[], mpn_tag_methods[], mpn_store_methods[],
-    mpn_collection_methods[], mpn_load_methods[], mpn_write_methods[], mpn_change_methods[];
+    mpn_collection_methods[], mpn_load_methods[], mpn_write_methods[], mpn_change_methods[], mpn_bulk_methods[];
 extern const size_t mpn_call_method_count, mpn_tag_method_count, mpn_store_method_count, mpn_collection_method_count,
-    mpn_load_method_count, mpn_write_method_count, mpn_change_method_count;
+    mpn_load_method_count, mpn_write_method_count, mpn_change_method_count, mpn_bulk_method_count;
 /* What a start call came to: an answer at once, an error (thrown), or undefined for 'under way'. Takes `now` and `error`. */
 napi_value mpn_started(mpn_pond *p, int rc, pond_value *now, pond_error *error);
 /* Hands a LOAD event's load to JavaScript: its number. 0: no memory, the load was failed. */
@@ -110,6 +112,9 @@ void mpn_writings_end(mpn_pond *p);
 /* A CHECK event's: [its number, the document]; NULL: it was rejected, for want of memory. */
 napi_value mpn_check_js(mpn_pond *p, pond_check *check);
 void mpn_checks_end(mpn_pond *p);
+/* A BATCH event's, as [number, [key...]]; NULL: no memory, the batch was failed. */
+napi_value mpn_batch_js(mpn_pond *p, pond_batch *batch);
+void mpn_batches_end(mpn_pond *p);
 void mpn_tags_end(mpn_pond *p);
 
 /* values.c */

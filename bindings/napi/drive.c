@@ -84,13 +84,22 @@ void mpn_drive_began(mpn_pond *p) {
     }
 }
 
-/* Arrays of strings and nulls, for get_many. */
+/* What is text and not JSON stands in an array of its own. */
+static napi_value row_js(napi_env napi, const pond_value *value) {
+    napi_value out, text = mpn_value_js(napi, value);
+    if (!text || pond_value_codec(value) != POND_TEXT) return text;
+    return napi_create_array_with_length(napi, 1, &out) == napi_ok && napi_set_element(napi, out, 0, text) == napi_ok
+               ? out
+               : NULL;
+}
+
+/* Arrays of strings (and buffers) and nulls, for get_many and fetch_many. */
 static napi_value list_js(napi_env napi, const pond_event *event) {
     napi_value out, row;
     size_t n = pond_event_count(event);
     if (napi_create_array_with_length(napi, n, &out) != napi_ok) return NULL;
     for (size_t i = 0; i < n; i++) {
-        row = mpn_value_js(napi, pond_event_value_at(event, i));
+        row = row_js(napi, pond_event_value_at(event, i));
         if (!row || napi_set_element(napi, out, (uint32_t)i, row) != napi_ok) return NULL;
     }
     return out;
@@ -128,6 +137,11 @@ static napi_value event_js(mpn_pond *p, pond_event *event, uint32_t *kind) {
     case POND_EVENT_CHECK:
         *kind = MPN_CHECK;
         if ((out = mpn_check_js(p, pond_event_check(event)))) return out;
+        clear_exception(napi); /* the core has been told */
+        break;
+    case POND_EVENT_BATCH:
+        *kind = MPN_MANY;
+        if ((out = mpn_batch_js(p, pond_event_batch(event)))) return out;
         clear_exception(napi); /* the core has been told */
         break;
     case POND_EVENT_LIST: *kind = MPN_LIST; return list_js(napi, event);

@@ -32,6 +32,7 @@ void mpn_pond_end(mpn_pond *p) {
     mpn_loads_end(p);
     mpn_writings_end(p);
     mpn_checks_end(p);
+    mpn_batches_end(p);
     mpn_tags_end(p);
     for (uint32_t i = 1; i < p->collections.used; i++) pond_collection_free(mpn_table_take(&p->collections, i));
     mpn_table_free(&p->collections);
@@ -67,10 +68,10 @@ static napi_value object_new(mpn_pond *p, napi_value deliver) {
     const struct {
         const napi_property_descriptor *rows;
         size_t n;
-    } sets[] = {{mpn_call_methods, mpn_call_method_count},    {mpn_tag_methods, mpn_tag_method_count},
-                {mpn_store_methods, mpn_store_method_count},  {mpn_collection_methods, mpn_collection_method_count},
-                {mpn_load_methods, mpn_load_method_count},    {mpn_write_methods, mpn_write_method_count},
-                {mpn_change_methods, mpn_change_method_count}};
+    } sets[] = {{mpn_call_methods, mpn_call_method_count},     {mpn_tag_methods, mpn_tag_method_count},
+                {mpn_store_methods, mpn_store_method_count},   {mpn_collection_methods, mpn_collection_method_count},
+                {mpn_load_methods, mpn_load_method_count},     {mpn_write_methods, mpn_write_method_count},
+                {mpn_change_methods, mpn_change_method_count}, {mpn_bulk_methods, mpn_bulk_method_count}};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         for (size_t k = 0; k < sets[i].n; k++) {
             napi_property_descriptor method = sets[i].rows[k];

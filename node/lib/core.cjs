@@ -23,7 +23,7 @@ class Request {
     this.signal = undefined // an AbortSignal that ends the wait
     this.kind = 0
     this.value = undefined
-    this.task = 0 // the load, write or check that the core asks for
+    this.task = 0 // the load, write, check or batch that the core asks for
     this.resolve = undefined
   }
 
@@ -78,7 +78,7 @@ class Core {
       const request = this.#requests[number]
       if (kind === KIND.LOAD || kind === KIND.WRITE) {
         request.task = values[i]
-      } else if (kind === KIND.CHECK) {
+      } else if (kind === KIND.CHECK || kind === KIND.MANY) {
         [request.task, request.value] = values[i] ?? [0] // no memory: it is rejected already
       } else {
         this.#requests[number] = undefined

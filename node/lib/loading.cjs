@@ -2,7 +2,9 @@
 'use strict'
 
 const { AsyncLocalStorage } = require('node:async_hooks')
-const { classes: { CanceledError, DeadlockError, InvalidValue } } = require('./errors.cjs')
+const { types: { isUint8Array: isBytes } } = require('node:util')
+const { show } = require('./options.cjs')
+const { classes: { CanceledError, DeadlockError, InvalidValue, MisuseError } } = require('./errors.cjs')
 const { NULL, encode } = require('./values.cjs')
 
 const UNCACHED = 1 // POND_LOAD_UNCACHED
@@ -16,7 +18,7 @@ let running = 0
 function insideLoad (core, policy, key) {
   if (running === 0) return false
   for (let frame = contexts.getStore(); frame !== undefined; frame = frame.outer) {
-    if (frame.live && frame.key === key && frame.core === core && frame.namespace === policy.namespace) return true
+    if (frame.live && frame.has(key) && frame.core === core && frame.namespace === policy.namespace) return true
   }
   return false
 }
@@ -42,22 +44,43 @@ function liveFrame () {
   return frame
 }
 
+/** Runs `call`, which loads the keys that `has` knows, and hands what it gave to `loaded`, or what it threw to `failed`. */
+function carryOut (core, policy, has, call, loaded, failed) {
+  contexts ??= new AsyncLocalStorage()
+  const frame = { core, has, namespace: policy.namespace, live: true, outer: liveFrame() }
+  running++
+
+  function end (how, outcome) {
+    try {
+      how(outcome)
+    } finally {
+      frame.live = false
+      if (--running === 0) contexts.disable()
+    }
+  }
+
+  contexts.run(frame, () => {
+    let result
+    try {
+      result = call()
+    } catch (error) {
+      return end(failed, error)
+    }
+    if (typeof result?.then !== 'function') end(loaded, result)
+    else Promise.resolve(result).then(value => end(loaded, value), error => end(failed, error))
+  })
+}
+
+/** The core's number of what is wrong with a value; 0 of what a loader threw. */
+const codeOf = error => error instanceof InvalidValue ? error.number : 0
+
 /** Runs the request's loader and answers the load that the core asked for. Never throws. */
 function runLoader (request) {
   const { view: { core }, policy, key, loader, task: load } = request
   const { native } = core
   request.task = 0
-  contexts ??= new AsyncLocalStorage()
-  const frame = { core, key, namespace: policy.namespace, live: true, outer: liveFrame() }
-  running++
-
-  function end () {
-    frame.live = false
-    if (--running === 0) contexts.disable()
-  }
 
   function failed (error, code = 0) {
-    end()
     native.loadFail(load, code, messageOf(error), { error })
   }
 
@@ -68,23 +91,52 @@ function runLoader (request) {
       answer = toStore(request, value)
       flags = answer === undefined || cacheable(request, value) ? 0 : UNCACHED
     } catch (error) {
-      return failed(error, error instanceof InvalidValue ? error.number : 0)
+      return failed(error, codeOf(error))
     }
-    end()
     if (answer === undefined) native.loadAbsent(load, flags)
     else native.loadValue(load, answer.kind, answer.data, flags)
   }
 
-  contexts.run(frame, () => {
-    let result
+  carryOut(core, policy, one => one === key, () => loader(key), loaded, failed)
+}
+
+/** What a loader of many gave, one for each key; undefined: there is no such thing. */
+function inOrder (keys, given) {
+  if (given instanceof Map) return keys.map(key => given.get(key))
+  if (Array.isArray(given)) {
+    if (given.length === keys.length) return given
+    throw new MisuseError(`the loader of ${keys.length} keys gave an array of ${given.length}: it takes one for each key (null: there is ` +
+      'no such thing), or a Map or an object, which may leave keys out')
+  }
+  if (typeof given === 'object' && given !== null && !isBytes(given)) return keys.map(key => Object.hasOwn(given, key) ? given[key] : undefined)
+  throw new MisuseError(`a loader of many gives a Map or an object by key, or an array in the order of its keys, not ${show(given)}`)
+}
+
+/** Runs the request's loader of many and answers the batch that the core asked for. Never throws. */
+function runManyLoader (request) {
+  const { view: { core }, policy, loader, task: batch, value: keys } = request
+  const { native } = core
+  request.task = 0
+
+  function failed (error, code = 0) {
+    native.batchFail(batch, code, messageOf(error), { error })
+  }
+
+  function loaded (given) {
     try {
-      result = loader(key)
+      inOrder(keys, given).forEach((value, i) => {
+        const answer = toStore(request, value)
+        if (answer === undefined) return // what nothing is said of is not there
+        native.batchValue(batch, i, answer.kind, answer.data, cacheable(request, value) ? 0 : UNCACHED)
+      })
     } catch (error) {
-      return failed(error)
+      return failed(error, codeOf(error))
     }
-    if (typeof result?.then === 'function') Promise.resolve(result).then(loaded, error => failed(error))
-    else loaded(result)
-  })
+    native.batchDone(batch)
+  }
+
+  const own = new Set(keys)
+  carryOut(core, policy, one => own.has(one), () => loader([...keys]), loaded, failed)
 }
 
 /** Gives the load up that the core asked for: another of those who wait is asked instead. */
@@ -92,6 +144,12 @@ function declineLoad (request) {
   const { view: { core: { native } }, task, signal } = request
   request.task = 0
   native.loadFail(task, CanceledError.prototype.number, 'the fetch was aborted', { error: signal.reason })
+}
+
+function declineBatch (request) {
+  const { view: { core: { native } }, task, signal } = request
+  request.task = 0
+  native.batchFail(task, CanceledError.prototype.number, 'the fetch was aborted', { error: signal.reason })
 }
 
 /** { kind, data }, or undefined for an absence. */
@@ -108,4 +166,4 @@ function cacheable (request, value) {
   return shouldCache === undefined || Boolean(shouldCache(value))
 }
 
-module.exports = { insideLoad, deadlock, runLoader, declineLoad, messageOf, toStore }
+module.exports = { insideLoad, deadlock, runLoader, runManyLoader, declineLoad, declineBatch, messageOf, toStore }

@@ -7,6 +7,7 @@ const { Policy } = require('./policy.cjs')
 const { runWriter } = require('./writing.cjs')
 const { Store } = require('./store.cjs')
 const { Collection } = require('./collection.cjs')
+const { fetchMany, entries, warm } = require('./bulk.cjs')
 const { keyMaker } = require('./cached.cjs')
 const { checkSignal, unlessAborted } = require('./abort.cjs')
 const { parse, milliseconds, show } = require('./options.cjs')
@@ -170,6 +171,61 @@ class Pond {
     const { tags, ...rest } = options
     const policy = view.policyOf(rest)
     return { policy, set: view.core.tags.of(policy, tags) }
+  }
+
+  async fetchMany (keys, options, loader) {
+    if (loader === undefined) {
+      loader = options
+      options = undefined
+    }
+    const { signal = null, ...rest } = options ?? {}
+    if (signal !== null) {
+      checkSignal(signal)
+      signal.throwIfAborted()
+    }
+    const list = Array.isArray(keys) ? [...keys] : [keys]
+    const loading = this.#manyLoader('fetchMany', options === undefined ? undefined : rest, loader)
+    const found = loading.fetch(list, signal ?? undefined)
+    const { policy } = loading
+    const rows = await (signal === null ? found : unlessAborted(found, signal))
+    return rows.map((row, i) => {
+      if (row === null) return absence(policy, list[i])
+      const [kind, data] = Array.isArray(row) ? [KIND.TEXT, row[0]] : [typeof row === 'string' ? KIND.JSON : KIND.BYTES, row]
+      return toCaller(this.#view, rest, list[i], kind, data)
+    })
+  }
+
+  /** What is wrong with the arguments is said here and now. */
+  #manyLoader (method, options, loader) {
+    if (typeof loader !== 'function') {
+      throw new MisuseError(`${method}(keys, [options,] loader): the loader must be a function, not ${show(loader)}`)
+    }
+    const { policy, set } = this.#tagged(options)
+    return {
+      policy,
+      fetch: async (keys, signal) => {
+        for (const key of keys) checkKey(key)
+        return fetchMany(this.#view, policy, set, keys, options, loader, signal)
+      }
+    }
+  }
+
+  async setMany (values, options) {
+    const view = this.#view
+    const { index } = view.policyOf(options)
+    const { keys, data } = entries(values, { view, options })
+    for (const key of keys) checkKey(key)
+    await view.start((native, number) => native.setMany(keys, data, index, number))
+  }
+
+  async warm (keys, options, loader) {
+    if (loader === undefined) {
+      loader = options
+      options = undefined
+    }
+    const { batch, parallel, progress, ...rest } = options ?? {}
+    const loading = this.#manyLoader('warm', rest, loader)
+    return warm(keys, { batch, parallel, progress }, list => loading.fetch(list))
   }
 
   async write (keys, options, writer) {

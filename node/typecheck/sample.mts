@@ -65,6 +65,13 @@ const title: string | undefined = (await films.get('0001'))?.title
 const many: Array<{ id: string, title: string } | null> = await films.getMany(['0001', '0002'])
 use(title, many, await films.delete('0001'))
 
+const users: Array<User | null> = await pond.fetchMany(['user:1', 'user:2'], { ttl: '5m', tags: ['users'] }, async keys => new Map(keys.map(key => [key, { id: 1, name: key }])))
+const sure: User[] = await pond.fetchMany(['user:1'], { absent: 'raise' }, () => ({ 'user:1': { id: 1, name: 'Ada' } }))
+await pond.setMany({ 'session:1': { user: 1 } }, { ttl: '1h' })
+await pond.setMany(new Map([['session:2', null]]))
+const warmed: number = await pond.warm(new Set(['user:1']), { batch: 100, parallel: 2, progress: done => use(done) }, keys => keys.map(name => ({ id: 1, name })))
+use(users, sure, warmed)
+
 await pond.namespace('pages', { ttl: '1h' }).invalidate(['a', 'b'])
 const hits: number = pond.stat('hits') + pond.stats().total.hits
 use(hits, (await pond.explain('user:42')).state)
@@ -84,6 +91,8 @@ await pond.fetch('k', { tttl: '5m' }, () => 1)
 await pond.fetch('k', { memoryMax: '1GiB' }, () => 1)
 // @ts-expect-error no loader
 await pond.fetch('k')
+// @ts-expect-error a loader of many gives many
+await pond.fetchMany(['k'], () => 1)
 // @ts-expect-error the key is a string
 await pond.fetch(42, () => 1)
 // @ts-expect-error a choice that is none

@@ -17,6 +17,18 @@ export type Found<T> = T extends null | undefined | void ? never : T
 /** Gives the value of `key`; null or undefined: there is no such thing. */
 export type Loader<T> = (key: string) => Awaitable<T>
 
+/** Gives the values of these keys: by key, where what is left out is not there, or one for each in their order. */
+export type BulkLoader<T> = (keys: string[]) => Awaitable<ReadonlyMap<string, T> | { readonly [key: string]: T } | readonly T[]>
+
+export interface WarmOptions<T = any> extends FetchOptions<T>, TagsOption {
+  /** How many keys are asked for at a time. Default: 500. */
+  batch?: number | null | undefined
+  /** How many such batches are under way at once. Default: 1. */
+  parallel?: number | null | undefined
+  /** Called after each batch. What it throws ends the warming. */
+  progress?: ((done: number) => unknown) | null | undefined
+}
+
 /** Options that hold functions. */
 export interface ValueOptions<T = any> {
   /** False: hand the loaded value to who waits, but do not cache it. */
@@ -211,6 +223,23 @@ export declare class Pond {
   /** Drops what is cached under the keys, and revokes the loads under way: nothing that was read before this call is served
    * after it has resolved. All keys are checked before the first is touched. */
   invalidate(keys: string | readonly string[], options?: PolicyOptions & TagsOption): Promise<void>
+
+  /** As many fetches in one: the values in the order of the keys. These are asked for in one round trip, and what the cache does not have
+   * is loaded by one call of the loader. There is still one load per key however many ask: what others load already is waited for. The
+   * keys may be any number; of more than 2,048 one part is done after the other. */
+  fetchMany<T>(keys: string | readonly string[], loader: BulkLoader<T>): Promise<Array<Found<T> | null>>
+  fetchMany<T>(keys: string | readonly string[], options: FetchOptions<T> & SignalOption & TagsOption & Raise, loader: BulkLoader<T>): Promise<Array<Found<T>>>
+  fetchMany<T>(keys: string | readonly string[], options: (FetchOptions<T> & SignalOption & TagsOption) | undefined, loader: BulkLoader<T>): Promise<Array<Found<T> | null>>
+
+  /** Puts values into the cache, in two round trips for all; null: there is no such thing. For what this program is the source of: a
+   * session, something computed. Not for what was read from a store, which somebody may have written since: fetchMany and warm
+   * read under a lease, and can tell. */
+  setMany(values: Iterable<readonly [string, unknown]> | { readonly [key: string]: unknown }, options?: PolicyOptions & Pick<ValueOptions, 'encode'>): Promise<void>
+
+  /** Fills the cache ahead of traffic: of keys, which may be many, lazy and asynchronous, `batch` at a time are asked for, and those that
+   * are not cached loaded by one call of the loader. Resolves with how many keys there were. */
+  warm<T>(keys: Iterable<string> | AsyncIterable<string>, loader: BulkLoader<T>): Promise<number>
+  warm<T>(keys: Iterable<string> | AsyncIterable<string>, options: WarmOptions<T> | undefined, loader: BulkLoader<T>): Promise<number>
 
   /** The caller's own write to its store, with what is cached of it kept right around it: the cache is told before `writer` runs
    * and after it has ended. Once this has resolved nobody is given what was read from the store before; if the writer's process dies in

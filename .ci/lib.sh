@@ -137,3 +137,16 @@ c_build() {
     quiet "cmake-$preset" cmake --preset "$preset" -DPython3_EXECUTABLE="$VENV/bin/python" "$@" || return
     quiet "build-$preset" cmake --build "build/$preset" --parallel
 }
+
+# What the histories run: the C client, the checker (Go 1.16 or later; Debian's will do), redis-py for the textbook.
+histories_need() {
+    if ! command -v go >/dev/null && ! { apt_need golang-go && command -v go >/dev/null; }; then
+        echo 'run: the histories are judged by a program in Go: put Go 1.16 or later on the path' >&2
+        return 1
+    fi
+    pip_need histories -r tests/histories/requirements.txt || return
+    quiet cmake-dev cmake --preset dev -DPython3_EXECUTABLE="$VENV/bin/python" || return
+    quiet build-histories cmake --build build/dev --parallel --target tool_history millpond_mongodb || return
+    (cd tests/histories/checker && GOFLAGS=-modcacherw GOMODCACHE=$BUILD/go/mod GOCACHE=$BUILD/go/cache quiet histories \
+        go build -o "$BUILD/histories/check" .)
+}

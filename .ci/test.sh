@@ -2,7 +2,7 @@
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
 PARTS=(checks c faults asan fuzz sim python node cross)
-EXTRA=(spin python-asan nodes node-asan outages tsan) # only when named: together they would take longer than a change may wait
+EXTRA=(spin python-asan nodes node-asan outages histories tsan) # only when named: together they would take longer than a change may wait
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
 # A hang must not cost the whole run: no suite may take longer than this.
@@ -83,6 +83,7 @@ suite_node-asan() {
         "${LIMIT[@]}" node --test --test-reporter=spec "${NODE_TESTS[@]}"
 }
 suite_outages() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/outages/main.py --quick; } # Millpond alone, a second of each
+suite_histories() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/histories/main.py --quick; } # a short round of each fault, and the controls
 suite_cross() {
     MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
 }
@@ -92,7 +93,7 @@ count() { # passed failed skipped of a suite, from what it left behind
     checks | spin) .ci/count checks "$LOGS/test-$1.log" ;;
     c | sim | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
-    outages) .ci/count outages "$LOGS/test-outages.log" ;;
+    outages | histories) .ci/count campaign "$LOGS/test-$1.log" ;;
     node*) .ci/count node "$LOGS/test-$1.log" ;;
     *) .ci/count pytest "$RESULTS/$1.xml" ;;
     esac
@@ -126,10 +127,11 @@ for one in metadata.requires("millpond") or []:
     requirements+=(-r tests/cross/requirements.txt)
     pip_need tests pytest "${requirements[@]}"
 fi
-if wants outages; then python_package; fi
-if wants node nodes node-asan cross outages; then node_need && node_package; fi
+if wants outages histories; then python_package; fi
+if wants node nodes node-asan cross outages histories; then node_need && node_package; fi
 if wants cross; then npm_need cross tests/cross "$(sha256sum tests/cross/package.json)-$(node --version)"; fi
 if wants cross && ! wants c; then step "the C core" && c_build dev; fi
+if wants histories; then histories_need; fi
 
 rm -rf "$RESULTS"
 mkdir -p "$RESULTS"

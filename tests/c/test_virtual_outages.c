@@ -296,6 +296,23 @@ static void calls_without_a_load_end_on_time(void **state) {
     }
 }
 
+/* Who shares another's question, and must ask when that one gives up, has waited all the while. */
+static void an_heir_has_the_time_that_is_left(void **state) {
+    (void)state;
+    static const world_rule half[WORLD_RULES] = {{FAKE_GET, 0, 0, {PEER_HALF_SILENT, 100, 0}}};
+    world_open(half, NULL, NULL);
+    pond_request *asker;
+    assert_int_equal(pond_lookup_start(world.p, world.queue, "k", 1, NULL, 1, NULL, &asker, NULL), POND_OK);
+    world_start(WORLD_LOOKUP);
+    world_pass_to(300);
+    assert_int_equal(world_seen(FAKE_GET), 1);
+    pond_request_cancel(asker);
+    world_pass_to(301);
+    assert_int_equal(world_seen(FAKE_GET), 2);
+    pond_event_free(world_expect("an heir", 500, "POND_ECACHE"));
+    world_close();
+}
+
 /* ---- nobody there ---- */
 
 static void a_black_hole_ends_on_time(void **state) {
@@ -452,13 +469,10 @@ static void every_history_ends_on_time(void **state) {
 int main(void) {
     watchdog(110);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_fault_ends_on_time),
-        cmocka_unit_test(silence_behind_another_load_ends_on_time),
-        cmocka_unit_test(a_lease_in_doubt_is_given_back),
-        cmocka_unit_test(a_lease_is_given_back_later),
-        cmocka_unit_test(calls_without_a_load_end_on_time),
-        cmocka_unit_test(a_black_hole_ends_on_time),
-        cmocka_unit_test(a_refused_connection_costs_no_time),
+        cmocka_unit_test(every_fault_ends_on_time),         cmocka_unit_test(silence_behind_another_load_ends_on_time),
+        cmocka_unit_test(a_lease_in_doubt_is_given_back),   cmocka_unit_test(a_lease_is_given_back_later),
+        cmocka_unit_test(calls_without_a_load_end_on_time), cmocka_unit_test(an_heir_has_the_time_that_is_left),
+        cmocka_unit_test(a_black_hole_ends_on_time),        cmocka_unit_test(a_refused_connection_costs_no_time),
         cmocka_unit_test(every_history_ends_on_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ typedef struct mp_read {
     mp_node flight_node; /* or, SHARING, in the other's `sharers` */
     mp_node sharers;
     mp_timer timer;      /* wait_timeout, call_timeout */
-    int64_t started;     /* to wait */
+    int64_t started;     /* to share a question, or to wait */
     int64_t deadline;    /* of the whole; INT64_MAX: none */
     mp_task deliver;     /* call.value or call.error was left here by another lane's flight */
     pond_tags *tags;     /* a reference; NULL: none */

@@ -18,6 +18,7 @@ bool mp_share_join(mp_read *r) {
     mp_read *asker = *place(r);
     if (!asker || !same_question(asker, r) || !lane->link->vt->unsent(lane->link, &asker->op)) return false;
     r->state = MP_READ_SHARING;
+    r->started = mp_loop_now(lane->loop);
     mp_list_push(&asker->sharers, &r->flight_node);
     return true;
 }
@@ -60,5 +61,7 @@ mp_read *mp_share_leave(mp_read *r) {
     if (!n) return NULL;
     mp_read *heir = MP_OF(n, mp_read, flight_node);
     mp_list_move(&heir->sharers, &r->sharers);
+    int64_t left = heir->started + heir->op.timeout_ms - mp_loop_now(heir->call.lane->loop);
+    heir->op.timeout_ms = left > 1 ? left : 1; /* the rest has passed with the question that it shared */
     return heir;
 }

@@ -11,7 +11,8 @@ bool mp_share_join(mp_read *read);
 void mp_share_begin(mp_read *read);
 /* The read's question has been answered: those who share it, with the same answer in their own `op`, in `sharers`. */
 void mp_share_answered(mp_read *read, mp_node *sharers);
-/* The read takes no part any more. If others relied on its question, the first of them, which must ask now; else NULL. */
+/* The read takes no part any more. If others relied on its question, the first of them, which must ask now, in the
+ * time that it has left; else NULL. */
 mp_read *mp_share_leave(mp_read *read);
 
 #endif

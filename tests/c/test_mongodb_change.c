@@ -75,6 +75,35 @@ static void other_keys_that_are_unique(void **state) {
     }
 }
 
+static void put_of_size(fixture *f, const char *id, size_t len) {
+    static const char head[] = "{\"s\":\"";
+    char *text = malloc(len + 16);
+    assert_non_null(text);
+    strcpy(text, head);
+    memset(text + sizeof head - 1, 'x', len);
+    strcpy(text + sizeof head - 1 + len, "\"}");
+    put(f->store, "films", id, text);
+    free(text);
+}
+
+/* An update says what it replaces by what, so half as much is the most. */
+static void large_documents_are_updated_or_refused(void **state) {
+    enum { HALF = 8 * 1024 * 1024 };
+    fixture *f = *state;
+    create(f->store, "films");
+    put_of_size(f, "well", HALF - 64);
+    assert_int_equal(changed(f->store, MP_CHANGE_UPDATE, "well", "{\"n\":1}").applied, MP_APPLIED);
+    put_of_size(f, "large", HALF);
+    outcome o = changed(f->store, MP_CHANGE_UPDATE, "large", "{\"n\":1}");
+    assert_int_equal(o.code, POND_EVALUE);
+    assert_int_equal(o.applied, MP_NOT_APPLIED);
+    assert_non_null(strstr(o.message, "replace the document"));
+    assert_null(strstr(get(f->store, "films", "large"), "\"n\""));
+    changes(f->store, MP_CHANGE_UPDATE, "large", "{\"s\":null,\"n\":1}");
+    put_of_size(f, "large", HALF);
+    changes(f->store, MP_CHANGE_REPLACE, "large", "{\"n\":2}");
+}
+
 /* What the server refuses is certain, and so is what nobody was there to hear. */
 static void what_is_known_and_what_is_not(void **state) {
     fixture *f = *state;
@@ -134,6 +163,7 @@ int main(void) {
         in_a_database(ids_of_all_kinds_are_changed),
         in_a_database(names_that_look_like_operators),
         in_a_database(other_keys_that_are_unique),
+        in_a_database(large_documents_are_updated_or_refused),
         in_a_database(what_is_known_and_what_is_not),
         in_a_database(an_answer_that_does_not_come_says_nothing),
     };

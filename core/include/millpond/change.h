@@ -31,7 +31,8 @@ typedef void (*pond_checker)(pond_check *check, void *ctx);
  * the same. `checker` (may be NULL) is asked about the document as it would be in the store, not for POND_DELETE; what it rejects
  * touches neither the store nor the cache.
  * `*out` (if out is not NULL) is the document as it is now, NULL of one that was deleted.
- * An update is one of the document as it stands: of several at once none is lost.
+ * An update is one of the document as it stands: of several at once none is lost. On MongoDB the document before and after it may have
+ * 16 MiB together: POND_EVALUE beyond that, where a replacement would still do.
  *
  * Errors: POND_EKEY, POND_EVALUE (nothing happened); POND_EINVALID (the checker's); POND_EABSENT (replace, update, delete: there is
  * none); POND_EDUPLICATE (create: there is one); POND_ESTORE, POND_ETIMEOUT (if the message does not say that nothing was written, it may

@@ -119,8 +119,15 @@ static int show(mp_change *change, const ready *r, mp_mongodb_kind kind, int64_t
 static int patch(mp_mongodb_pool *pool, const mp_change *change, ready *r, const bson_t *by, pond_error **err) {
     int rc = look(pool, change, &r->kind, &r->old, err);
     if (rc != POND_OK || r->kind == MP_ID_OTHER) return rc;
-    if (mp_mongodb_patch(&r->doc, &r->old, by)) return POND_OK;
-    return mp_fail(err, POND_EVALUE, "%.64s: the document is too large for MongoDB, or damaged", change->collection);
+    if (!mp_mongodb_patch(&r->doc, &r->old, by))
+        return mp_fail(err, POND_EVALUE, "%.64s: the document is too large for MongoDB, or damaged",
+                       change->collection);
+    if ((uint64_t)r->old.len + r->doc.len > MP_MONGODB_BSON_MAX) /* both go into one statement, see attempt() */
+        return mp_fail(err, POND_EVALUE,
+                       "%.64s: an update names the document before it and after it, %u and %u bytes, and MongoDB takes "
+                       "no more than %d: replace the document",
+                       change->collection, r->old.len, r->doc.len, MP_MONGODB_BSON_MAX);
+    return POND_OK;
 }
 
 int mp_mongodb_ready(mp_mongodb_pool *pool, mp_change *change, int64_t most, pond_error **err) {

@@ -20,6 +20,8 @@ static const struct named {
     {"-NOPERM this user has no permissions to run the 'get' command\r\n", "grant the command", false, false},
     {"-ERR The user executing the script can't run this command or subcommand script: x\r\n",
      "grant the commands of the scripts", false, false},
+    {"-ERR ACL failure in script: User x has no permissions to run the 'get' command script: y, on @user_script:3.\r\n",
+     "grant the commands of the scripts", false, false},
     {"-DENIED Redis is running in protected mode\r\n", "protected mode", false, false},
     {"-MOVED 3999 127.0.0.1:6381\r\n", "Redis Cluster", false, false},
     {"-ASK 3999 127.0.0.1:6381\r\n", "Redis Cluster", false, false},

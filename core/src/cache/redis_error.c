@@ -32,19 +32,23 @@ static const struct {
      "the cache is a Redis Cluster, which this version does not speak: use one server"},
     {"CROSSSLOT", MP_REMEDY_NONE, 0, "the cache is a Redis Cluster, which this version does not speak: use one server"},
     {"WRONGTYPE", MP_REMEDY_NONE, 0, "something else writes keys that begin with mp: into the cache"},
-    /* How Redis says NOPERM of what a script calls; in the middle of a sentence, so last. */
+    /* How NOPERM is said of what a script calls, by Redis 7.0, and by Redis 7.2 and Valkey; in the middle of a sentence, so last. */
     {"The user executing the script", MP_REMEDY_NONE, 0,
      "the cache's user lacks a permission: grant the commands of the scripts, and the keys mp:*"},
+    {"ACL failure in script", MP_REMEDY_NONE, 0,
+     "the cache's user lacks a permission: grant the commands of the scripts, and the keys mp:*"},
 };
-enum { KNOWN = sizeof known / sizeof known[0] };
+enum { KNOWN = sizeof known / sizeof known[0], IN_THE_MIDDLE = 2 };
 
 /* KNOWN: none of them. */
 static size_t which(const redisReply *r) {
-    for (size_t i = 0; i < KNOWN - 1; i++) {
+    for (size_t i = 0; i < KNOWN - IN_THE_MIDDLE; i++) {
         size_t n = strlen(known[i].name);
         if (r->len >= n && memcmp(r->str, known[i].name, n) == 0 && (r->len == n || r->str[n] == ' ')) return i;
     }
-    return strstr(r->str, known[KNOWN - 1].name) ? KNOWN - 1 : KNOWN;
+    size_t i = KNOWN - IN_THE_MIDDLE;
+    while (i < KNOWN && !strstr(r->str, known[i].name)) i++;
+    return i;
 }
 
 mp_remedy mp_remedy_of(const redisReply *r) {

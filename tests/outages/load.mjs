@@ -56,7 +56,7 @@ function report (from, to) {
   const fetches = within.filter(call => call.kind === 'fetch')
   const took = ascending(fetches.map(call => call.to - call.from))
   const errors = fetches.filter(call => call.error)
-  const overruns = ascending(within.map(overrun))
+  const overruns = ascending(within.filter(call => call.to >= call.from + settings.deadlines[call.kind]).map(overrun))
   const back = backAfter(to)
   return {
     calls: took.length,
@@ -67,7 +67,7 @@ function report (from, to) {
     p50_ms: round(quantile(took, 0.5)),
     p99_ms: round(quantile(took, 0.99)),
     max_ms: round(took.at(-1) ?? 0),
-    late: within.filter(call => call.to >= call.from + settings.deadlines[call.kind]).length,
+    late: overruns.length,
     overrun_p99_ms: round(quantile(overruns, 0.99)),
     overrun_max_ms: round(overruns.at(-1) ?? 0),
     back_ms: back === undefined ? null : round(back),

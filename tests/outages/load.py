@@ -99,14 +99,14 @@ class Book:
         within = [call for call in self.calls if call[1] < end and call[2] > start]  # under way in the outage
         fetches = sorted(to - began for kind, began, to, _ in within if kind == "fetch")
         errors = [error for kind, _, _, error in within if kind == "fetch" and error]
-        overruns = sorted(self.overrun(began + deadlines[kind], to) for kind, began, to, _ in within)
+        overruns = sorted(self.overrun(began + deadlines[kind], to) for kind, began, to, _ in within if to >= began + deadlines[kind])
         back = self.back(end)
         return {
             "calls": len(fetches), "hung": len(self.open), "errors": len(errors),
             "store_loads": sum(start <= at < end for at in self.loads.times), "at_once": self.loads.at_once,
             "p50_ms": ms(quantile(fetches, 0.5)), "p99_ms": ms(quantile(fetches, 0.99)), "max_ms": ms(fetches[-1] if fetches else 0),
-            "late": sum(to >= began + deadlines[kind] for kind, began, to, _ in within),
-            "overrun_p99_ms": ms(quantile(overruns, 0.99)), "overrun_max_ms": ms(overruns[-1] if overruns else 0),
+            "late": len(overruns), "overrun_p99_ms": ms(quantile(overruns, 0.99)),
+            "overrun_max_ms": ms(overruns[-1] if overruns else 0),
             "back_ms": None if back is None else ms(back), "stall_ms": ms(max((c - w for w, c in self.beats), default=0)),
             "error": errors[0] if errors else "",
         }

@@ -6,7 +6,7 @@ For each mode and host: a server of its own, a process that fetches (load.py, lo
 back. What Millpond has to keep to is checked, and a breach makes the exit status 1:
 
 - nothing hangs, and no fetch fails: there is a loader to fall back on;
-- calls pass their deadline by 50 ms at most (p99), less the time in which the host's heartbeat stood still;
+- calls that come to their deadline pass it by 50 ms at most (p99 of these), less the time in which the host's heartbeat stood still;
 - no key is loaded twice at the same time in one process;
 - values are served from the cache again within 3 s after the outage.
 

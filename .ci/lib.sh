@@ -130,6 +130,26 @@ node_package() {
     npm_need millpond node "$(tree_hash CMakeLists.txt core bindings node)-$(node --version)"
 }
 
+# Sets VALKEY: the machine's valkey-server, or else that of bookworm-backports, unpacked into build/valkey. apt checks its
+# signature; nothing is installed but the libraries that it needs, and the machine's sources of packages stay as they are.
+valkey_need() {
+    local from=$BUILD/valkey package get
+    VALKEY=$(command -v valkey-server) && return
+    VALKEY=$from/usr/bin/valkey-server
+    "$VALKEY" --version >/dev/null 2>&1 && return
+    apt_need libatomic1 libjemalloc2 liblzf1 libssl3 libsystemd0 debian-archive-keyring
+    step "valkey-server of bookworm-backports"
+    rm -rf "$from" && mkdir -p "$from"/{lists,archives}/partial || return
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main" \
+        >"$from/sources.list"
+    get=(apt-get -q -o "Dir::Etc::SourceList=$from/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$from/lists"
+        -o "Dir::Cache=$from" -o "Dir::Cache::Archives=$from/archives" -o APT::Sandbox::User=)
+    quiet valkey-lists "${get[@]}" update || return
+    (cd "$from" && quiet valkey-get "${get[@]}" download valkey-server valkey-tools) || return
+    for package in "$from"/*.deb; do dpkg-deb -x "$package" "$from" || return; done
+    "$VALKEY" --version
+}
+
 # c_build PRESET [CMAKE_OPTION...]: configures and builds build/PRESET.
 c_build() {
     local preset=$1

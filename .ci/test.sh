@@ -2,7 +2,7 @@
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
 PARTS=(checks c faults asan fuzz sim python node cross)
-EXTRA=(spin python-asan nodes node-asan outages histories tsan) # only when named: together they would take longer than a change may wait
+EXTRA=(spin python-asan nodes node-asan outages histories tsan valkey) # only when named: together they would take longer than a change may wait
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
 # A hang must not cost the whole run: no suite may take longer than this.
@@ -84,9 +84,25 @@ suite_node-asan() {
 }
 suite_outages() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/outages/main.py --quick; } # Millpond alone, a second of each
 suite_histories() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/histories/main.py --quick; } # a short round of each fault, and the controls
-suite_cross() {
-    MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/cross.xml" tests/cross
+# Whatever talks to Redis, on Valkey: C, Python, Node, and all of them together.
+NODE_REDIS_TESTS=(test/{abort,fetch,leaks,options,process,spec,tls,writes}.test.mjs)
+suite_valkey() {
+    local rc=0
+    valkey_need || return
+    export MILLPOND_TEST_REDIS_SERVER=$VALKEY
+    "$VALKEY" --version
+    c_build dev && "${LIMIT[@]}" ctest --test-dir build/dev -L redis --output-on-failure --no-tests=error \
+        --output-junit "$RESULTS/valkey-c.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000 || rc=1
+    "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/valkey-python.xml" -m redis python/tests || rc=1
+    (cd node && "${LIMIT[@]}" "${MONGODB[@]}" node --test --test-reporter=spec "${NODE_REDIS_TESTS[@]}") || rc=1
+    cross_tests valkey-cross tests/cross/test_{command,cross_language,examples,gunicorn,negative,push,restart,spec,stale,stampede}.py || rc=1
+    return $rc
 }
+cross_tests() { # cross_tests RESULT TEST...
+    MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${PYTEST[@]}" \
+        --junitxml="$RESULTS/$1.xml" "${@:2}"
+}
+suite_cross() { cross_tests cross tests/cross; }
 
 count() { # passed failed skipped of a suite, from what it left behind
     case $1 in
@@ -94,6 +110,10 @@ count() { # passed failed skipped of a suite, from what it left behind
     c | sim | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
     outages | histories) .ci/count campaign "$LOGS/test-$1.log" ;;
+    valkey)
+        { .ci/count ctest "$RESULTS/valkey-c.xml" && .ci/count node "$LOGS/test-valkey.log" && .ci/count pytest "$RESULTS/valkey-python.xml" &&
+            .ci/count pytest "$RESULTS/valkey-cross.xml"; } | awk '{ for (i = 1; i <= 3; i++) n[i] += $i } END { print n[1], n[2], n[3] }'
+        ;;
     node*) .ci/count node "$LOGS/test-$1.log" ;;
     *) .ci/count pytest "$RESULTS/$1.xml" ;;
     esac
@@ -116,7 +136,7 @@ wants() { # does any of these parts run?
 chosen=("$@")
 # What cannot be installed shows in the suites that need it; the others still run.
 set +e
-if wants python python-asan cross; then
+if wants python python-asan cross valkey; then
     python_package
     # what python/pyproject.toml asks for in its "test" extra, as the installed package says it
     mapfile -t requirements < <("$VENV/bin/python" -I -c '
@@ -128,8 +148,8 @@ for one in metadata.requires("millpond") or []:
     pip_need tests pytest "${requirements[@]}"
 fi
 if wants outages histories; then python_package; fi
-if wants node nodes node-asan cross outages histories; then node_need && node_package; fi
-if wants cross; then npm_need cross tests/cross "$(sha256sum tests/cross/package.json)-$(node --version)"; fi
+if wants node nodes node-asan cross outages histories valkey; then node_need && node_package; fi
+if wants cross valkey; then npm_need cross tests/cross "$(sha256sum tests/cross/package.json)-$(node --version)"; fi
 if wants cross && ! wants c; then step "the C core" && c_build dev; fi
 if wants histories; then histories_need; fi
 

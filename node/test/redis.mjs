@@ -121,7 +121,7 @@ export class Redis {
       words.push('--tls-port', this.tlsPort, '--tls-auth-clients', 'no', '--tls-ca-cert-file', this.certificate('ca.pem'),
         '--tls-cert-file', this.certificate('server.pem'), '--tls-key-file', this.certificate('server.key'))
     }
-    const child = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(process.env.MILLPOND_TEST_REDIS_SERVER ?? 'redis-server', words, { stdio: ['ignore', 'pipe', 'inherit'] })
     let log = ''
     child.stdout.on('data', text => { log += text })
     const ended = new Promise((resolve, reject) => {

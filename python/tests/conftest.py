@@ -1,4 +1,5 @@
-"""Every test that talks to a cache runs on memory: and on a real Redis server of our own. Redis is required: nothing is skipped."""
+"""Every test that talks to a cache runs on memory: and on a real Redis server of our own. Redis is required: nothing is skipped.
+MILLPOND_TEST_REDIS_SERVER names another program than redis-server; -m redis are the tests that talk to it."""
 
 from __future__ import annotations
 
@@ -29,6 +30,16 @@ if "MILLPOND_SANITIZED" in os.environ:
 forks_with_threads = pytest.mark.skipif("MILLPOND_SANITIZED" in os.environ, reason="AddressSanitizer does not survive a fork with threads")
 
 PORTS = range(7600, 7650)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "redis: it talks to a Redis server")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "redis" in item.name or {"redis", "own_redis"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.redis)
 
 
 class Mode:
@@ -79,8 +90,9 @@ class Redis:
     """A redis-server on loopback that keeps nothing."""
 
     def __init__(self) -> None:
-        program = shutil.which("redis-server")
-        assert program, "the tests need redis-server (apt-get install redis-server)"
+        name = os.environ.get("MILLPOND_TEST_REDIS_SERVER", "redis-server")
+        program = shutil.which(name)
+        assert program, f"the tests need {name} (apt-get install redis-server)"
         self.folder = tempfile.mkdtemp(prefix="millpond-redis-")
         self.port = 0
         first = os.getpid() % len(PORTS)

@@ -27,6 +27,9 @@ from redis_server import RedisServer  # noqa: E402
 SECRET = "hunter2-geheim"
 
 
+pytestmark = pytest.mark.redis
+
+
 @pytest.fixture(scope="module")
 def module_server() -> Iterator[RedisServer]:
     with RedisServer(tls=True) as server:

@@ -10,6 +10,8 @@
         MILLPOND_TEST_CERTIFICATES names the folder that certificates.py filled.
         --acl: MILLPOND_TEST_REDIS has the user of the manual, who may do what it says and no more.
 
+MILLPOND_TEST_REDIS_SERVER is the server's program, where it is another than redis-server: Valkey's, or another version's.
+
 Only the standard library is used, so that a suite in any language can lean on it.
 """
 
@@ -104,7 +106,7 @@ class RedisServer:
                  program: str | None = None, tls: bool = False):
         self.program = program or os.environ.get("MILLPOND_TEST_REDIS_SERVER", "redis-server")
         if not shutil.which(self.program):
-            raise ServerError(f"there is no {self.program} on the path: install redis-server")
+            raise ServerError(f"there is no {self.program} on the path (MILLPOND_TEST_REDIS_SERVER): install redis-server")
         self.cpu = cpu
         self.options = options or {}
         self.process: subprocess.Popen | None = None

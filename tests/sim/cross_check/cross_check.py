@@ -25,7 +25,8 @@ def main() -> int:
     clock, path = folder / "clock", folder / "socket"
     clock.write_bytes(struct.pack("=q", 1 << 40))  # where virtual time begins
     environment = dict(os.environ, LD_PRELOAD=str(programs / "sim_clock.so"), SIM_CLOCK=str(clock))
-    server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)],
+    program = os.environ.get("MILLPOND_TEST_REDIS_SERVER", "redis-server")
+    server = subprocess.Popen([program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)],
                               env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 10

@@ -1,5 +1,5 @@
-/* Queries and collections under an allocator that fails: the n-th allocation of a whole scene, for every n, alone and with all
- * that follow. What is answered is right, or it is the error of having no memory; nothing leaks, nothing stays broken.
+/* Queries and collections under an allocator that fails: the n-th allocation of a whole scene, for many an n, alone and
+ * with all that follow. What is answered is right, or it is the error of having no memory; nothing leaks, nothing stays broken.
  *
  * This program replaces malloc and its kin. So do sanitizers: in their builds it is skipped. */
 #include "support/scarce_scene.h"
@@ -190,14 +190,14 @@ static int tear_down(void **state) {
 
 static void queries_of_the_store(void **state) {
     (void)state;
-    until_nothing_fails(store_scene, false, 3, 500);
-    until_nothing_fails(store_scene, true, 7, 500);
+    until_nothing_fails(store_scene, false, 9, 500);
+    until_nothing_fails(store_scene, true, 21, 500);
 }
 
 static void calls_of_a_collection(void **state) {
     (void)state;
-    until_nothing_fails(collection_scene, false, 3, 500);
-    until_nothing_fails(collection_scene, true, 7, 500);
+    until_nothing_fails(collection_scene, false, 9, 500);
+    until_nothing_fails(collection_scene, true, 21, 500);
 }
 #endif
 

@@ -1,4 +1,5 @@
-/* Scenes under an allocator that fails: each is played again and again while its n-th allocation fails, for every n, until none does. */
+/* Scenes under an allocator that fails: each is played again and again while its n-th allocation fails, until none does. With a `step`
+ * of more than 1 not for every n: on average for one in so many, others in each run. */
 #ifndef TEST_SUPPORT_SCARCE_SCENE_H
 #define TEST_SUPPORT_SCARCE_SCENE_H
 
@@ -40,8 +41,8 @@ static void until_nothing_fails(void (*scene)(void), bool follow, long step, lon
     atomic_store(&all_that_follow, follow);
     for (int i = 0; i < 3; i++) scene(); /* what is allocated once for the process */
     atomic_store(&answered, 0);
-    long n = 0;
-    for (long unspent = -1; unspent <= 0; n += step) {
+    long n = 0, times = 0;
+    for (long unspent = -1; unspent <= 0; n += 1 + dice(2 * (uint32_t)step - 1), times++) {
         await_alone();
         long before = atomic_load(&blocks);
         atomic_store(&left, n);
@@ -53,7 +54,7 @@ static void until_nothing_fails(void (*scene)(void), bool follow, long step, lon
         if (atomic_load(&blocks) != before)
             fail_msg("%ld blocks are left over after the allocation %ld failed", atomic_load(&blocks) - before, n);
     }
-    printf("           %ld allocations failed, %s; %d calls went well\n", n / step,
+    printf("           %ld allocations failed, %s; %d calls went well\n", times,
            follow ? "with all that follow" : "one at a time", atomic_load(&answered));
     assert_true(n > least);
 }

@@ -147,9 +147,7 @@ void run_script(pond_load *load, void *ctx) {
     atomic_fetch_add(&s->calls, 1);
     if (s->began) gate_open(s->began);
     if (s->go) gate_wait(s->go, 10000);
-    int64_t slept = clock_ms();
     if (s->delay_ms) rest_ms(s->delay_ms);
-    s->overslept_ms = clock_ms() - slept - s->delay_ms;
     if (s->fail) pond_load_fail(load, s->fail, s->value);
     else if (!s->value) pond_load_absent(load, s->flags);
     else pond_load_value(load, s->value, strlen(s->value), POND_TEXT, s->flags);

@@ -48,7 +48,6 @@ typedef struct script {
     int fail;          /* a code: fails instead */
     unsigned flags;
     int64_t delay_ms;
-    int64_t overslept_ms; /* out: how much longer than that it was */
     gate *began, *go;
     atomic_int calls;
 } script;

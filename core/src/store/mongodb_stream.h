@@ -4,7 +4,8 @@
  * connect, to greet and authenticate, to send, to read a reply's head and its body. So the thread that makes a call says
  * until when it may take, and the streams that libmongoc is given here cut each of their waits to that. The one wait that
  * is not: a TLS certificate that names an OCSP responder, from a server that does not staple its answer. libmongoc asks the
- * responder itself, up to 5 s. */
+ * responder itself, up to 5 s. And what is no wait: a login computes a hash of 15,000 rounds to its end, 20 to 60 ms of a
+ * processor (tests/c/test_mongodb_secure.c). */
 #ifndef MP_STORE_MONGODB_STREAM_H
 #define MP_STORE_MONGODB_STREAM_H
 

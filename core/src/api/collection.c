@@ -62,7 +62,7 @@ int pond_collection_get(pond_collection *c, const char *id, size_t len, pond_val
     if (code != POND_OK) return code;
     mp_collection_key(c, &key, name, id, len);
     if ((*out = mp_peek(c->pond, c->document, &key))) return POND_OK;
-    const mp_ask ask = {.policy = c->document, .key = &key};
+    const mp_ask ask = {.policy = c->document, .key = &key, .source = &c->documents};
     return mp_wait_read(c->pond, &ask, false, mp_source_loader, &c->documents, out, err);
 }
 
@@ -156,7 +156,7 @@ int pond_collection_find(pond_collection *c, pond_query_form form, const char *q
     int code = new_find(&find, c, form, query, len, err);
     if (code != POND_OK) return code;
     mp_find_key(find, &key, name);
-    const mp_ask ask = {.policy = mp_find_policy(find), .key = &key, .tags = c->pages};
+    const mp_ask ask = {.policy = mp_find_policy(find), .key = &key, .tags = c->pages, .source = &find->source};
     *out = mp_peek_tagged(c->pond, ask.policy, &key, c->pages);
     if (!*out) code = mp_wait_read(c->pond, &ask, false, mp_source_loader, &find->source, out, err);
     mp_source_unref(&find->source);

@@ -18,7 +18,7 @@ typedef struct sim_counts {
     uint64_t went_backwards;  /* older than what another read had given before this one began */
     uint64_t stale_at_rest;   /* when all is quiet the cache serves something else than the store */
     uint64_t broken; /* rules that are no matter of age: a value of another key, a lease taken away, no answer... */
-    uint64_t loads, errors; /* not judged: how the row behaves */
+    uint64_t stale, loads, errors; /* not judged: how the row behaves */
 } sim_counts;
 
 typedef struct judge {

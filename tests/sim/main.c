@@ -33,6 +33,7 @@ static void add(sim_counts *sum, const sim_counts *one) {
     sum->went_backwards += one->went_backwards;
     sum->stale_at_rest += one->stale_at_rest;
     sum->broken += one->broken;
+    sum->stale += one->stale;
     sum->loads += one->loads;
     sum->errors += one->errors;
 }
@@ -47,14 +48,15 @@ static void print_json(const sim_counts *c) {
 }
 
 static void print_head(void) {
-    fprintf(stderr, "%-16s %9s %8s %8s %7s %8s %7s %10s %9s %9s %7s\n", "row", "schedules", "reads", "loads", "errors",
-            "writes", "crashes", "violations", "after ack", "backwards", "at rest");
+    fprintf(stderr, "%-16s %9s %8s %7s %8s %7s %8s %7s %10s %9s %9s %7s\n", "row", "schedules", "reads", "old", "loads",
+            "errors", "writes", "crashes", "violations", "after ack", "backwards", "at rest");
 }
 
 static void print_row(const char *name, const sim_counts *c) {
-    fprintf(stderr, "%-16s %9llu %8llu %8llu %7llu %8llu %7llu %10llu %9llu %9llu %7llu\n", name, (number)c->schedules,
-            (number)c->reads, (number)c->loads, (number)c->errors, (number)c->writes, (number)c->crashes,
-            (number)c->violations, (number)c->stale_after_ack, (number)c->went_backwards, (number)c->stale_at_rest);
+    fprintf(stderr, "%-16s %9llu %8llu %7llu %8llu %7llu %8llu %7llu %10llu %9llu %9llu %7llu\n", name,
+            (number)c->schedules, (number)c->reads, (number)c->stale, (number)c->loads, (number)c->errors,
+            (number)c->writes, (number)c->crashes, (number)c->violations, (number)c->stale_after_ack,
+            (number)c->went_backwards, (number)c->stale_at_rest);
 }
 
 static bool chosen(const command *c, const sim_row *row) { return !c->row || strcmp(c->row, row->name) == 0; }

@@ -12,6 +12,13 @@
 #define CUT "if redis.call('PTTL', KEYS[1]) > cut then redis.call('PEXPIRE', KEYS[1], cut) end"
 #define STORE "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])"
 
+/* Only what is still within its time goes: bytes 33 to 36 say for how long past that a value is kept. */
+#define DELETE_FRESH                                                                                                   \
+    "local old = redis.call('GET', KEYS[1])\n"                                                                         \
+    "local keep = old and #old >= 48 and string.byte(old, 33) + 256 * (string.byte(old, 34) + 256 * "                  \
+    "(string.byte(old, 35) + 256 * string.byte(old, 36)))\n"                                                           \
+    "if not keep or redis.call('PTTL', KEYS[1]) > keep then redis.call('DEL', KEYS[1]) end"
+
 /* What the fill would store if the generation were read then. */
 #define LATE_GENERATION                                                                                                \
     "local e = ARGV[2]\n"                                                                                              \
@@ -55,6 +62,14 @@ const mutant mutants[] = {
      .edits = {{"end", "if mine and n == 1 and", "if mine and"}}},
     {"end-unheld", "a value is stored though the intent is lost", "evicted",
      .edits = {{"end", "if mine and n == 1 and", "if (mine and n == 1 or n == 0) and"}}},
+    /* Values past their time. */
+    {"stale-kept-end", "an invalidation leaves a value that is past its time", "grace-foreign",
+     .edits = {{"end", DELETE, DELETE_FRESH}}},
+    {"stale-kept-begin", "a write leaves a value that is past its time until it is ended", "grace-crash",
+     .edits = {{"begin", DELETE, DELETE_FRESH}}},
+    {"refresh-shared", "two refresh one value", "grace-slow",
+     .edits = {{"get", "if l and l ~= ARGV[1] and (l ~= '-' or v) then",
+                "if l and l ~= ARGV[1] and ARGV[4] ~= '1' then"}}},
     /* Tags. */
     {"tag-kept-begin", "a write leaves the tag until it is ended", "tags-crash",
      .edits = {{"begin", DELETE, "if KEYS[3] then " DELETE " end"}}},

@@ -25,6 +25,12 @@ static void set_ms(pond_config *config, const char *name, int64_t ms) {
     set(config, name, text);
 }
 
+static void set_number(pond_config *config, const char *name, unsigned number) {
+    char text[16];
+    snprintf(text, sizeof text, "%u", number);
+    set(config, name, text);
+}
+
 /* By the inner door, for a collection's tag has a bound and a caller's own has none. */
 static void make_tags(process *p, size_t key) {
     char name[8];
@@ -40,7 +46,11 @@ void process_open(process *p, world *w, unsigned number) {
     set(config, "cache", w->row->memory ? "memory:" : w->network->url);
     set(config, "namespace", "s");
     set(config, "negative_ttl", "10m"); /* as long as ttl: what is stale at rest shall still be there */
-    set_ms(config, "ttl", 600000);
+    set_ms(config, "ttl", w->row->ttl ? w->row->ttl : 600000);
+    set_ms(config, "grace", w->row->grace);
+    set_ms(config, "stale_if_error", w->row->grace);
+    set_ms(config, "refresh_backoff", 20);
+    set_number(config, "early_refresh", w->row->early);
     set_ms(config, "command_timeout", 200);
     set_ms(config, "lease", w->lease);
     set_ms(config, "intent", w->intent);
@@ -90,9 +100,9 @@ static void take(process *p, pond_event *event) {
     request *r = (request *)(uintptr_t)pond_event_user(event);
     pond_load *load = pond_event_load(event);
     pond_writing *writing = pond_event_writing(event);
-    if (load) loading_begin(p, load, r->key);
-    else if (writing) r->write(r, writing);
-    else r->ended(r, event);
+    if (load) loading_begin(p, load, r->key); /* perhaps behind the value that comes with it */
+    if (writing) r->write(r, writing);
+    else if (pond_event_kind(event) != POND_EVENT_LOAD) r->ended(r, event);
     pond_event_free(event);
 }
 

@@ -21,6 +21,7 @@ static void next(reader *r) {
 /* The last round, when all is quiet (in the first a breaker may still have to close): who has to load now would do so for ever. */
 static void must_be_cached(reader *r) {
     world *w = r->p->world;
+    if (w->row->ttl) return; /* what is past its time is loaded, too */
     if (r->left < w->row->keys * (1 + w->row->pages) && w->judge.counts.loads != r->loads_before)
         judge_broken(&w->judge, "nothing is cached at rest");
 }
@@ -32,6 +33,7 @@ static void judge_value(reader *r, pond_value *value) {
     if (pond_value_state(value) == POND_ABSENT) text = NULL;
     trace_line(&w->trace, "p%u.r%u reads k%zu: %.*s", r->p->number, r->number, r->request.key, text ? (int)len : 6,
                text ? text : "absent");
+    w->judge.counts.stale += (uint64_t)pond_value_stale(value);
     judge_read(&w->judge, r->request.key, r->floor, text, len, r->audits);
     if (r->audits) must_be_cached(r);
 }

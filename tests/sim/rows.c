@@ -10,6 +10,12 @@
 #define TAGS MANY, .writers = 2, .pages = 2
 #define FOREIGN MANY, .foreign = 2
 
+/* Values that are past their time before they are asked for again, mostly. */
+#define OLD                                                                                                            \
+    .readers = 6, .reads = 8, .writes = 3, .keys = 2, .deletes = 200, .span = 500, .ttl = 40, .grace = 600000,         \
+    .early = 100
+#define GRACE .processes = 3, .lanes = 2, OLD
+
 #define CRASH .crashes = 1, .deadly_writes = 150, .pauses = 2, .pause = 300, .evict_leases = 2
 #define CUT .cuts = 4, .spikes = 15, .pauses = 3, .pause = 300
 #define EVICT .evict_values = 4, .evict_leases = 4, .evict_tags = 4, .evict_fence = 1
@@ -47,6 +53,18 @@ const sim_row sim_rows[] = {
     {"bounded", "values under a tag lag by 100 ms at most", TAGS, .bound = 100},
     {"bounded-crash", "processes die", TAGS, .bound = 100, CRASH},
     {"bounded-slow", "loads outlast their lease or fail, calls are given up", TAGS, .bound = 100, SLOW},
+    /* Values past their time are served while they are loaded anew, and where that fails: old, and never older than a write. */
+    {"grace", "the value is deleted by a write", GRACE, .writers = 2, .strict = true},
+    {"grace-through", "it is replaced", GRACE, .writers = 2, .through = true, EVICT, .strict = true},
+    {"grace-crash", "processes die", GRACE, .writers = 2, CRASH, .strict = true},
+    {"grace-slow", "loads outlast their lease or fail, calls are given up", GRACE, .writers = 2, SLOW, .strict = true},
+    {"grace-tags", "values under a tag", GRACE, .writers = 2, .pages = 2, SLOW, .strict = true},
+    {"grace-all", "all kinds of trouble, through, with tags", GRACE, .writers = 2, .through = true, .pages = 1, ALL,
+     .strict = true},
+    {"grace-memory", "in the process's own memory", .processes = 1, .lanes = 3, .memory = true, OLD, .writers = 2,
+     .through = true, .pages = 1, SLOW, .strict = true},
+    {"grace-foreign", "writers that only invalidate", GRACE, .foreign = 2, .pages = 1, SLOW},
+    {"grace-restart", "the server's memory is lost, or old", GRACE, .writers = 2, RESTART, .failed_loads = 100},
     /* Where intents are missing: never older than an acknowledgement, and right at rest. */
     {"foreign", "writers that only invalidate", FOREIGN},
     {"foreign-tags", "the same, with tags", FOREIGN, .pages = 2, SLOW},

@@ -20,6 +20,9 @@ typedef struct sim_row {
     unsigned deletes; /* of 1000 writes: make the document absent */
     bool memory;      /* cache=memory:, so one process */
     bool lenient;     /* when_cache_down_write */
+    int64_t ttl;      /* 0: longer than a schedule */
+    int64_t grace;    /* and stale_if_error: past the ttl */
+    unsigned early;   /* early_refresh */
     int64_t intent;   /* how long one stands; 0: 3 s */
     int64_t lease;    /* 0: short mostly, and long */
     /* The trouble: how often at most in a schedule, at any time of `span` ms. */

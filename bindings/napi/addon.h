@@ -27,7 +27,10 @@ enum mpn_kind {
     MPN_LIST = 10,
     MPN_WRITE = 11,
     MPN_CHECK = 12,
-    MPN_MANY = 13 /* a batch of loads */
+    MPN_MANY = 13, /* a batch of loads */
+    /* With the kind of a value: */
+    MPN_STALE = 256,
+    MPN_BEHIND = 512 /* a load comes with it, to be done behind it: [value, load] */
 };
 
 typedef struct mpn_env mpn_env;

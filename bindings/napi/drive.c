@@ -113,14 +113,31 @@ static void clear_exception(napi_env napi) {
     }
 }
 
+/* [value, the number of its load]; NULL where there is no such value: then nobody loads. */
+static napi_value with_load(mpn_pond *p, napi_value value, pond_load *load) {
+    napi_env napi = p->env->napi;
+    napi_value pair = NULL, number = NULL;
+    if (!value || napi_create_array_with_length(napi, 2, &pair) != napi_ok ||
+        napi_create_uint32(napi, mpn_load_add(p, load), &number) != napi_ok) {
+        pond_load_fail(load, POND_ECANCELED, "the value is too large for a JavaScript string");
+        return NULL;
+    }
+    napi_set_element(napi, pair, 0, value);
+    napi_set_element(napi, pair, 1, number);
+    return pair;
+}
+
 static napi_value event_js(mpn_pond *p, pond_event *event, uint32_t *kind) {
     napi_env napi = p->env->napi;
     napi_value out = NULL;
     uint32_t load;
     switch (pond_event_kind(event)) {
     case POND_EVENT_VALUE:
-        *kind = mpn_value_kind(pond_event_value(event));
-        return mpn_value_js(napi, pond_event_value(event));
+        *kind = mpn_value_kind(pond_event_value(event)) | (pond_value_stale(pond_event_value(event)) ? MPN_STALE : 0);
+        out = mpn_value_js(napi, pond_event_value(event));
+        if (!pond_event_load(event)) return out;
+        *kind |= MPN_BEHIND;
+        return with_load(p, out, pond_event_load(event));
     case POND_EVENT_ABSENT: *kind = MPN_ABSENT; break;
     case POND_EVENT_MISS: *kind = MPN_MISS; break;
     case POND_EVENT_OK: *kind = MPN_OK; break;
@@ -162,7 +179,8 @@ static void deliver(mpn_pond *p, pond_event **events, size_t n) {
         pond_value *value = pond_event_value(events[i]);
         uint32_t kind = MPN_ERROR;
         napi_value out;
-        if (value && value == shared) {
+        bool alone = pond_event_load(events[i]) || pond_value_stale(value);
+        if (value && value == shared && !alone) {
             kind = mpn_value_kind(value);
             out = last;
         } else {
@@ -172,7 +190,7 @@ static void deliver(mpn_pond *p, pond_event **events, size_t n) {
             clear_exception(napi);
             out = undefined;
             kind = MPN_ERROR;
-        } else if (value && kind != MPN_BYTES) {
+        } else if (value && kind != MPN_BYTES && !alone) {
             shared = value;
             last = out;
         }

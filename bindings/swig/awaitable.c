@@ -96,6 +96,7 @@ mp_await *mp_py_await_new(mp_py_queue *queue, mp_py_kind kind) {
 
 PyObject *mp_py_await_value(const mp_await *self, const pond_value *value) {
     switch (self->kind) {
+    case MP_PY_ENTRY:
     case MP_PY_LOOKUP: return mp_py_entry(value, &self->extras, self->key);
     case MP_PY_PAGE: return mp_py_page(value);
     case MP_PY_FETCH:
@@ -219,7 +220,7 @@ static PyObject *await_cancelled(PyObject *self, PyObject *unused) {
 
 static void cancel(mp_await *self, PyObject *message) {
     mp_py_queue *queue = self->arriving ? NULL : self->queue; /* about to be told: the queue finds it cancelled */
-    PyObject *key = queue && self->kind == MP_PY_FETCH ? Py_NewRef(self->key) : NULL;
+    PyObject *key = queue && self->loader ? Py_NewRef(self->key) : NULL;
     self->state = MP_PY_CANCELLED;
     self->result = message && message != Py_None ? Py_NewRef(message) : NULL;
     if (queue) {

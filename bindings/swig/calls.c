@@ -34,23 +34,25 @@ PyObject *mp_py_started(mp_await *a, mp_py_queue *queue, int code, pond_value *n
 
 static uint64_t user_of(mp_await *a) { return (uint64_t)(uintptr_t)a; }
 
-static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+static PyObject *fetch(PyObject *object, const char *name, mp_py_kind kind, PyObject *const *args, Py_ssize_t n,
+                       PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT | MP_PY_TAGS, args, n, kwnames,
-                    &call) < 0)
+    if (mp_py_parse(self, name, MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT | MP_PY_TAGS, args, n, kwnames, &call) <
+        0)
         return NULL;
     pond *p = self->engine->pond;
     PyObject *result = NULL;
     pond_value *now = pond_peek_tagged(p, call.key, call.len, call.plan->policy, call.tags);
     if (now) {
-        result = mp_py_await_done(mp_py_decode(now, &call.extras, call.key_object));
+        result = mp_py_await_done(kind == MP_PY_ENTRY ? mp_py_entry(now, &call.extras, call.key_object)
+                                                      : mp_py_decode(now, &call.extras, call.key_object));
         pond_value_free(now);
         goto done;
     }
     mp_py_queue *queue = mp_py_queue_here(self->engine);
     if (!queue) {
-        result = mp_py_later(object, "fetch", args, n, kwnames);
+        result = mp_py_later(object, name, args, n, kwnames);
         goto done;
     }
     if (mp_py_loading(self->engine, call.plan->ns, call.key_object)) {
@@ -59,7 +61,7 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
         result = mp_py_await_done(NULL);
         goto done;
     }
-    mp_await *a = mp_py_await_new(queue, MP_PY_FETCH);
+    mp_await *a = mp_py_await_new(queue, kind);
     if (!a) goto done;
     a->key = Py_NewRef(call.key_object);
     a->ns = Py_NewRef(call.plan->ns);
@@ -73,6 +75,14 @@ static PyObject *loop_fetch(PyObject *object, PyObject *const *args, Py_ssize_t 
 done:
     mp_py_call_clear(&call);
     return result;
+}
+
+static PyObject *loop_fetch(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+    return fetch(self, "fetch", MP_PY_FETCH, args, n, kwnames);
+}
+
+static PyObject *loop_fetch_entry(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+    return fetch(self, "fetch_entry", MP_PY_ENTRY, args, n, kwnames);
 }
 
 static PyObject *loop_lookup(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
@@ -272,6 +282,8 @@ static PyObject *loop_queue(PyObject *object, PyObject *unused) {
 PyMethodDef mp_py_loop_methods[] = {
     {"fetch", FAST(loop_fetch), METH_FASTCALL | METH_KEYWORDS,
      "fetch(key, loader, tags=None, **options): the cached value, or what loader() gives, which is then cached."},
+    {"fetch_entry", FAST(loop_fetch_entry), METH_FASTCALL | METH_KEYWORDS,
+     "fetch_entry(key, loader, tags=None, **options): as fetch(), as an Entry: it says whether the value is stale."},
     {"lookup", FAST(loop_lookup), METH_FASTCALL | METH_KEYWORDS,
      "lookup(key, tags=None, **options): what the cache holds, without loading, as an Entry."},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL | METH_KEYWORDS,

@@ -196,7 +196,8 @@ PyObject *mp_py_entry(const pond_value *value, const mp_extras *x, PyObject *key
     PyObject *inner = state == POND_VALUE ? value_of(value, x, key) : Py_NewRef(Py_None);
     if (!inner) return NULL;
     PyObject *name = PyUnicode_InternFromString(names[state]);
-    PyObject *entry = name ? PyObject_CallFunctionObjArgs(mp_py.entry, name, inner, NULL) : NULL;
+    PyObject *stale = pond_value_stale(value) ? Py_True : Py_False;
+    PyObject *entry = name ? PyObject_CallFunctionObjArgs(mp_py.entry, name, inner, stale, NULL) : NULL;
     Py_XDECREF(name);
     Py_DECREF(inner);
     return entry;

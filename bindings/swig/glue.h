@@ -174,7 +174,7 @@ int mp_py_encode(PyObject *value, const mp_extras *extras, mp_payload *out);
 PyObject *mp_py_decode(const pond_value *value, const mp_extras *extras, PyObject *key);
 /* A page of a query, as find() returns it. */
 PyObject *mp_py_page(const pond_value *value);
-/* As lookup() returns it. */
+/* As lookup() and fetch_entry() return it. */
 PyObject *mp_py_entry(const pond_value *value, const mp_extras *extras, PyObject *key);
 /* Answers a load with what its loader returned. NULL, or an exception that is the caller's alone (mp_py_fail_load). The GIL is
  * held; it is released for the copy of a large payload. */
@@ -269,6 +269,7 @@ PyObject *mp_py_store_get_many(PyObject *handle, const char *collection, PyObjec
 
 typedef enum mp_py_kind {
     MP_PY_FETCH,
+    MP_PY_ENTRY, /* of a fetch */
     MP_PY_LOOKUP,
     MP_PY_PLAIN,
     MP_PY_DONE,
@@ -308,6 +309,7 @@ int mp_py_await_end(mp_await *self, PyObject *result, bool inline_);
 typedef struct mp_py_load {
     PyObject_HEAD struct mp_py_load *next, *prev; /* in the queue's list until answered */
     pond_load *load;
+    bool behind;               /* nobody awaits it: its caller has an older value */
     struct mp_py_queue *queue; /* borrowed, while it is in that list */
     mp_engine *engine;
     PyObject *task;
@@ -316,7 +318,7 @@ typedef struct mp_py_load {
 } mp_py_load;
 
 /* Starts the load in a task of the loop. -1: an exception that must leave the loop; the load is then answered. */
-int mp_py_load_start(mp_await *asker, pond_load *load);
+int mp_py_load_start(mp_await *asker, pond_load *load, bool behind);
 void mp_py_load_unlist(mp_py_load *load);
 /* Nobody will answer it: others may load. */
 void mp_py_load_give_up(mp_py_load *load);

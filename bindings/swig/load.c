@@ -71,7 +71,7 @@ static PyObject *load_ident(PyObject *object, void *unused) {
     return mp_py_ident(self->engine, self->ns, self->key);
 }
 
-int mp_py_load_start(mp_await *asker, pond_load *load) {
+int mp_py_load_start(mp_await *asker, pond_load *load, bool behind) {
     allocfunc alloc = (allocfunc)PyType_GetSlot(mp_py.load_type, Py_tp_alloc);
     mp_py_load *self = (mp_py_load *)alloc(mp_py.load_type, 0);
     if (!self) {
@@ -80,6 +80,7 @@ int mp_py_load_start(mp_await *asker, pond_load *load) {
     }
     mp_py_queue *queue = asker->queue;
     self->load = load;
+    self->behind = behind;
     self->queue = queue;
     self->engine = (mp_engine *)Py_NewRef((PyObject *)queue->engine);
     self->key = Py_NewRef(asker->key);
@@ -132,11 +133,10 @@ int mp_py_load_start(mp_await *asker, pond_load *load) {
 void mp_py_load_unwanted(mp_py_queue *queue, PyObject *key) {
     if (!queue->loads) return;
     for (mp_await *a = queue->pending; a; a = a->next)
-        if (a->kind == MP_PY_FETCH && a->state == MP_PY_PENDING && a->key && PyUnicode_Compare(a->key, key) == 0)
-            return;
+        if (a->loader && a->state == MP_PY_PENDING && a->key && PyUnicode_Compare(a->key, key) == 0) return;
     for (mp_py_load *load = queue->loads, *next; load; load = next) {
         next = load->next;
-        if (!load->task || PyUnicode_Compare(load->key, key) != 0) continue;
+        if (!load->task || load->behind || PyUnicode_Compare(load->key, key) != 0) continue;
         PyObject *done = PyObject_CallMethodObjArgs(load->task, mp_py.name.cancel, NULL);
         if (!done) PyErr_Clear();
         Py_XDECREF(done);

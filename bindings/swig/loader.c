@@ -50,18 +50,29 @@ static pond_value *fetch_waiting(mp_handle *self, const mp_py_call *call) {
     return NULL;
 }
 
-static PyObject *sync_fetch(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+static PyObject *fetch(PyObject *object, const char *name, bool entry, PyObject *const *args, Py_ssize_t n,
+                       PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
     mp_py_call call;
-    if (mp_py_parse(self, "fetch", MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT | MP_PY_TAGS, args, n, kwnames,
-                    &call) < 0)
+    if (mp_py_parse(self, name, MP_PY_KEY | MP_PY_LOADER | MP_PY_IN | MP_PY_OUT | MP_PY_TAGS, args, n, kwnames, &call) <
+        0)
         return NULL;
     pond_value *value = pond_peek_tagged(self->engine->pond, call.key, call.len, call.plan->policy, call.tags);
     if (!value) value = fetch_waiting(self, &call);
-    PyObject *result = value ? mp_py_decode(value, &call.extras, call.key_object) : NULL;
+    PyObject *result = !value  ? NULL
+                       : entry ? mp_py_entry(value, &call.extras, call.key_object)
+                               : mp_py_decode(value, &call.extras, call.key_object);
     pond_value_free(value);
     mp_py_call_clear(&call);
     return result;
+}
+
+static PyObject *sync_fetch(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+    return fetch(self, "fetch", false, args, n, kwnames);
+}
+
+static PyObject *sync_fetch_entry(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+    return fetch(self, "fetch_entry", true, args, n, kwnames);
 }
 
 static PyObject *sync_lookup(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
@@ -131,6 +142,8 @@ static PyObject *sync_explain(PyObject *object, PyObject *const *args, Py_ssize_
 PyMethodDef mp_py_sync_methods[] = {
     {"fetch", (PyCFunction)(void (*)(void))sync_fetch, METH_FASTCALL | METH_KEYWORDS,
      "fetch(key, loader, tags=None, **options): the cached value, or what loader() gives, which is then cached."},
+    {"fetch_entry", (PyCFunction)(void (*)(void))sync_fetch_entry, METH_FASTCALL | METH_KEYWORDS,
+     "fetch_entry(key, loader, tags=None, **options): as fetch(), as an Entry: it says whether the value is stale."},
     {"lookup", (PyCFunction)(void (*)(void))sync_lookup, METH_FASTCALL | METH_KEYWORDS,
      "lookup(key, tags=None, **options): what the cache holds, without loading, as an Entry."},
     {"invalidate", (PyCFunction)(void (*)(void))sync_invalidate, METH_FASTCALL | METH_KEYWORDS,

@@ -89,22 +89,29 @@ static PyObject *result_of(const mp_await *a, const pond_event *event) {
     }
 }
 
+/* `behind`: the event also brings the value. */
+static int start_load(mp_await *a, pond_load *load, bool behind) {
+    if (a->queue && a->state == MP_PY_PENDING) return mp_py_load_start(a, load, behind);
+    pond_load_fail(load, POND_ECANCELED, "who was to load it was cancelled");
+    return 0;
+}
+
 static int deliver(mp_await *a, pond_event *event, bool inline_) {
-    if (pond_event_kind(event) == POND_EVENT_LOAD) {
-        pond_load *load = pond_event_load(event);
-        if (a->queue && a->state == MP_PY_PENDING) return mp_py_load_start(a, load);
-        pond_load_fail(load, POND_ECANCELED, "who was to load it was cancelled");
-        return 0;
-    }
+    if (pond_event_kind(event) == POND_EVENT_LOAD) return start_load(a, pond_event_load(event), false);
     if (pond_event_kind(event) == POND_EVENT_CHECK) return mp_py_check_asked(a, pond_event_check(event), inline_);
     if (pond_event_kind(event) == POND_EVENT_WRITE) return mp_py_write_begin(a, pond_event_writing(event), inline_);
     if (pond_event_kind(event) == POND_EVENT_BATCH) return mp_py_batch_begin(a, pond_event_batch(event), inline_);
+    int failed = pond_event_load(event) ? start_load(a, pond_event_load(event), true) : 0;
+    PyObject *type = NULL, *value, *traceback;
+    if (failed)
+        PyErr_Fetch(&type, &value, &traceback); /* it must leave the loop, and the value is there all the same */
     if (a->queue) {
         mp_py_queue_unlist(a);
         Py_DECREF((PyObject *)a);
     }
-    if (a->state != MP_PY_PENDING) return 0;
-    return mp_py_await_end(a, result_of(a, event), inline_);
+    if (a->state == MP_PY_PENDING) failed |= mp_py_await_end(a, result_of(a, event), inline_);
+    if (type) PyErr_Restore(type, value, traceback);
+    return failed;
 }
 
 static mp_await *of(const pond_event *event) { return (mp_await *)(uintptr_t)pond_event_user(event); }

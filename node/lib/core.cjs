@@ -21,9 +21,11 @@ class Request {
     this.options = options
     this.loader = loader
     this.signal = undefined // an AbortSignal that ends the wait
+    this.entry = false // a fetch that gives an Entry
     this.kind = 0
     this.value = undefined
     this.task = 0 // the load, write, check or batch that the core asks for
+    this.stale = false // the value is past its ttl
     this.resolve = undefined
   }
 
@@ -74,7 +76,8 @@ class Core {
     const { meta } = this
     for (let i = 0; i < count; i++) {
       const number = meta[2 * i]
-      const kind = meta[2 * i + 1]
+      const flags = meta[2 * i + 1]
+      const kind = flags & ~(KIND.STALE | KIND.BEHIND)
       const request = this.#requests[number]
       if (kind === KIND.LOAD || kind === KIND.WRITE) {
         request.task = values[i]
@@ -84,7 +87,9 @@ class Core {
         this.#requests[number] = undefined
         this.#spare.push(number)
         this.pending--
-        request.value = values[i]
+        if ((flags & KIND.BEHIND) !== 0) [request.value, request.task] = values[i]
+        else request.value = values[i]
+        request.stale = (flags & KIND.STALE) !== 0
       }
       request.kind = kind
       request.resolve(request)

@@ -3,7 +3,7 @@
 'use strict'
 
 // what an event or an answer of the addon is
-exports.KIND = { JSON: 1, BYTES: 2, TEXT: 3, EJSON: 4, ABSENT: 5, MISS: 6, OK: 7, ERROR: 8, LOAD: 9, LIST: 10, WRITE: 11, CHECK: 12, MANY: 13 }
+exports.KIND = { JSON: 1, BYTES: 2, TEXT: 3, EJSON: 4, ABSENT: 5, MISS: 6, OK: 7, ERROR: 8, LOAD: 9, LIST: 10, WRITE: 11, CHECK: 12, MANY: 13, STALE: 256, BEHIND: 512 }
 
 exports.errors = [
   {"code": "OPTION", "number": -1, "className": "OptionError", "retriable": false, "text": "an option is unknown, or its value is out of range"},

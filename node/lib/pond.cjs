@@ -52,33 +52,37 @@ function absence (policy, key) {
   return null
 }
 
-/** What a fetch came to; or its loader is to run first. */
-function fetched (request) {
-  const { kind, view, options, policy, key, value } = request
-  switch (kind) {
-    case KIND.LOAD: {
-      const promise = request.wait()
-      if (request.signal?.aborted) declineLoad(request) // somebody else who waits shall load
-      else runLoader(request)
-      return promise.then(fetched)
-    }
-    case KIND.ABSENT: return absence(policy, key)
-    case KIND.ERROR: throw failure(request)
-    default: return toCaller(view, options, key, kind, value)
-  }
+/** The load that the core asks of this request. */
+function load (request) {
+  if (request.signal?.aborted) declineLoad(request) // somebody else who waits shall load
+  else runLoader(request)
 }
 
-function entry (view, options, key, kind, data) {
+/** What a fetch came to; or its loader is to run first. */
+function fetched (request) {
+  const { kind, view, options, policy, key, value, stale } = request
+  if (kind === KIND.LOAD) {
+    const promise = request.wait()
+    load(request)
+    return promise.then(fetched)
+  }
+  if (kind === KIND.ERROR) throw failure(request)
+  if (request.task !== 0) load(request) // behind the value: nobody waits for it
+  if (request.entry) return entry(view, options, key, kind, value, stale)
+  return kind === KIND.ABSENT ? absence(policy, key) : toCaller(view, options, key, kind, value)
+}
+
+function entry (view, options, key, kind, data, stale) {
   switch (kind) {
     case KIND.MISS: return { state: 'miss', value: undefined }
     case KIND.ABSENT: return { state: 'absent', value: null }
-    default: return { state: 'value', value: toCaller(view, options, key, kind, data) }
+    default: return { state: 'value', value: toCaller(view, options, key, kind, data), stale }
   }
 }
 
 function lookedUp (request) {
-  const { kind, view, options, key, value } = succeeded(request)
-  return entry(view, options, key, kind, value)
+  const { kind, view, options, key, value, stale } = succeeded(request)
+  return entry(view, options, key, kind, value, stale)
 }
 
 class Pond {
@@ -94,24 +98,32 @@ class Pond {
   }
 
   fetch (key, options, loader) {
+    return this.#fetch(key, options, loader, false)
+  }
+
+  fetchEntry (key, options, loader) {
+    return this.#fetch(key, options, loader, true)
+  }
+
+  #fetch (key, options, loader, asEntry) {
     if (loader === undefined) {
       loader = options
       options = undefined
     }
     const { signal = null, tags = null } = options ?? {}
-    if (signal === null && tags === null) return this.#fetch(key, options, loader, undefined, undefined)
+    if (signal === null && tags === null) return this.#ask(key, options, loader, asEntry, undefined, undefined)
     const { signal: _, tags: __, ...rest } = options
-    if (signal === null) return this.#fetch(key, rest, loader, undefined, tags)
+    if (signal === null) return this.#ask(key, rest, loader, asEntry, undefined, tags)
     try {
       checkSignal(signal)
       signal.throwIfAborted()
     } catch (error) {
       return Promise.reject(error)
     }
-    return unlessAborted(this.#fetch(key, rest, loader, signal, tags), signal)
+    return unlessAborted(this.#ask(key, rest, loader, asEntry, signal, tags), signal)
   }
 
-  #fetch (key, options, loader, signal, tags) {
+  #ask (key, options, loader, asEntry, signal, tags) {
     const view = this.#view
     const { core } = view
     try {
@@ -126,10 +138,12 @@ class Pond {
         : core.native.fetchTagged(key, policy.index, core.next, set)
       if (value !== undefined) {
         const kind = core.kindNow
+        if (asEntry) return Promise.resolve(entry(view, options, key, kind, value, false))
         return Promise.resolve(kind === KIND.ABSENT ? absence(policy, key) : toCaller(view, options, key, kind, value))
       }
       const request = new Request(view, policy, key, options, loader)
       request.signal = signal
+      request.entry = asEntry
       core.began(request)
       return request.wait().then(fetched)
     } catch (error) {
@@ -151,7 +165,7 @@ class Pond {
     } catch (error) {
       throw fromAddon(error)
     }
-    if (value !== undefined) return entry(view, options, key, core.kindNow, value)
+    if (value !== undefined) return entry(view, options, key, core.kindNow, value, false)
     const request = new Request(view, policy, key, options, undefined)
     core.began(request)
     return lookedUp(await request.wait())

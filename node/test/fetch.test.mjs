@@ -39,7 +39,7 @@ for (const cache of ['memory', 'redis']) {
         const hit = await pond.fetch(key, never)
         assert.deepEqual(hit, value)
         if (value instanceof Buffer) assert.ok(Buffer.isBuffer(hit))
-        assert.deepEqual(await pond.lookup(key), { state: 'value', value })
+        assert.deepEqual(await pond.lookup(key), { state: 'value', value, stale: false })
       }
       assert.equal(await pond.fetch('u8', () => new Uint8Array([1, 2])).then(String), '\x01\x02')
       assert.equal(JSON.stringify([NULL]), '[null]')
@@ -126,7 +126,7 @@ for (const cache of ['memory', 'redis']) {
       const first = await pond.fetch('date', options, () => date)
       assert.ok(first instanceof Date && first !== date && first.getTime() === 0)
       assert.deepEqual(await pond.fetch('date', options, never), first)
-      assert.deepEqual(await pond.lookup('date', options), { state: 'value', value: first })
+      assert.deepEqual(await pond.lookup('date', options), { state: 'value', value: first, stale: false })
       assert.equal(await pond.fetch('date', never), '1970-01-01T00:00:00.000Z')
       const dates = pond.namespace('dates', options)
       assert.deepEqual(await dates.fetch('d', () => date), date)

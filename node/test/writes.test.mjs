@@ -32,7 +32,7 @@ for (const [name, address] of [['memory', 'memory:writes'], ['redis', redis.url]
       assert.equal((await pond.lookup('user:1', { tags: ['users', 'user:1'] })).state, 'miss')
       await fetch('user:1', ['users', 'user:1'])
       assert.equal(loads, 102)
-      assert.deepEqual(await pond.lookup('user:1', { tags: ['users', 'user:1'] }), { state: 'value', value: 102 })
+      assert.deepEqual(await pond.lookup('user:1', { tags: ['users', 'user:1'] }), { state: 'value', value: 102, stale: false })
     })
 
     test('more sets of tags than are kept', async t => {
@@ -78,7 +78,7 @@ for (const [name, address] of [['memory', 'memory:writes'], ['redis', redis.url]
       await pond.write('one', writing => writing.set('one', { n: 1 }))
       assert.deepEqual(await pond.fetch('one', never), { n: 1 })
       await pond.write(['one', 'two'], { encode }, writing => { writing.set('two', 2) })
-      assert.deepEqual(await pond.lookup('two'), { state: 'value', value: { wrapped: 2 } })
+      assert.deepEqual(await pond.lookup('two'), { state: 'value', value: { wrapped: 2 }, stale: false })
       assert.equal((await pond.lookup('one')).state, 'miss', 'nothing was said of it')
       await pond.write('one', writing => writing.set('one', null))
       assert.equal((await pond.lookup('one')).state, 'absent')

@@ -82,7 +82,7 @@ export interface OpenOptions extends PondOptions, ValueOptions, AbsentOption {}
 type Raise = { absent: 'raise' }
 
 export type Entry<T> =
-  | { state: 'value', value: T }
+  | { state: 'value', value: T, /** It is past its ttl, and was served as grace and staleIfError allow. */ stale: boolean }
   | { state: 'absent', value: null }
   | { state: 'miss', value: undefined }
 
@@ -216,6 +216,10 @@ export declare class Pond {
   fetch<T>(key: string, loader: Loader<T>): Promise<Found<T> | null>
   fetch<T>(key: string, options: FetchOptions<T> & SignalOption & TagsOption & Raise, loader: Loader<T>): Promise<Found<T>>
   fetch<T>(key: string, options: (FetchOptions<T> & SignalOption & TagsOption) | undefined, loader: Loader<T>): Promise<Found<T> | null>
+
+  /** As fetch(), as an Entry: it says whether the value is stale. */
+  fetchEntry<T>(key: string, loader: Loader<T>): Promise<Entry<Found<T>>>
+  fetchEntry<T>(key: string, options: (FetchOptions<T> & SignalOption & TagsOption) | undefined, loader: Loader<T>): Promise<Entry<Found<T>>>
 
   /** What the cache holds, without loading. */
   lookup<T = unknown>(key: string, options?: FetchOptions<T> & TagsOption): Promise<Entry<T>>

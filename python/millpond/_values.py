@@ -41,25 +41,29 @@ NULL = NullType()
 
 
 class Entry(Generic[T_co]):
-    """What lookup() found: `state` is "value", "absent" (known not to be there) or "miss" (nothing is known); `value` is
-    None where there is none."""
+    """What lookup() or fetch_entry() found: `state` is "value", "absent" (known not to be there) or "miss" (nothing is known); `value` is
+    None where there is none; `stale` is True if the value is past its ttl, and was served as grace and stale_if_error allow."""
 
-    __slots__ = ("state", "value")
-    __match_args__ = ("state", "value")
+    __slots__ = ("stale", "state", "value")
+    __match_args__ = ("state", "value", "stale")
     state: Literal["value", "absent", "miss"]
     value: T_co | None
+    stale: bool
 
-    def __init__(self, state: Literal["value", "absent", "miss"], value: T_co | None = None) -> None:
+    def __init__(self, state: Literal["value", "absent", "miss"], value: T_co | None = None, stale: bool = False) -> None:
         self.state = state
         self.value = value
+        self.stale = stale
 
     def __repr__(self) -> str:
-        return f"Entry({self.state!r}, {self.value!r})" if self.state == "value" else f"Entry({self.state!r})"
+        if self.state != "value":
+            return f"Entry({self.state!r})"
+        return f"Entry({self.state!r}, {self.value!r}{', stale=True' if self.stale else ''})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Entry):
             return NotImplemented
-        return bool(self.state == other.state and self.value == other.value)
+        return bool(self.state == other.state and self.value == other.value and self.stale == other.stale)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -93,7 +93,8 @@ def option_words(prefix: str, options: dict) -> list[tuple[str, bytes]]:
 def line_of(step: dict) -> str:
     with_words = option_words("with", step.get("with", {})) + [("tag", spelled(tag)) for tag in step.get("tags", [])]
     if "fetch" in step:
-        return words("fetch", ("key", spelled(step["fetch"])), *with_words, *load_words(step["load"]))
+        entry = [("entry", "yes")] if "stale" in step.get("expect", {}) else []
+        return words("fetch", ("key", spelled(step["fetch"])), *entry, *with_words, *load_words(step["load"]))
     for verb in ("lookup", "explain"):
         if verb in step:
             return words(verb, ("key", spelled(step[verb])), *with_words)
@@ -140,7 +141,7 @@ def line_of(step: dict) -> str:
 
 def expectation(form: dict) -> dict:
     """Members that stand for themselves stay; a value becomes state, and data or len and adler."""
-    out = {name: form[name] for name in ("state", "loaded", "error", "count", "info", "list", "existed") if name in form}
+    out = {name: form[name] for name in ("state", "loaded", "error", "count", "info", "list", "existed", "stale") if name in form}
     value = None
     if "json" in form:
         value, out["data"] = compact(form["json"]), form["json"]
@@ -190,7 +191,8 @@ def values() -> list[dict]:
 
 
 def all_cases() -> list[Case]:
-    return [value_case(form) for form in values()] + cases("errors.json") + cases("semantics.json") + cases("writes.json") + cases("documents.json")
+    files = ("errors.json", "semantics.json", "writes.json", "documents.json", "stale.json")
+    return [value_case(form) for form in values()] + [case for name in files for case in cases(name)]
 
 
 WITNESS = step_of({"fetch": "witness", "load": {"json": {"seen": True}}, "expect": {"json": {"seen": True}}})
@@ -228,6 +230,10 @@ def difference(expect: dict, answer: dict) -> str | None:
             return f"retriable is {answer['retriable']}"
         return None
     for name, value in expect.items():
+        if name == "stale":
+            if answer.get("stale", False) != value:
+                return f"it is {'' if value else 'not '}to be stale: {answer}"
+            continue
         if name not in answer:
             return f"no {name} in {answer}"
         if name == "info":

@@ -41,15 +41,17 @@ def parts(step: spec.Step) -> tuple[list[str], list[str]]:
         retriable = json.dumps(error.get("retriable", False))
         return ([f'"ok":false,"code":"{error["code"]}","retriable":{retriable}', *map(inside, error["says"])],
                 [inside(part) for part in error.get("not", [])])
-    must = ['"ok":true']
+    must, must_not = ['"ok":true'], []
     for name, value in step.expect.items():
         if name == "data":
             must.append('"data":' + (spec.compact(value).decode() if step.is_json else json_text(value)))
+        elif name == "stale":
+            (must if value else must_not).append('"stale":true')
         elif name == "info":
             must += [f'"{member}":{json.dumps(one)}' for member, one in value.items()]
         else:
             must.append(f'"{name}":' + spec.compact(value).decode())
-    return must, []
+    return must, must_not
 
 
 def main() -> None:

@@ -234,6 +234,7 @@ void tool_value(text *out, const pond_value *value) {
     pond_state state = pond_value_state(value);
     text_printf(out, "\"state\":\"%s\"", states[state]);
     if (state != POND_VALUE) return;
+    if (pond_value_stale(value)) text_puts(out, ",\"stale\":true");
     size_t len;
     const char *data = pond_value_data(value, &len);
     pond_codec codec = pond_value_codec(value);

@@ -320,12 +320,16 @@ const commands = {
     if (!loader.cached) policy.shouldCache = () => false
     if (loader.kind === 'special' && loader.data.toString() === 'key-is-a-number') key = 42
     if (loader.kind === 'special' && loader.data.toString() === 'no-loader') load = undefined
+    if (command.text('entry', 'no') === 'yes') {
+      const { state, value, stale = false } = await pondOf(command).fetchEntry(key, policy, load)
+      return { ...valueAnswer(state, value), stale, loaded: loader.called }
+    }
     const value = await pondOf(command).fetch(key, policy, load)
     return { ...valueAnswer(value === null || value === undefined ? 'absent' : 'value', value), loaded: loader.called }
   },
   async lookup (command) {
-    const { state, value } = await pondOf(command).lookup(command.text('key'), policyOf(command))
-    return valueAnswer(state, value)
+    const { state, value, stale = false } = await pondOf(command).lookup(command.text('key'), policyOf(command))
+    return { ...valueAnswer(state, value), stale }
   },
   async invalidate (command) {
     await pondOf(command).invalidate(command.all('key'), policyOf(command))

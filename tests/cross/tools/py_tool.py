@@ -184,12 +184,16 @@ class Tool:
         if loader.kind == "special" and loader.data == b"no-loader":
             body = None
         policy = {**self.policy(command), **({} if loader.cached else {"should_cache": lambda value: False})}
-        value = await self.call(self.pond(command).fetch(key, body, **policy))
+        pond = self.pond(command)
+        if command.text("entry", "no") == "yes":
+            entry = await self.call(pond.fetch_entry(key, body, **policy))
+            return {**value_answer(entry.state, entry.value), "stale": entry.stale, "loaded": loader.called}
+        value = await self.call(pond.fetch(key, body, **policy))
         return {**value_answer("absent" if value is None else "value", value), "loaded": loader.called}
 
     async def run_lookup(self, command: Command):
         entry = await self.call(self.pond(command).lookup(command.text("key"), **self.policy(command)))
-        return value_answer(entry.state, entry.value)
+        return {**value_answer(entry.state, entry.value), "stale": entry.stale}
 
     async def run_invalidate(self, command: Command):
         await self.call(self.pond(command).invalidate(*command.all("key"), **self.policy(command)))

@@ -75,9 +75,10 @@ void mp_flight_rests(mp_flight *f, int64_t ms, bool failed) {
     pthread_mutex_unlock(&s->lock);
 }
 
-/* A thread that blocks has nobody to load behind it, unless the library does. */
+/* A thread that blocks has nobody to load behind it, unless the library does; and who loads many loads them together. */
 bool mp_flight_behind(mp_flight *f, mp_read *r, pond_load *load) {
-    if (!r->spare_stands || r->spare_use == MP_USE_SPARE || (r->call.waiter && !r->call.source)) return false;
+    if (!r->spare_stands || r->spare_use == MP_USE_SPARE) return false;
+    if (!r->call.source && (r->call.waiter || r->call.group)) return false;
     mp_lane *lane = f->home;
     mp_shard *s = mp_shard_of(lane, &f->key);
     pthread_mutex_lock(&s->lock);
@@ -134,7 +135,6 @@ bool mp_flight_due(mp_read *r) {
     mp_lane *lane = r->call.lane;
     mp_shard *s = mp_shard_of(lane, &r->op.key);
     bool spare = r->spare_use == MP_USE_SPARE, failed;
-    if (!spare && r->call.group && !r->call.source) return false; /* its loads are of what is not there */
     pthread_mutex_lock(&s->lock);
     bool rests = mp_rest_stands(&s->rests, r->op.key.hash, mp_loop_now(lane->loop), &failed);
     bool flies = mp_shard_find(s, &r->op.key, r->tags);

@@ -4,6 +4,7 @@
 
 #include "support/shadow.h"
 #include "support/support.h"
+#include <millpond/bulk.h>
 #include <millpond/collection.h>
 
 #define BRIEF "60ms" /* a ttl that is over after */
@@ -136,6 +137,66 @@ static void nobody_falls_back_on_what_was_invalidated(void **state) {
     pond_free(other);
 }
 
+/* ---- many ---- */
+
+typedef struct bulk {
+    const char *gives; /* NULL: it fails */
+    char keys[16];     /* out: what it was asked for */
+} bulk;
+
+static void load_many(pond_batch *batch, void *ctx) {
+    bulk *b = ctx;
+    for (size_t i = 0; i < pond_batch_count(batch); i++) {
+        size_t len;
+        strncat(b->keys, pond_batch_key(batch, i, &len), 1);
+        if (b->gives) pond_batch_value(batch, i, b->gives, strlen(b->gives), POND_TEXT, 0);
+    }
+    if (b->gives) pond_batch_done(batch);
+    else pond_batch_fail(batch, POND_ELOADER, "the store is away");
+}
+
+/* Of three keys: their values as text, those that are stale with a star. */
+static const char *fetch_three(pond *p, bulk *b) {
+    static char text[64];
+    const char *const keys[] = {"a", "b", "c"};
+    const size_t lens[] = {1, 1, 1};
+    pond_value *out[3] = {NULL, NULL, NULL};
+    pond_error *err = NULL;
+    b->keys[0] = text[0] = 0;
+    if (pond_fetch_many(p, keys, lens, 3, NULL, NULL, load_many, b, out, &err) != POND_OK) {
+        snprintf(text, sizeof text, "%s", pond_code_name(pond_error_code(err)));
+        pond_error_free(err);
+        return text;
+    }
+    for (int i = 0; i < 3; i++) {
+        strcat(strcat(text, pond_value_data(out[i], NULL)), pond_value_stale(out[i]) ? "* " : " ");
+        pond_value_free(out[i]);
+    }
+    return text;
+}
+
+/* What is stale is loaded with what is missing; where that fails, it is what there is. */
+static void many_are_loaded_together(void **state) {
+    (void)state;
+    pond *p = opened();
+    bulk fails = {.gives = NULL}, gives = {.gives = "new"};
+    fetch_text(p, "a", NULL, "fresh");
+    put_old(p, "b", "old");
+    assert_string_equal(fetch_three(p, &fails), "POND_ELOADER"); /* there is nothing to fall back on for c */
+    assert_string_equal(fails.keys, "bc");
+    fetch_text(p, "c", NULL, "fresh");
+    assert_string_equal(fetch_three(p, &fails), "fresh old* fresh ");
+    assert_string_equal(fails.keys, ""); /* it has just failed */
+    invalidate(p, "c", NULL);
+    put_old(p, "c", "old");
+    assert_string_equal(fetch_three(p, &gives), "fresh old* new ");
+    assert_string_equal(gives.keys, "c");
+    invalidate(p, "b", NULL);
+    assert_string_equal(fetch_three(p, &gives), "fresh new new ");
+    assert_string_equal(gives.keys, "b");
+    pond_free(p);
+}
+
 /* ---- the library's own loads ---- */
 
 static gate began, go;
@@ -261,6 +322,7 @@ int stale_cases(const char *url) {
         cmocka_unit_test_setup_teardown(a_crowd_loads_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_thread_whose_load_fails_has_the_old_value, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_falls_back_on_what_was_invalidated, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(many_are_loaded_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(documents_are_loaded_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_are_loaded_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pages_are_loaded_behind, set_up, tear_down),

@@ -75,6 +75,17 @@ class Run {
     return tags === undefined ? this.options(form) : { ...this.options(form), tags: tags.map(spelled) }
   }
 
+  async many (step, call) {
+    const asked = []
+    const list = await call(async keys => {
+      asked.push(keys)
+      if ('fail' in step) throw new Boom(step.fail)
+      return new Map(Object.entries(step.load_many).filter(([key]) => keys.includes(key))
+        .map(([key, load]) => [key, 'absent' in load ? null : valueOf(load)]))
+    })
+    return { list, asked }
+  }
+
   async write (step) {
     const options = this.optionsOf(step)
     if (step.not_written) options.notWritten = error => error instanceof Boom
@@ -125,6 +136,11 @@ class Run {
     if ('lookup' in step) return pond.lookup(spelled(step.lookup), this.optionsOf(step))
     if ('invalidate' in step) return pond.invalidate(step.invalidate.map(spelled), this.optionsOf(step))
     if ('write' in step) return this.write(step)
+    if ('fetch_many' in step) return this.many(step, load => pond.fetchMany(step.fetch_many.map(spelled), this.optionsOf(step), load))
+    if ('warm' in step) return this.many(step, load => pond.warm(step.warm.map(spelled), { ...this.optionsOf(step), batch: step.batch }, load))
+    if ('set_many' in step) {
+      return pond.setMany(step.set_many.map(([key, load]) => [spelled(key), 'absent' in load ? null : valueOf(load)]), this.optionsOf(step))
+    }
     if ('change' in step) return this.change(step)
     if (Array.isArray(step.document)) return valueOrAbsence(await pond.collection(step.document[0]).get(spelled(step.document[1])))
     if ('page' in step) return valueOrAbsence(await pond.collection(step.page[0]).find(step.page[1]))
@@ -167,7 +183,7 @@ class Run {
       if (value === NULL) assert.equal(answer.value, NULL)
       assert.equal(answer.state, 'value')
     }
-    for (const name of ['state', 'loaded', 'count', 'list', 'existed']) {
+    for (const name of ['state', 'loaded', 'count', 'list', 'asked', 'existed']) {
       if (name in expect) assert.deepEqual(answer[name], expect[name], name)
     }
     for (const [name, part] of Object.entries(expect.info ?? {})) assert.deepEqual(answer.info[name], part)
@@ -191,6 +207,7 @@ const files = {
   values: read('values.json').values.map(form => ({ ...form, steps: stepsOf(form) })),
   semantics: read('semantics.json').cases,
   writes: read('writes.json').cases,
+  bulk: read('bulk.json').cases,
   documents: read('documents.json').cases,
   errors: read('errors.json').cases.map(form => ({
     ...form, steps: [witness, ...form.steps, { lookup: 'witness', expect: { json: { seen: true } } }]

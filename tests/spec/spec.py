@@ -82,8 +82,16 @@ def load_words(load: dict) -> list[tuple[str, bytes | str]]:
 def set_words(load: dict) -> list[tuple[str, bytes | str]]:
     """A kind and the data of a value, always both: the n-th `set` goes with the n-th of each."""
     (name, value), = load.items()
-    data = {"json": compact, "bytes": bytes.fromhex, "text": str.encode}.get(name, lambda value: b"")(value)
+    data = {"json": compact, "bytes": bytes.fromhex, "text": spelled}.get(name, lambda value: b"")(value)
     return [("kind", name), ("data", data)]
+
+
+def sets_words(sets) -> list[tuple[str, bytes | str]]:
+    return [pair for key, load in sets for pair in (("set", spelled(key)), *set_words(load))]
+
+
+def end_words(step: dict) -> list[tuple[str, bytes | str]]:
+    return [("fail", step["fail"])] if "fail" in step else []
 
 
 def option_words(prefix: str, options: dict) -> list[tuple[str, bytes]]:
@@ -101,10 +109,15 @@ def line_of(step: dict) -> str:
     if "invalidate" in step:
         return words("invalidate", *(("key", spelled(key)) for key in step["invalidate"]), *with_words)
     if "write" in step:
-        sets = [pair for key, load in step.get("set", []) for pair in (("set", spelled(key)), *set_words(load))]
-        ends = [("fail", step["fail"])] if "fail" in step else []
+        sets, ends = sets_words(step.get("set", [])), end_words(step)
         return words("write", *(("key", spelled(key)) for key in step["write"]), *with_words, *sets, *ends,
                      *([("sure", "yes")] if step.get("not_written") else []))
+    for verb in ("fetch_many", "warm"):
+        if verb in step:
+            batch = [("batch", str(step["batch"]))] if "batch" in step else []
+            return words(verb, *(("key", spelled(key)) for key in step[verb]), *with_words, *batch, *sets_words(step["load_many"].items()), *end_words(step))
+    if "set_many" in step:
+        return words("set_many", *with_words, *sets_words(step["set_many"]))
     if "stat" in step:
         return words("stat", ("counter", step["stat"]), ("namespace", "@NS@"))
     if "metrics" in step:
@@ -141,7 +154,7 @@ def line_of(step: dict) -> str:
 
 def expectation(form: dict) -> dict:
     """Members that stand for themselves stay; a value becomes state, and data or len and adler."""
-    out = {name: form[name] for name in ("state", "loaded", "error", "count", "info", "list", "existed", "stale") if name in form}
+    out = {name: form[name] for name in ("state", "loaded", "error", "count", "info", "list", "asked", "existed", "stale") if name in form}
     value = None
     if "json" in form:
         value, out["data"] = compact(form["json"]), form["json"]
@@ -191,7 +204,7 @@ def values() -> list[dict]:
 
 
 def all_cases() -> list[Case]:
-    files = ("errors.json", "semantics.json", "writes.json", "documents.json", "stale.json")
+    files = ("errors.json", "semantics.json", "writes.json", "bulk.json", "documents.json", "stale.json")
     return [value_case(form) for form in values()] + [case for name in files for case in cases(name)]
 
 

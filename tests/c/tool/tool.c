@@ -131,6 +131,23 @@ size_t command_all(const command *line, const char *name, const char **values, s
     return count;
 }
 
+void command_sets(const command *line, sets *out) {
+    static const char *const codecs[] = {[POND_JSON] = "json", [POND_BYTES] = "bytes", [POND_TEXT] = "text"};
+    const char *kinds[MAX_WORDS], *data[MAX_WORDS];
+    size_t kind_lens[MAX_WORDS];
+    out->n = command_all(line, "set", out->keys, out->key_lens);
+    command_all(line, "kind", kinds, kind_lens);
+    command_all(line, "data", data, out->lens);
+    for (size_t i = 0; i < out->n; i++) {
+        bool null = strcmp(kinds[i], "null") == 0;
+        out->data[i] = strcmp(kinds[i], "absent") == 0 ? NULL : null ? "null" : data[i];
+        if (null) out->lens[i] = 4;
+        out->codecs[i] = POND_JSON;
+        for (int codec = POND_JSON; codec <= POND_TEXT; codec++)
+            if (strcmp(codecs[codec], kinds[i]) == 0) out->codecs[i] = (pond_codec)codec;
+    }
+}
+
 int64_t command_number(const command *line, const char *name, int64_t otherwise) {
     const word *found = command_word(line, name);
     return found ? strtoll(found->value, NULL, 10) : otherwise;
@@ -442,6 +459,8 @@ static int run_key(pond *p, const command *line, text *out, pond_error **err) {
         code = answer_with(code, value, "info", out);
     } else if (code == POND_OK && is(line, "write")) {
         code = tool_write(p, line, policy, tags, err);
+    } else if (code == POND_OK && !is(line, "invalidate")) {
+        code = tool_bulk(p, line, policy, tags, out, err);
     } else if (code == POND_OK) {
         code = run_invalidate(p, line, policy, tags, err);
     }
@@ -471,7 +490,8 @@ static int run(tool *self, const command *line, text *out, pond_error **err) {
         return answer_with(code, value, "info", out);
     }
     if (is(line, "metrics")) return run_metrics(p, line, out, err);
-    if (is(line, "fetch") || is(line, "lookup") || is(line, "explain") || is(line, "invalidate") || is(line, "write"))
+    if (is(line, "fetch") || is(line, "lookup") || is(line, "explain") || is(line, "invalidate") || is(line, "write") ||
+        is(line, "fetch_many") || is(line, "warm") || is(line, "set_many") || is(line, "bulk"))
         return run_key(p, line, out, err);
     if (is(line, "create") || is(line, "put") || is(line, "get") || is(line, "get_many") || is(line, "delete"))
         return run_store(p, line, out, err);

@@ -69,6 +69,15 @@ void tool_value(text *out, const pond_value *value);
 
 /* The words of that name, as keys are handed over; how many. */
 size_t command_all(const command *line, const char *name, const char **values, size_t *lens);
+/* The words set=, kind= and data=, as values are handed over; `data` is NULL of an absence. Borrowed from the line. */
+typedef struct sets {
+    size_t n;
+    const char *keys[MAX_WORDS];
+    const void *data[MAX_WORDS];
+    size_t key_lens[MAX_WORDS], lens[MAX_WORDS];
+    pond_codec codecs[MAX_WORDS];
+} sets;
+void command_sets(const command *line, sets *out);
 /* The tags of the line's "tag" words; NULL with POND_OK if there are none. */
 int tool_tags(pond *p, const command *line, const pond_policy *policy, pond_tags **out, pond_error **err);
 
@@ -82,6 +91,10 @@ int tool_write(pond *p, const command *line, const pond_policy *policy, const po
 
 /* document.c: change, document, page. The last two answer with a value. */
 int tool_document(pond *p, const command *line, pond_value **value, pond_error **err);
+
+/* bulk.c: fetch_many, warm, set_many, bulk. */
+int tool_bulk(pond *p, const command *line, const pond_policy *policy, const pond_tags *tags, text *out,
+              pond_error **err);
 
 /* crowd.c: the commands that need many threads. False: the verb is not one of its own. */
 bool tool_crowd(tool *self, const command *line, text *out);

@@ -4,21 +4,15 @@
 
 static void writer(pond_writing *writing, void *ctx) {
     const command *line = ctx;
-    static const char *const codecs[] = {[POND_JSON] = "json", [POND_BYTES] = "bytes", [POND_TEXT] = "text"};
-    const char *keys[MAX_WORDS], *sets[MAX_WORDS], *kinds[MAX_WORDS], *data[MAX_WORDS];
-    size_t key_lens[MAX_WORDS], set_lens[MAX_WORDS], kind_lens[MAX_WORDS], lens[MAX_WORDS];
-    size_t n = command_all(line, "key", keys, key_lens), count = command_all(line, "set", sets, set_lens);
-    command_all(line, "kind", kinds, kind_lens);
-    command_all(line, "data", data, lens);
-    for (size_t i = 0; i < count; i++) {
+    const char *keys[MAX_WORDS];
+    size_t key_lens[MAX_WORDS], n = command_all(line, "key", keys, key_lens);
+    sets said;
+    command_sets(line, &said);
+    for (size_t i = 0; i < said.n; i++) {
         size_t at = 0;
-        int codec = POND_JSON; /* null */
-        while (at < n && strcmp(keys[at], sets[i]) != 0) at++;
-        for (int one = POND_JSON; one <= POND_TEXT; one++)
-            if (strcmp(codecs[one], kinds[i]) == 0) codec = one;
-        if (strcmp(kinds[i], "absent") == 0) pond_writing_absent(writing, at, NULL);
-        else if (strcmp(kinds[i], "null") == 0) pond_writing_value(writing, at, "null", 4, POND_JSON, NULL);
-        else pond_writing_value(writing, at, data[i], lens[i], (pond_codec)codec, NULL);
+        while (at < n && strcmp(keys[at], said.keys[i]) != 0) at++;
+        if (!said.data[i]) pond_writing_absent(writing, at, NULL);
+        else pond_writing_value(writing, at, said.data[i], said.lens[i], said.codecs[i], NULL);
     }
     const word *fail = command_word(line, "fail");
     if (!fail) pond_write_done(writing);

@@ -294,6 +294,21 @@ function policyOf (command) {
   return tags.length === 0 ? policy : { ...policy, tags }
 }
 
+/* What the words set=, kind= and data= say, as pairs. */
+function setsOf (command) {
+  const kinds = command.all('kind')
+  const data = command.words.filter(([word]) => word === 'data').map(([, value]) => value)
+  return command.all('set').map((key, i) => [key, valueOf(kinds[i], data[i])])
+}
+
+function manyLoader (command, asked) {
+  return async keys => {
+    asked.push(keys)
+    if (command.text('fail')) throw new Boom(command.text('fail'))
+    return new Map(setsOf(command).filter(([key]) => keys.includes(key)))
+  }
+}
+
 const storeOf = command => pondOf(command).store(command.text('collection'))
 
 function collectionOf (command) {
@@ -335,13 +350,36 @@ const commands = {
     await pondOf(command).invalidate(command.all('key'), policyOf(command))
   },
   async write (command) {
-    const kinds = command.all('kind')
-    const data = command.words.filter(([word]) => word === 'data').map(([, value]) => value)
     const options = command.text('sure') ? { ...policyOf(command), notWritten: error => error instanceof Boom } : policyOf(command)
     await pondOf(command).write(command.all('key'), options, async writing => {
-      command.all('set').forEach((key, i) => writing.set(key, valueOf(kinds[i], data[i])))
+      for (const [key, value] of setsOf(command)) writing.set(key, value)
       if (command.text('fail')) throw new Boom(command.text('fail'))
     })
+  },
+  async fetch_many (command) {
+    const asked = []
+    const values = await pondOf(command).fetchMany(command.all('key'), policyOf(command), manyLoader(command, asked))
+    // What JSON cannot hold is looked up by its key.
+    return { list: values.map(value => value instanceof Uint8Array || value === millpond.NULL ? null : value), asked }
+  },
+  async warm (command) {
+    const asked = []
+    const options = { ...policyOf(command), batch: command.number('batch', 500) }
+    await pondOf(command).warm(command.all('key'), options, manyLoader(command, asked))
+    return { asked }
+  },
+  async set_many (command) {
+    await pondOf(command).setMany(setsOf(command), policyOf(command))
+  },
+  /* Many keys of one prefix, by one fetchMany. */
+  async bulk (command) {
+    const asked = []
+    const keys = Array.from({ length: command.number('ids', 1) }, (_, number) => `${command.text('key')}${number}`)
+    const values = await pondOf(command).fetchMany(keys, policyOf(command), keys => {
+      asked.push(keys.length)
+      return keys.map(key => ({ of: key }))
+    })
+    return { values: values.length, wrong: values.filter((value, i) => value?.of !== keys[i]).length, asked }
   },
   async explain (command) {
     return { info: await pondOf(command).explain(command.text('key'), policyOf(command)) }

@@ -214,6 +214,50 @@ class Tool:
         sure = {"not_written": lambda error: isinstance(error, Boom)} if command.text("sure") else {}
         await self.call(self.pond(command).write(command.all("key"), write_later if self.asynchronous else write, **sure, **self.policy(command)))
 
+    def many_loader(self, command: Command, asked: list):
+        values = [value for word, value in command.words if word == "data"]
+
+        def load(keys):
+            asked.append(keys)
+            if command.text("fail"):
+                raise Boom(command.text("fail"))
+            has = {key: value_of(kind, data) for key, kind, data in zip(command.all("set"), command.all("kind"), values)}
+            return {key: has[key] for key in keys if key in has}
+
+        async def load_later(keys):
+            await asyncio.sleep(0)
+            return load(keys)
+
+        return load_later if self.asynchronous else load
+
+    async def run_fetch_many(self, command: Command):
+        asked: list = []
+        values = await self.call(self.pond(command).fetch_many(command.all("key"), self.many_loader(command, asked), **self.policy(command)))
+        # What JSON cannot hold is looked up by its key.
+        return {"list": [None if isinstance(value, bytes) or value is millpond.NULL else value for value in values], "asked": asked}
+
+    async def run_warm(self, command: Command):
+        asked: list = []
+        await self.call(self.pond(command).warm(command.all("key"), self.many_loader(command, asked), batch=command.number("batch", 500), **self.policy(command)))
+        return {"asked": asked}
+
+    async def run_set_many(self, command: Command):
+        values = [value for word, value in command.words if word == "data"]
+        pairs = [(key, value_of(kind, data)) for key, kind, data in zip(command.all("set"), command.all("kind"), values)]
+        await self.call(self.pond(command).set_many(pairs, **self.policy(command)))
+
+    async def run_bulk(self, command: Command):
+        """Many keys of one prefix, by one fetch_many."""
+        asked: list = []
+        keys = [f"{command.text('key')}{number}" for number in range(command.number("ids", 1))]
+
+        def load(keys):
+            asked.append(len(keys))
+            return {key: {"of": key} for key in keys}
+
+        values = await self.call(self.pond(command).fetch_many(keys, load, **self.policy(command)))
+        return {"values": len(values), "wrong": sum(value != {"of": key} for key, value in zip(keys, values)), "asked": asked}
+
     async def run_explain(self, command: Command):
         return {"info": await self.call(self.pond(command).explain(command.text("key"), **self.policy(command)))}
 

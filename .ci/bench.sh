@@ -3,6 +3,9 @@
 base
 apt_need redis-server
 case " $* " in
+*writes* | *invalidate* | *get-p999* | *pages-* | *fetch-many*) # Python alone
+    python_package
+    ;;
 *queries* | *-find-* | *page-hit*) # Python alone, and MongoDB
     apt_need libmongoc-dev
     python_package

@@ -8,8 +8,8 @@ takes the cost of waking another CPU out of the figures; and beside the operatio
 for 100,000 operations, the figure that carries over to other machines.
 
 What each client does is in py_client.py, node_client.mjs and ../c/bench_link.c. The full mode writes results.json,
-table.txt and two plots into build/bench. The group `queries` (queries.py) is measured when it is asked for only: it needs
-100,000 documents, and a MongoDB.
+table.txt and two plots into build/bench. The groups `queries` (queries.py) and `writes` (writes.py) are measured when they are asked
+for only: the one needs 100,000 documents and a MongoDB, the other a million pages in Redis.
 
 Environment: MILLPOND_BENCH_C, the built bench_link; MILLPOND_NODE, the folder of the npm package; without them
 build/ and node/ are searched.
@@ -36,6 +36,7 @@ sys.path.insert(0, str(HERE.parent / "servers"))
 sys.dont_write_bytecode = True
 
 import queries  # noqa: E402
+import writes  # noqa: E402
 from documents import documents  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 
@@ -113,7 +114,7 @@ def choose(only: str | None) -> list[tuple]:
     chosen = chosen or [row for row in queries.WORKLOADS if row[0] == only]
     if not chosen:
         raise SystemExit(f"--only: there is no workload {only}; they are "
-                         + ", ".join(row[0] for row in WORKLOADS + queries.WORKLOADS))
+                         + ", ".join([row[0] for row in WORKLOADS + queries.WORKLOADS] + writes.NAMES))
     return chosen
 
 
@@ -234,17 +235,29 @@ def plots(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
     return written
 
 
+def main_of_writes(arguments) -> int:
+    start = time.monotonic()
+    rows = writes.measure(arguments.only, arguments.rounds, arguments.seconds, 10 if arguments.quick else 1)
+    print(writes.table(rows))
+    print(f"took {time.monotonic() - start:.1f} s")
+    if arguments.json:
+        print(json.dumps({"rows": rows}))
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Millpond beside its peers")
     parser.add_argument("--quick", action="store_true", help="short rounds, under 55 s in all")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--only", metavar="NAME", help="one workload (asyncio-64) or group (asyncio, threads, node, c, queries)")
+    parser.add_argument("--only", metavar="NAME", help="one workload (asyncio-64) or group (asyncio, threads, node, c, queries, writes)")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of each workload")
     parser.add_argument("--seconds", type=float, help="length of one client's turn")
     parser.add_argument("--peers-only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (5 if arguments.quick else 9)
     arguments.seconds = arguments.seconds or (0.3 if arguments.quick else 1.0)
+    if arguments.only in ("writes", *writes.NAMES):
+        return main_of_writes(arguments)
     chosen = choose(arguments.only)
     if shutil.which("node") is None and any(row[1] == "node" for row in chosen):
         print("there is no node on the path", file=sys.stderr)

@@ -50,10 +50,15 @@ class Connection:
         return self.receive()
 
     def send(self, *words) -> None:
-        parts = [b"*%d\r\n" % len(words)]
-        for word in words:
-            data = word if isinstance(word, bytes) else str(word).encode()
-            parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
+        self.send_all([words])
+
+    def send_all(self, commands) -> None:
+        parts = []
+        for words in commands:
+            parts.append(b"*%d\r\n" % len(words))
+            for word in words:
+                data = word if isinstance(word, bytes) else str(word).encode()
+                parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
         self._socket.sendall(b"".join(parts))
 
     def receive(self):
@@ -209,6 +214,11 @@ class RedisServer:
         lines = self.call("INFO", "commandstats").decode().splitlines()
         pairs = (line[len("cmdstat_"):].split(":calls=") for line in lines if line.startswith("cmdstat_"))
         return {name: int(rest.split(",")[0]) for name, rest in pairs}
+
+    def script_us(self) -> int:
+        """How long scripts have run since CONFIG RESETSTAT."""
+        lines = self.call("INFO", "commandstats").decode().splitlines()
+        return sum(int(line.split("usec=")[1].split(",")[0]) for line in lines if line.startswith(("cmdstat_evalsha:", "cmdstat_eval:")))
 
     def kill(self) -> None:
         """SIGKILL: nothing is saved, nobody is told."""

@@ -9,9 +9,9 @@ typedef struct reader {
     request request;
     process *p;
     unsigned number, left;
-    unsigned page; /* 0: the key's own value */
-    judge_floor floor;
-    bool reading, audits;
+    unsigned page;                         /* 0: the key's own value */
+    judge_floor floor, floors[STORE_KEYS]; /* the latter of a read of all keys */
+    bool reading, audits, many;
     pond_request *handle;
     uint64_t reads; /* begun */
     uint64_t loads_before;

@@ -3,9 +3,11 @@
 #ifndef SIM_LOADING_H
 #define SIM_LOADING_H
 
+#include <millpond/bulk.h>
 #include "process.h"
 
 void loading_begin(process *p, pond_load *load, size_t key);
+void loading_begin_many(process *p, pond_batch *batch);
 void loading_end_all(process *p); /* the world is over: gives the handles back */
 
 #endif

@@ -42,6 +42,7 @@ const mutant mutants[] = {
      .edits = {{"get", "if l and l ~= ARGV[1]", "if false and l ~= ARGV[1]"}}},
     {"share-refused", "who came during a load shares it though its fill was refused", "through-slow",
      .layer = LAYER_SHARE},
+    {"share-refused-many", "the same, of those who load many", "many-slow", .layer = LAYER_SHARE},
     /* The fence. */
     {"fence-same", "the fence outlives the server's process", "restart",
      .edits = {{"fence", "if f[1] == run and f[3]", "if f[3]"}, {"fence", "if f[2] == id then", "if true then"}}},

@@ -100,8 +100,10 @@ static void take(process *p, pond_event *event) {
     request *r = (request *)(uintptr_t)pond_event_user(event);
     pond_load *load = pond_event_load(event);
     pond_writing *writing = pond_event_writing(event);
+    pond_batch *batch = pond_event_batch(event);
     if (load) loading_begin(p, load, r->key); /* perhaps behind the value that comes with it */
-    if (writing) r->write(r, writing);
+    if (batch) loading_begin_many(p, batch);
+    else if (writing) r->write(r, writing);
     else if (pond_event_kind(event) != POND_EVENT_LOAD) r->ended(r, event);
     pond_event_free(event);
 }

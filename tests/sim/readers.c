@@ -51,6 +51,12 @@ static void ended(request *req, pond_event *event) {
         trace_line(&w->trace, "p%u.r%u fails to read k%zu: %s", r->p->number, r->number, r->request.key,
                    pond_error_message(error));
         if (!sim_row_fails(w->row) || w->calm) judge_broken(&w->judge, pond_error_message(error));
+    } else if (r->many) {
+        for (size_t i = 0; i < w->row->keys; i++) {
+            r->request.key = i;
+            r->floor = r->floors[i];
+            judge_value(r, pond_event_value_at(event, i));
+        }
     } else {
         judge_value(r, pond_event_value(event));
     }
@@ -65,13 +71,30 @@ static void give_up(void *owner, uint64_t read) {
     next(r);
 }
 
-static void begin(void *owner, uint64_t arg) {
-    reader *r = owner;
+/* All keys in one call, their own values. */
+static int begin_many(reader *r, pond_error **error) {
+    world *w = r->p->world;
+    char names[STORE_KEYS][8];
+    const char *keys[STORE_KEYS];
+    size_t lens[STORE_KEYS];
+    r->many = true;
+    r->reading = true;
+    r->request.lane = dice_below(&w->dice, (uint32_t)r->p->lanes);
+    for (size_t i = 0; i < w->row->keys; i++) {
+        lens[i] = (size_t)snprintf(names[i], sizeof names[i], "k%zu", i);
+        keys[i] = names[i];
+        r->floors[i] = judge_floor_of(&w->judge, i, 0);
+    }
+    trace_line(&w->trace, "p%u.r%u wants all keys", r->p->number, r->number);
+    return pond_fetch_many_start(r->p->pond, r->p->queue[r->request.lane], keys, lens, w->row->keys, NULL, NULL,
+                                 (uintptr_t)&r->request, &r->handle, error);
+}
+
+static int begin_one(reader *r, pond_value **now, pond_error **error) {
     world *w = r->p->world;
     char name[16];
     unsigned views = 1 + w->row->pages;
-    r->left--;
-    r->reads++;
+    r->many = false;
     unsigned what = r->audits ? r->left % (w->row->keys * views) : dice_below(&w->dice, w->row->keys * views);
     r->request.key = what / views;
     r->page = what % views;
@@ -81,12 +104,21 @@ static void begin(void *owner, uint64_t arg) {
     r->loads_before = w->judge.counts.loads;
     int len = r->page ? snprintf(name, sizeof name, "k%zu.page%u", r->request.key, r->page)
                       : snprintf(name, sizeof name, "k%zu", r->request.key);
+    trace_line(&w->trace, "p%u.r%u wants %s", r->p->number, r->number, name);
+    return pond_fetch_tagged_start(r->p->pond, r->p->queue[r->request.lane], name, (size_t)len, NULL,
+                                   r->page ? r->p->tags[r->request.key] : NULL, (uintptr_t)&r->request, now, &r->handle,
+                                   error);
+}
+
+static void begin(void *owner, uint64_t arg) {
+    reader *r = owner;
+    world *w = r->p->world;
     pond_value *now = NULL;
     pond_error *error = NULL;
-    trace_line(&w->trace, "p%u.r%u wants %s", r->p->number, r->number, name);
-    int code = pond_fetch_tagged_start(r->p->pond, r->p->queue[r->request.lane], name, (size_t)len, NULL,
-                                       r->page ? r->p->tags[r->request.key] : NULL, (uintptr_t)&r->request, &now,
-                                       &r->handle, &error);
+    r->left--;
+    r->reads++;
+    bool many = w->row->many && !r->audits && dice_chance(&w->dice, w->row->many);
+    int code = many ? begin_many(r, &error) : begin_one(r, &now, &error);
     if (code != POND_OK) {
         judge_broken(&w->judge, pond_error_message(error));
         pond_error_free(error);

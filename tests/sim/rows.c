@@ -8,6 +8,9 @@
 #define ASIDE MANY, .writers = 2
 #define THROUGH MANY, .writers = 2, .through = true
 #define TAGS MANY, .writers = 2, .pages = 2
+#define MANY_KEYS                                                                                                      \
+    .processes = 3, .lanes = 2, .readers = 6, .reads = 4, .writes = 3, .keys = 4, .many = 600, .deletes = 200,         \
+    .span = 500, .writers = 2
 #define FOREIGN MANY, .foreign = 2
 
 /* Values that are past their time before they are asked for again, mostly. */
@@ -49,6 +52,16 @@ const sim_row sim_rows[] = {
     {"tags-all", "all of that, through", TAGS, .through = true, ALL, .strict = true},
     {"memory", "the cache in the process's own memory", ONE, .writers = 2, .through = true, .pages = 1, SLOW,
      .strict = true},
+    /* Readers that ask for all keys at once, beside some that ask for one. */
+    {"many", "and writers that replace", MANY_KEYS, .through = true, .strict = true},
+    {"many-crash", "processes die", MANY_KEYS, CRASH, .strict = true},
+    {"many-slow", "loads outlast their lease or fail, calls are given up", MANY_KEYS, .through = true, SLOW,
+     .strict = true},
+    {"many-all", "all kinds of trouble", MANY_KEYS, .through = true, ALL, .strict = true},
+    {"many-memory", "in the process's own memory", .processes = 1, .lanes = 3, .memory = true, .readers = 6, .reads = 4,
+     .writes = 3, .keys = 4, .many = 600, .deletes = 200, .span = 500, .writers = 2, SLOW, .strict = true},
+    {"many-grace", "values past their time are loaded with those that are missing", GRACE, .many = 600, .writers = 2,
+     SLOW, .strict = true},
     /* Pages that may lag: never by more than the bound, also when the writer dies. */
     {"bounded", "values under a tag lag by 100 ms at most", TAGS, .bound = 100},
     {"bounded-crash", "processes die", TAGS, .bound = 100, CRASH},

@@ -23,6 +23,7 @@ typedef struct sim_row {
     int64_t ttl;      /* 0: longer than a schedule */
     int64_t grace;    /* and stale_if_error: past the ttl */
     unsigned early;   /* early_refresh */
+    unsigned many;    /* of 1000 reads: of all keys at once */
     int64_t intent;   /* how long one stands; 0: 3 s */
     int64_t lease;    /* 0: short mostly, and long */
     /* The trouble: how often at most in a schedule, at any time of `span` ms. */

@@ -178,22 +178,24 @@ static void inspect_tells_state_and_times(void **state) {
     const mp_key *a = key_set(&k, "a");
     assert_inspected(cache, a, 10,
                      "{\"state\": \"miss\", \"why\": \"nothing is stored\", \"codec\": null, \"bytes\": null, "
-                     "\"ttl_ms\": null, \"lease_ms\": null, "
+                     "\"ttl_ms\": null, \"stale_ms\": null, \"keep_ms\": null, \"lease_ms\": null, "
                      "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     lease(cache, a, 1, 500, 10);
     assert_inspected(cache, a, 110,
                      "{\"state\": \"miss\", \"why\": \"nothing is stored: its load is under way\", \"codec\": null, "
-                     "\"bytes\": null, \"ttl_ms\": null, \"lease_ms\": 400, "
+                     "\"bytes\": null, \"ttl_ms\": null, \"stale_ms\": null, \"keep_ms\": null, \"lease_ms\": 400, "
                      "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     pond_value *value = mp_value_new(POND_VALUE, POND_EJSON, "{}", 2);
     fill(cache, a, 1, value, 300, 110);
     pond_value_free(value);
     assert_inspected(cache, a, 111,
-                     "{\"state\": \"value\", \"codec\": \"ejson\", \"bytes\": 2, \"ttl_ms\": 299, \"lease_ms\": null, "
+                     "{\"state\": \"value\", \"codec\": \"ejson\", \"bytes\": 2, \"ttl_ms\": 299, \"stale_ms\": null, "
+                     "\"keep_ms\": 0, \"lease_ms\": null, "
                      "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
     store_absence(cache, a, 300, 410);
     assert_inspected(cache, a, 411,
-                     "{\"state\": \"absent\", \"codec\": \"none\", \"bytes\": 0, \"ttl_ms\": 299, \"lease_ms\": null, "
+                     "{\"state\": \"absent\", \"codec\": \"none\", \"bytes\": 0, \"ttl_ms\": 299, \"stale_ms\": null, "
+                     "\"keep_ms\": 0, \"lease_ms\": null, "
                      "\"writers\": 0, \"intents_ms\": null, \"tags\": []}");
 }
 

@@ -99,6 +99,24 @@ static void readers_without_grace_see_the_time_of_those_with(void **state) {
     pond_free(plain);
 }
 
+/* What explain says of a value past its time. */
+static void it_is_explained(void **state) {
+    (void)state;
+    pond *p = pond_made(redis_url(), "namespace", "explained", "grace", "1h", NULL);
+    pond_value *value = NULL;
+    fetch_text(p, "k", NULL, "one");
+    assert_int_equal(pond_explain(p, "k", 1, NULL, &value, NULL), POND_OK);
+    assert_non_null(strstr(pond_value_data(value, NULL), "\"stale_ms\":null,\"keep_ms\":3600000"));
+    pond_value_free(value);
+    make_old("explained", "k", 60000);
+    assert_int_equal(pond_explain(p, "k", 1, NULL, &value, NULL), POND_OK);
+    const char *at = strstr(pond_value_data(value, NULL), "\"ttl_ms\":0,\"stale_ms\":");
+    assert_non_null(at);
+    assert_in_range(strtol(at + 22, NULL, 10), 60000, 65000);
+    pond_value_free(value);
+    pond_free(p);
+}
+
 /* A value of a history that was lost is not served, however much grace it had. */
 static void the_fence_takes_stale_values(void **state) {
     (void)state;
@@ -139,6 +157,7 @@ int main(void) {
         cmocka_unit_test(a_stale_hit_while_somebody_loads_costs_no_more),
         cmocka_unit_test(what_stands_in_redis),
         cmocka_unit_test(readers_without_grace_see_the_time_of_those_with),
+        cmocka_unit_test(it_is_explained),
         cmocka_unit_test(the_fence_takes_stale_values),
         cmocka_unit_test(a_user_without_pttl_is_told),
     };

@@ -52,7 +52,7 @@ def eventually(check, within: float = 10):
 def test_inspect(way, shared, redis, ns):
     tool = shared("python")
     tool.open(redis.url, ns)
-    tool.do("fetch key=user:1 load=json data=[1,2,3] with.ttl=1h delay=5")
+    tool.do("fetch key=user:1 load=json data=[1,2,3] with.ttl=1h with.jitter=0 delay=5")
     tool.do("fetch key=ghost load=absent")
     shown = lines_of("inspect", "user:1", "-n", ns, way=way, cache=redis.url)
     assert shown[0] == f"user:1 in {ns}"

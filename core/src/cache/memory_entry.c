@@ -120,6 +120,10 @@ mp_mage mp_mentry_age(const mp_mitem *entry) {
     return age;
 }
 
+bool mp_mentry_kept(const mp_mitem *entry, int64_t now_ms) {
+    return (entry->marks & MP_MENTRY_AGED) && now_ms - entry->expires < (int64_t)mp_mentry_age(entry).keep_ms;
+}
+
 static char *stamp_of(const mp_mitem *entry) {
     return (char *)entry + entry->key_at - age_size(entry->marks) - sizeof(uint64_t);
 }

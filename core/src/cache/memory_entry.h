@@ -46,10 +46,11 @@ static inline void mp_mentry_touch(mp_mitem *entry) {
     if ((entry->marks & MP_MENTRY_HEAT) < MP_MENTRY_HEAT) entry->marks++;
 }
 
+/* Its time is over: is it there all the same, for those who ask for it? */
+bool mp_mentry_kept(const mp_mitem *entry, int64_t now_ms);
 /* Nobody may have it any more, neither as a fresh value nor as a stale one. */
 static inline bool mp_mentry_over(const mp_mitem *entry, int64_t now_ms) {
-    return entry->expires <= now_ms &&
-           !((entry->marks & MP_MENTRY_AGED) && now_ms - entry->expires < (int64_t)mp_mentry_age(entry).keep_ms);
+    return entry->expires <= now_ms && !mp_mentry_kept(entry, now_ms);
 }
 
 #endif

@@ -34,7 +34,7 @@ void mp_memory_inspect(mp_memory *m, mp_op *op, int64_t now_ms) {
     uint8_t tags[UINT8_MAX * MP_TAG_SIZE], ntags = entry ? mp_mentry_tags(entry, &generations) : 0;
     pond_value *value = entry ? pond_value_ref(mp_mentry_tagged(entry, ntags, &generations)) : NULL;
     if (ntags) memcpy(tags, generations, (size_t)ntags * MP_TAG_SIZE);
-    int64_t ttl = entry ? entry->expires - now_ms : 0;
+    int64_t ttl = entry ? entry->expires - now_ms : 0, keep = entry ? mp_mentry_age(entry).keep_ms : 0;
     int64_t lease = mp_mleases_left(&s->leases, &op->key, now_ms);
     int64_t intents = mp_mintents_left(&s->intents, &op->key, now_ms);
     unsigned writers = mp_mintents_count(&s->intents, &op->key, now_ms);
@@ -49,7 +49,9 @@ void mp_memory_inspect(mp_memory *m, mp_op *op, int64_t now_ms) {
     if (value) mp_buf_printf(&json, "\"%s\"", codec_name(value));
     else mp_buf_text(&json, "null");
     add_number(&json, "bytes", value != NULL, value ? value->len : 0);
-    add_number(&json, "ttl_ms", value != NULL, ttl);
+    add_number(&json, "ttl_ms", value != NULL, ttl > 0 ? ttl : 0);
+    add_number(&json, "stale_ms", value != NULL && ttl <= 0, -ttl);
+    add_number(&json, "keep_ms", value != NULL, keep);
     add_number(&json, "lease_ms", lease > 0, lease);
     add_number(&json, "writers", true, writers);
     add_number(&json, "intents_ms", intents > 0, intents);

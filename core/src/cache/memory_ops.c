@@ -8,7 +8,7 @@
 
 /* Entries; the shard's lock is held. */
 
-mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, uint64_t stamp, int64_t now_ms, mp_node *out) {
+static inline mp_mitem *find(mp_mshard *s, const mp_key *key, uint64_t stamp, int64_t now_ms, mp_node *out) {
     if (stamp == MP_MSTAMP_UNKNOWN) return NULL;
     for (int c = 0; c < MP_MCLASSES; c++) {
         mp_mitem *entry = mp_mpool_find(&s->pools[c], key);
@@ -18,6 +18,10 @@ mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, uint64_t stamp, int64_t now_
         return NULL; /* a key is in one pool only */
     }
     return NULL;
+}
+
+mp_mitem *mp_mfind(mp_mshard *s, const mp_key *key, uint64_t stamp, int64_t now_ms, mp_node *out) {
+    return find(s, key, stamp, now_ms, out);
 }
 
 void mp_mdrop(mp_mshard *s, const mp_key *key, mp_node *out) {
@@ -33,7 +37,7 @@ static bool surely_fresh(const mp_mitem *entry, int64_t early_refresh, int64_t n
 
 static pond_value *hit(mp_mshard *s, const mp_key *key, uint64_t stamp, int64_t early_refresh, int64_t now_ms,
                        mp_node *out) {
-    mp_mitem *entry = mp_mfind(s, key, stamp, now_ms, out);
+    mp_mitem *entry = find(s, key, stamp, now_ms, out);
     if (!entry || entry->expires <= now_ms) return NULL;
     if (early_refresh && (entry->marks & MP_MENTRY_AGED) && !surely_fresh(entry, early_refresh, now_ms)) return NULL;
     mp_mentry_touch(entry);

@@ -285,6 +285,18 @@ static void add_hex(mp_buf *json, const void *data, size_t len) {
     for (size_t i = 0; i < len; i++) mp_buf_printf(json, "%02x", ((const unsigned char *)data)[i]);
 }
 
+/* Of what is stored: how long it is fresh, or how long it has not been, and for how long past that it is kept. */
+static void describe_time(mp_buf *json, bool known, int64_t left, int64_t keep) {
+    if (!known) {
+        mp_buf_text(json, ",\"ttl_ms\":null,\"stale_ms\":null,\"keep_ms\":null");
+        return;
+    }
+    mp_buf_printf(json, ",\"ttl_ms\":%lld,", (long long)(left > 0 ? left : 0));
+    if (left > 0) mp_buf_text(json, "\"stale_ms\":null");
+    else mp_buf_printf(json, "\"stale_ms\":%lld", (long long)-left);
+    mp_buf_printf(json, ",\"keep_ms\":%lld", (long long)keep);
+}
+
 static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     if (r->type != REDIS_REPLY_ARRAY || r->elements != 6) return odd(op);
     const redisReply *v = r->element[0], *l = r->element[2];
@@ -295,6 +307,7 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     bool there = v && v->type == REDIS_REPLY_STRING;
     if (there) state = mp_envelope_read(v->str, v->len, &e);
     int64_t ttl = integer(r, 1), lease = integer(r, 3), writers = integer(r, 4), intents = integer(r, 5);
+    int64_t keep = there && state == MP_ENVELOPE_OK ? e.grace_ms : 0;
     bool held = l && l->type == REDIS_REPLY_STRING, rests = held && l->len == 1; /* "-": release.lua */
     if (!there) {
         mp_buf_printf(&json, "{\"state\":\"miss\",\"why\":\"%s\",\"codec\":null,\"bytes\":null",
@@ -311,8 +324,7 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
         mp_buf_printf(&json, "\"codec\":\"%s\",\"bytes\":%u,\"created_ms\":%llu,\"load_ms\":%u", codecs[e.codec],
                       e.payload_len, (unsigned long long)e.created_ms, e.load_ms);
     }
-    if (there && ttl >= 0) mp_buf_printf(&json, ",\"ttl_ms\":%lld", (long long)ttl);
-    else mp_buf_text(&json, ",\"ttl_ms\":null");
+    describe_time(&json, there && ttl >= 0, ttl - keep, keep);
     if (held) {
         mp_buf_printf(&json, ",\"lease_ms\":%lld,\"lease\":\"", (long long)lease);
         if (rests) mp_buf_text(&json, "back-off");

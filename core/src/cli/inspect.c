@@ -37,7 +37,13 @@ static void show(const cli *c, const char *key, yyjson_val *e, yyjson_doc *proce
     if (known(e, "bytes") && number(e, "bytes"))
         printf("\n  size       %s", cli_size(text, (double)number(e, "bytes")));
     if (known(e, "bytes") && number(e, "bytes") && codec) printf(" of %s", codec);
-    if (known(e, "ttl_ms")) printf("\n  time left  %s", cli_time(text, number(e, "ttl_ms")));
+    if (known(e, "stale_ms")) {
+        printf("\n  time left  none: stale for %s", cli_time(text, number(e, "stale_ms")));
+        printf(", kept for another %s", cli_time(text, number(e, "keep_ms") - number(e, "stale_ms")));
+    } else if (known(e, "ttl_ms")) {
+        printf("\n  time left  %s", cli_time(text, number(e, "ttl_ms")));
+        if (number(e, "keep_ms") > 0) printf(", and %s stale", cli_time(text, number(e, "keep_ms")));
+    }
     if (known(e, "created_ms")) {
         int64_t age = (int64_t)time(NULL) * 1000 - number(e, "created_ms");
         printf("\n  stored     %s ago", cli_time(text, age > 0 ? age : 0));

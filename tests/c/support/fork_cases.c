@@ -299,7 +299,7 @@ static void a_wait_that_forks(void **state) {
     int code = pond_fetch(p, key, strlen(key), NULL, say, "not asked", &value, &err);
     if (f.child == 0) {
         NEED(code == POND_ECLOSED && strstr(pond_error_message(err), "fork"));
-        whole_life(p, key, "child");
+        whole_life(p, "its own", "child"); /* an invalidation of the parent's key may reach it before its fill does */
         _exit(0);
     }
     assert_int_equal(code, POND_OK);
@@ -342,6 +342,9 @@ static void a_close_that_forks(void **state) {
 /* Another thread loads, on a short lease that is renewed for it; and a queue was asked to. */
 static void loads_under_way(void **state) {
     (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* the thread that renews allocates: see forks_in_the_middle_of_everything */
+#endif
     char other[80];
     snprintf(other, sizeof other, "%s", fresh("other"));
     gate began, go;

@@ -32,6 +32,7 @@ CALLERS, LOADER_MS = 1000, 100
 ABSENT_IDS, ABSENT_LOOKUPS = 1000, 10_000
 LOOKUPS = 20_000
 SEARCHES, QUESTIONS = 2000, 200
+PAGES = 200
 ZIPF = 1.0  # the n-th favourite film is asked for 1/n as often as the first
 
 
@@ -61,7 +62,7 @@ class Printer:
         print(f"  {what:<50} {self.bold}{result:<22}{self.plain} {self.dim}{note}{self.plain}".rstrip())
 
 
-# ---- the six acts ----------------------------------------------------------------------------------------------------
+# ---- the seven acts --------------------------------------------------------------------------------------------------
 
 async def import_films(pond, catalogue: dict) -> dict:
     began = time.perf_counter()
@@ -194,6 +195,45 @@ async def searches(pond, catalogue: dict) -> dict:
             "ms": took, "per_second": round(SEARCHES / took * 1000)}
 
 
+async def invalidation(pond, catalogue: dict) -> dict:
+    """A film becomes the best of all: every page that is cached shows it with the next read, whatever was asked for, while visitors
+    go on reading."""
+    films_there = pond.collection("films", filterable=["imdb_rating"], sortable=["imdb_rating"], indexes=["-imdb_rating"])
+    await films_there.prepare()
+    asked = [f"imdb_rating[gte]={rating / 10}&sort=-imdb_rating&limit={limit}" for rating in range(PAGES // 4) for limit in (1, 5, 10, 20)]
+    row = (await films_there.explain(asked[0]))["namespace"]
+    best, written, stale, reads = next(iter(catalogue)), False, 0, 0
+
+    async def read(query: str) -> None:
+        nonlocal stale, reads
+        new = written  # was it written when this read began?
+        page = await films_there.find(query)
+        reads += new
+        stale += new and page.data[0]["id"] != best
+
+    async def visitor(part: int) -> None:
+        while not written:
+            for query in asked[part::4]:
+                await read(query)
+                await asyncio.sleep(0)  # a hit in memory does not wait for anything, and lets nobody else run
+
+    for query in asked:
+        await read(query)
+    hits = await pond.stat("hits", row)
+    for query in asked:
+        await read(query)
+    cached = await pond.stat("hits", row) - hits
+    visitors = asyncio.gather(*(visitor(part) for part in range(4)))
+    await asyncio.sleep(0.01)
+    began = time.perf_counter()
+    await films_there.update(best, {"imdb_rating": 10.1})
+    took, written = ms(began), True
+    await visitors
+    for query in asked:
+        await read(query)
+    return {"pages": cached, "write_ms": took, "stale_reads": stale, "reads": reads}
+
+
 async def new_row(pond) -> dict:
     """A film that was absent a moment ago: created, invalidated, and there with the next read."""
     collection = pond.store("films")
@@ -231,6 +271,9 @@ async def play(cache: str, namespace: str, catalogue: dict, printer: Printer) ->
             result = results["search"] = await searches(pond, catalogue)
             printer.row(f"{SEARCHES:,} searches, {result['different']} different ones", f"{result['hit_rate']:.1%} hits",
                         f"{result['loads']:,} loads, each a scan of the films; {result['per_second']:,} pages/s")
+            result = results["invalidation"] = await invalidation(pond, catalogue)
+            printer.row(f"a film changed, which is on {result['pages']:,} cached pages", f"{result['stale_reads']} stale reads",
+                        f"the write took {result['write_ms']} ms; {result['reads']:,} reads after it")
             result = results["new_row"] = await new_row(pond)
             printer.row("a film created and invalidated", f"{result['cached_as']} -> {result['after']!r}",
                         f"read again {result['ms']} ms after the write")

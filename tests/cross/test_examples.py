@@ -147,6 +147,8 @@ def test_demo(redis, say):
         lookups = part["lookups"]
         assert lookups["hits"] + lookups["loads"] <= lookups["count"] == 20_000
         assert 0.7 < lookups["hit_rate"] < 1
+        assert part["invalidation"]["pages"] == 200 and part["invalidation"]["stale_reads"] == 0
+        assert part["invalidation"]["reads"] >= 200 and part["invalidation"]["write_ms"] > 0
         assert part["new_row"]["before"] is None and part["new_row"]["cached_as"] == "absent"
         assert part["new_row"]["after"] == "The Millpond"
 

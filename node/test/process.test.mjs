@@ -49,7 +49,7 @@ for (const [name, cache] of Object.entries(caches)) {
       'await pond.fetch("hit", () => process.exit(7))', 'await pond.fetch("hit", () => 1); process.exit(7)']) {
       const { code, stderr } = await run(cache, `
         const pond = await open(cache, { store: 'sqlite:/dev/shm/millpond-exit-' + process.pid + '.db' })
-        process.on('exit', () => { try { process.getBuiltinModule?.('fs').rmSync('/dev/shm/millpond-exit-' + process.pid + '.db', { force: true }) } catch {} })
+        process.on('exit', () => { for (const rest of ['', '-wal', '-shm', '-pond']) { try { process.getBuiltinModule?.('fs').rmSync('/dev/shm/millpond-exit-' + process.pid + '.db' + rest, { force: true }) } catch {} } })
         const quiet = promise => { promise.catch(() => {}) }
         for (let i = 0; i < 50; i++) quiet(pond.fetch('never' + i, () => new Promise(() => {})))
         for (let i = 0; i < 50; i++) quiet(pond.fetch('fails' + i, async () => { await sleep(i); throw new Error('no') }))

@@ -98,8 +98,13 @@ static int die(void *ctx, sqlite3 *db, const char *name, int pages) {
     return SQLITE_OK;
 }
 
-/* A commit of the library's own that the process does not live to tell of. */
-static void die_untold(const char *text) {
+static int stop(void *ctx, sqlite3 *db, const char *name, int pages) {
+    raise(SIGSTOP);
+    return SQLITE_OK;
+}
+
+/* A commit of the library's own that the process does not live to tell of, or that it does not come to. */
+static void commit_untold(const char *text, int (*instead)(void *, sqlite3 *, const char *, int)) {
     mp_sqlite_pool *pool = NULL;
     mp_sqlite_conn *conn = NULL;
     mp_shared *shared = NULL;
@@ -107,9 +112,10 @@ static void die_untold(const char *text) {
         mp_sqlite_pool_share(pool, &shared, NULL) != POND_OK || mp_sqlite_take(pool, true, &conn, NULL) != POND_OK ||
         conn->turn == NULL)
         _exit(5);
-    sqlite3_wal_hook(conn->db, die, NULL); /* where the library would tell */
+    sqlite3_wal_hook(conn->db, instead, NULL); /* where the library would tell */
     sqlite3_exec(conn->db, text, NULL, NULL, NULL);
-    _exit(6);
+    mp_sqlite_give(pool, conn);
+    mp_sqlite_pool_close(pool);
 }
 
 /* A commit of the library's own with a stranger's right before it, for which it has waited. */
@@ -227,7 +233,9 @@ static void act(const char *line, char answer[OTHER_LINE]) {
     } else if (strcmp(verb, "sql") == 0) {
         sql(rest);
     } else if (strcmp(verb, "die_untold") == 0) {
-        die_untold(rest);
+        commit_untold(rest, die);
+    } else if (strcmp(verb, "stop_untold") == 0) {
+        commit_untold(rest, stop);
     } else if (strcmp(verb, "commit_beside") == 0 && strchr(rest, ';')) {
         more = strchr(rest, ';');
         *more = 0;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static char folder[64];
 static other a, b;
@@ -222,6 +223,25 @@ static void killed_between_commit_and_telling(void **state) {
     int before = loads(&b, "n/films");
     says(&b, "{\"id\":\"1\",\"n\":1}", "get 1"); /* and it is cached again */
     assert_int_equal(loads(&b, "n/films"), before);
+}
+
+/* Nobody waits for it: what is read meanwhile is loaded, and not cached. */
+static void stopped_between_commit_and_telling(void **state) {
+    (void)state;
+    both_open();
+    other_ask(&a, "create 1 {\"n\":0}");
+    says(&b, "{\"id\":\"1\",\"n\":0}", "get 1");
+    other_tell(&a, "stop_untold UPDATE films SET doc = '{\"id\":\"1\",\"n\":1}'");
+    int status;
+    assert_int_equal(waitpid(a.pid, &status, WUNTRACED), a.pid);
+    assert_true(WIFSTOPPED(status));
+    int before = loads(&b, "n/films");
+    for (int i = 0; i < 3; i++) says(&b, "{\"id\":\"1\",\"n\":1}", "get 1");
+    assert_int_equal(loads(&b, "n/films") - before, 3);
+    kill(a.pid, SIGCONT);
+    assert_string_equal(other_answer(&a), "ok");
+    for (int i = 0; i < 3; i++) says(&b, "{\"id\":\"1\",\"n\":1}", "get 1");
+    assert_int_equal(loads(&b, "n/films") - before, 4);
 }
 
 /* It has written elsewhere, and not come to say so: nothing is cached there until its intent is over. */
@@ -497,6 +517,7 @@ int main(void) {
         two(nothing_goes_back),
         two(a_stranger_before_a_commit_of_ours),
         two(killed_between_commit_and_telling),
+        two(stopped_between_commit_and_telling),
         two(killed_in_a_write),
         two(killed_while_it_may_commit),
         two(the_last_one_leaves_nothing),

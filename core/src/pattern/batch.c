@@ -8,7 +8,7 @@
 #include "pattern/pond.h"
 
 pond_batch *mp_batch_new(mp_group *group) {
-    size_t room = group->begun;
+    size_t room = group->begun - group->first;
     pond_batch *b = calloc(1, sizeof *b);
     if (!b) return NULL;
     b->refs = 2;

@@ -82,7 +82,7 @@ void mp_group_joined(mp_group *g, mp_call *read) { g->reads[read->event.user] = 
 
 static size_t take_all(mp_group *g, pond_load **loads) {
     size_t n = 0;
-    for (size_t i = 0; i < g->begun; i++) {
+    for (size_t i = g->first; i < g->begun; i++) {
         pond_load *load = g->reads[i] ? mp_call_take(g->reads[i]) : NULL;
         if (!load) continue;
         mp_load_unref(load); /* the event's reference: there is none */
@@ -92,7 +92,7 @@ static size_t take_all(mp_group *g, pond_load **loads) {
 }
 
 static bool undecided(const mp_group *g) {
-    for (size_t i = 0; i < g->begun; i++) {
+    for (size_t i = g->first; i < g->begun; i++) {
         mp_call *read = g->reads[i];
         if (read && !read->load && mp_read_undecided(MP_OF(read, mp_read, call))) return true;
     }
@@ -101,7 +101,7 @@ static bool undecided(const mp_group *g) {
 
 /* Nobody can be asked to load. */
 static void fail_all(mp_group *g) {
-    for (size_t i = 0; i < g->begun; i++) {
+    for (size_t i = g->first; i < g->begun; i++) {
         pond_load *load = g->reads[i] ? mp_call_take(g->reads[i]) : NULL;
         if (!load) continue;
         mp_load_unref(load);
@@ -170,7 +170,7 @@ pond_batch *mp_group_hand_over(mp_group *g) {
 
 void mp_group_answered(mp_group *g) {
     g->out = NULL;
-    for (size_t i = 0; i < g->begun; i++)
+    for (size_t i = g->first; i < g->begun; i++)
         if (g->reads[i] && g->reads[i]->load) {
             mp_group_offered(g);
             return;
@@ -182,6 +182,7 @@ void mp_group_answered(mp_group *g) {
 static void start_part(mp_group *g) {
     size_t end = g->call.list_len;
     if (end - g->begun > MP_GROUP_PART) end = g->begun + MP_GROUP_PART;
+    g->first = g->begun;
     g->open = 1; /* this function's */
     while (g->begun < end) {
         size_t i = g->begun++;

@@ -27,8 +27,8 @@ typedef struct mp_group {
     mp_call call; /* call.list: the answers, in the order asked; call.source: who loads */
     mp_key *keys;
     pond_tags *tags;
-    size_t begun; /* keys that were asked for */
-    size_t open;  /* of these, without an answer */
+    size_t first, begun; /* keys that were asked for: up to `begun`, the present part from `first` on */
+    size_t open;         /* of these, without an answer */
     mp_call **reads;
     pond_error *error;                /* the first */
     pond_load **loads;                /* for the source: room for all */

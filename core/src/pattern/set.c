@@ -20,13 +20,19 @@ typedef struct setting {
     char *names;
 } setting;
 
+static void begun(mp_intent *intent);
+
 static setting *of_call(mp_call *call) { return MP_OF(call, setting, call); }
 
 static void unhook(mp_call *call) {
     setting *s = of_call(call);
+    mp_intent *intent = s->intent;
     mp_loop_unpost(call->lane->loop, &s->part);
-    if (s->intent) mp_intent_leave(s->intent); /* it runs out, and until then nothing is cached there */
     s->intent = NULL;
+    if (!intent) return;
+    bool beginning = intent->done == begun;
+    intent->done = NULL;
+    if (beginning) mp_intent_end(intent, NULL, false); /* else it ends by itself */
 }
 
 static void free_setting(setting *s) {

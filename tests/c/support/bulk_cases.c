@@ -546,6 +546,25 @@ static void values_are_set(void **state) {
     assert_string_equal(lookup_text(p, keys[2], NULL), "three");
 }
 
+/* Its intents do not stay behind. */
+static void a_set_that_is_cancelled(void **state) {
+    (void)state;
+    pond_request *request;
+    for (size_t i = 0; i < 2; i++) data[i] = "set", data_lens[i] = 3, codecs[i] = POND_TEXT;
+    for (int turns = 0; turns < 3; turns++) {
+        new_keys(2);
+        assert_int_equal(
+            pond_set_many_start(p, d.queue[0], keys, lens, data, data_lens, codecs, 2, NULL, 9, &request, NULL),
+            POND_OK);
+        if (turns > 0) pond_queue_flush(d.queue[0]);
+        if (turns > 1) rest_ms(20); /* the answers lie there */
+        pond_request_cancel(request);
+        desk_nothing(&d, 20);
+        fetch_text(p, keys[0], NULL, "loaded");
+        assert_string_not_equal(lookup_text(p, keys[0], NULL), "(miss)");
+    }
+}
+
 static void bad_values_set_nothing(void **state) {
     (void)state;
     assert_int_equal(set(2, "\xff"), POND_EVALUE);
@@ -654,6 +673,7 @@ int bulk_cases(const char *url) {
         CASE(a_queue_that_goes),
         CASE(a_long_list_on_a_queue_answered_by_another_thread),
         CASE(values_are_set),
+        CASE(a_set_that_is_cancelled),
         CASE(bad_values_set_nothing),
         CASE(a_key_that_is_set_twice_is_wrong_for_nobody),
         CASE(what_is_loaded_beside_a_set_is_not_cached),

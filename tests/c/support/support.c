@@ -63,7 +63,20 @@ static size_t entries(const char *folder) {
 }
 
 size_t count_fds(void) { return entries("/proc/self/fd"); }
-size_t count_threads(void) { return entries("/proc/self/task"); }
+
+#ifdef __SANITIZE_THREAD__
+static void *nothing(void *arg) { return arg; }
+#endif
+
+size_t count_threads(void) {
+#ifdef __SANITIZE_THREAD__ /* with the first thread comes one of its own, which stays */
+    static bool begun;
+    pthread_t first;
+    if (!begun && pthread_create(&first, NULL, nothing, NULL) == 0) pthread_join(first, NULL);
+    begun = true;
+#endif
+    return entries("/proc/self/task");
+}
 
 /* ---- ponds ---- */
 

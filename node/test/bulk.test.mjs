@@ -91,7 +91,7 @@ for (const [name, address] of [['memory', 'memory:bulk'], ['redis', redis.url]])
       const load = loaderOf({ a: 1, b: 2 })
       const options = { encode: value => `<${value}>`, decode: text => Number(text.slice(1, -1)), shouldCache: value => value !== 2, tags: ['t'], ttl: '1m' }
       assert.deepEqual(await pond.fetchMany(['a', 'b'], options, load), [1, 2])
-      assert.deepEqual(await pond.lookup('a', { tags: ['t'] }), { state: 'value', value: '<1>' })
+      assert.deepEqual(await pond.lookup('a', { tags: ['t'] }), { state: 'value', value: '<1>', stale: false })
       assert.equal((await pond.lookup('b', { tags: ['t'] })).state, 'miss')
       await pond.invalidate([], { tags: ['t'] })
       assert.deepEqual(await pond.fetchMany(['a', 'b'], options, load), [1, 2])

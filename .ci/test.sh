@@ -80,9 +80,11 @@ suite_nodes() {
 }
 suite_node-asan() {
     c_build node-asan "-DPOND_NODE_API_INCLUDE=$PWD/node/node_modules/node-api-headers/include" || return
-    cd node && MILLPOND_ADDON=$BUILD/node-asan/bindings/napi/millpond.node LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
-        ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=2 LSAN_OPTIONS=suppressions=$PWD/../tests/sanitizers/node.supp:print_suppressions=0 \
-        "${LIMIT[@]}" node --test --test-reporter=spec "${NODE_TESTS[@]}"
+    ln -sf ../../core/libmillpond-mongodb.so "$BUILD/node-asan/bindings/napi/" # beside the addon, where it is looked for
+    cd node && "${LIMIT[@]}" "${MONGODB[@]}" env MILLPOND_ADDON="$BUILD/node-asan/bindings/napi/millpond.node" \
+        LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="$ASAN_OPTIONS:malloc_context_size=2" \
+        LSAN_OPTIONS="suppressions=$PWD/../tests/sanitizers/node.supp:print_suppressions=0" \
+        node --test --test-reporter=spec "$NODE_SIDE_BY_SIDE" "${NODE_TESTS[@]}"
 }
 suite_outages() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/outages/main.py --quick; } # Millpond alone, a second of each
 suite_histories() { "${LIMIT[@]}" "$VENV/bin/python" -B tests/histories/main.py --quick; } # a short round of each fault, and the controls

@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 APT_BASE=(gcc libc6-dev make pkg-config cmake ninja-build libsqlite3-dev libssl-dev libxxhash-dev ca-certificates python3
     python3-dev python3-venv)
-APT_TEST=(libcmocka-dev redis-server libmongoc-dev g++ binutils dpkg-dev file clang-format clang libclang-rt-14-dev
+APT_TEST=(libcmocka-dev redis-server libmongoc-dev librabbitmq-dev rabbitmq-server g++ binutils dpkg-dev file clang-format clang libclang-rt-14-dev
     abigail-tools openssl)
 APT_SIM=(libcmocka-dev liblua5.1-0-dev)
 APT_OUTAGES=(redis-server iproute2 iptables)

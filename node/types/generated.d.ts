@@ -186,6 +186,8 @@ export interface PondOptions extends PolicyOptions {
   storeThreads?: number | string | null | undefined
   /** Refuse entries of a server history that was lost (see GUIDE.md). Default: on. */
   fence?: boolean | 'on' | 'off' | null | undefined
+  /** Where changes of collections are told of: a stream in the cache's Redis, or an exchange of RabbitMQ; empty: nowhere. */
+  events?: string | null | undefined
   /** How often what this process counts is put into Redis, for `millpond stats`; 0: never. Default: 0ms. */
   publishStats?: Duration | null | undefined
 }
@@ -194,6 +196,10 @@ export interface PondOptions extends PolicyOptions {
 export interface CollectionOptions extends PolicyOptions {
   /** After a change is in the store: cache the new document, or only drop the old one. Default: through. */
   write?: 'through' | 'aside' | null | undefined
+  /** What the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of. Default: {collection}.{event}. */
+  eventKey?: string | null | undefined
+  /** Write what is told of a change into the store with it, and deliver it at least once; off: at most once. Default: off. */
+  outbox?: boolean | 'on' | 'off' | null | undefined
   /** Fields that a query may filter by; not given: all. */
   filterable?: string | readonly string[] | null | undefined
   /** Fields that a query may sort by; not given: all. */
@@ -262,6 +268,10 @@ export interface Counters {
   written_values: number
   /** Values of writes that were not cached, because another writer was about. */
   refused_values: number
+  /** Change events that were delivered. */
+  events: number
+  /** Change events that were given up: the broker failed in the midst of one, too many waited, or the pond was closed. */
+  lost_events: number
   /** Intents renewed because a write took long. */
   renewed_intents: number
   /** Ends of writes that the cache did not take at once: repeated until it does. */

@@ -307,6 +307,8 @@ class PondOptions(TypedDict, total=False):
     store_threads: int | str | None
     # refuse entries of a server history that was lost (see GUIDE.md) (default on)
     fence: bool | str | None
+    # where changes of collections are told of: a stream in the cache's Redis, or an exchange of RabbitMQ; empty: nowhere
+    events: str | None
     # how often what this process counts is put into Redis, for `millpond stats`; 0: never (default 0ms)
     publish_stats: Duration | None
     # how long a value is served (default 5m)
@@ -354,6 +356,10 @@ class CollectionOptions(PolicyOptions, total=False):
 
     # after a change is in the store: cache the new document, or only drop the old one (default through)
     write: Literal["through", "aside"] | None
+    # what the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of (default {collection}.{event})
+    event_key: str | None
+    # write what is told of a change into the store with it, and deliver it at least once; off: at most once (default off)
+    outbox: bool | str | None
     # fields that a query may filter by; not given: all
     filterable: Names | None
     # fields that a query may sort by; not given: all
@@ -400,6 +406,8 @@ CounterName = Literal[
     "write_errors",
     "written_values",
     "refused_values",
+    "events",
+    "lost_events",
     "renewed_intents",
     "failed_ends",
     "delivered_ends",
@@ -452,6 +460,10 @@ class Counters(TypedDict):
     written_values: int
     # values of writes that were not cached, because another writer was about
     refused_values: int
+    # change events that were delivered
+    events: int
+    # change events that were given up: the broker failed in the midst of one, too many waited, or the pond was closed
+    lost_events: int
     # intents renewed because a write took long
     renewed_intents: int
     # ends of writes that the cache did not take at once: repeated until it does

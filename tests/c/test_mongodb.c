@@ -413,7 +413,7 @@ static int open_with(const char *variable) {
         if (rc == POND_OK) how = 0;
         else if (rc != POND_ESTORE || pond_error_retriable(err)) how = 9;
         else if (strstr(says, "was not found: install") != NULL) how = 2;
-        else if (strstr(says, "no store's plugin") != NULL) how = 3;
+        else if (strstr(says, "is something else") != NULL) how = 3;
         else if (strstr(says, "cannot be loaded") != NULL && strstr(says, "libmongoc") != NULL) how = 4;
         _exit(how);
     }

@@ -51,6 +51,7 @@ int pond_open(pond **out, const pond_config *config, pond_error **err) {
     if (code == POND_OK) code = mp_policy_make(&p->defaults, p, &p->options, 0, NULL, 0, err);
     if (code == POND_OK) code = open_cache(p, err);
     if (code == POND_OK) code = open_store(p, err);
+    if (code == POND_OK) code = mp_notifier_open(&p->notifier, p, !p->cache->vt->peek, err);
     if (code != POND_OK) {
         pond_free(p);
         return code;

@@ -28,6 +28,7 @@ int pond_stats(pond *p, pond_value **out, pond_error **err) {
     mp_stats_json(p->stats, SIZE_MAX, &json);
     mp_buf_printf(&json, ",\"calls\":%zu,\"overdue_ends\":%zu,", atomic_load(&p->calls), atomic_load(&p->overdue));
     p->cache->vt->describe(p->cache, &json);
+    mp_notifier_describe(&p->notifier, &json);
     mp_buf_text(&json, "}");
     return give(&json, POND_JSON, out, err);
 }
@@ -42,6 +43,7 @@ int pond_metrics(pond *p, pond_value **out, pond_error **err) {
     mp_gauges_init(gauges);
     gauges[MP_GAUGE_calls] = (int64_t)atomic_load(&p->calls);
     gauges[MP_GAUGE_overdue_ends] = (int64_t)atomic_load(&p->overdue);
+    if (mp_notifier_is_open(&p->notifier)) gauges[MP_GAUGE_waiting_events] = mp_notifier_waiting(&p->notifier);
     p->cache->vt->measure(p->cache, gauges);
     mp_metrics_text(p->stats, gauges, POND_VERSION_TEXT, p->cache->vt->scheme, &text);
     return give(&text, POND_TEXT, out, err);

@@ -40,7 +40,9 @@ typedef enum mp_op_kind {
     MP_TAG_MAKE, /* the same, made if it is missing: token (random), ttl_ms, cut_ms -> HIT | INDOUBT (somebody writes) */
     MP_INSPECT,  /* -> HIT value = JSON object */
     MP_PUBLISH,  /* token (who), value (a JSON object), ttl_ms; without a value: no more -> DONE. The key is nobody's */
-    MP_PUBLISHED /* -> HIT value = JSON array of what others have published. The key is nobody's */
+    MP_PUBLISHED, /* -> HIT value = JSON array of what others have published. The key is nobody's */
+    MP_ADD /* value (a text), ms (most entries, about): to the end of the stream that the key's bare name names -> DONE. Not repeated: after
+                    a failure it may have been added */
 } mp_op_kind;
 
 typedef enum mp_reply {
@@ -83,13 +85,14 @@ struct mp_op {
      * decoded, and of every value with tags, for it may have to be rejected. */
     uint8_t rejected_len;
     uint8_t rejected[64];
-    bool damaged;      /* out: GET: because it cannot be decoded */
-    pond_value *value; /* in: FILL, END, PUBLISH (borrowed); out: HIT, and LEASED and BUSY of a refresh (the owner's) */
+    bool damaged; /* out: GET: because it cannot be decoded */
+    pond_value
+        *value; /* in: FILL, END, PUBLISH, ADD (borrowed); out: HIT, and LEASED and BUSY of a refresh (the owner's) */
     void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
     mp_shared *shared; /* in: what a cache of this process alone hears others by, or NULL; mp_lane_submit sets it */
 
     mp_reply reply;
-    int64_t ms;                 /* in: AWAIT */
+    int64_t ms;                 /* in: AWAIT, ADD */
     pond_error *error;          /* out: FAILED (the owner's) */
     bool resent, parked, timed; /* the link's own, as is: */
     void *link_private;         /* the link's own */

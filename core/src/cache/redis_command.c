@@ -167,6 +167,16 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
     case MP_AWAIT: break; /* redis_notify.c */
     case MP_PUBLISH: mp_publish_encode(out, op, with_text); break;
     case MP_PUBLISHED: mp_published_encode(out, with_text); break;
+    case MP_ADD:
+        mp_buf_text(out, "*8\r\n$4\r\nXADD\r\n");
+        mp_command_arg(out, op->key.name, op->key.len);
+        mp_command_arg(out, "MAXLEN", 6);
+        mp_command_arg(out, "~", 1);
+        mp_command_number(out, op->ms);
+        mp_command_arg(out, "*", 1);
+        mp_command_arg(out, "event", 5);
+        mp_command_arg(out, op->value->data, op->value->len);
+        break;
     }
 }
 
@@ -399,6 +409,7 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
     case MP_INSPECT: op->reply = describe(op, r, fence); break;
     case MP_AWAIT: break; /* redis_notify.c */
     case MP_PUBLISHED: op->reply = mp_published_decode(op, r); break;
+    case MP_ADD: op->reply = r->type == REDIS_REPLY_STRING ? MP_DONE : odd(op); break;
     }
     mp_reply_free(r);
     return verdict;

@@ -209,7 +209,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request_free(q);
     if (!r) {
         /* A server or a proxy that closes idle connections is there all the same; every operation may be repeated. */
-        if (cut && !op->resent) {
+        if (cut && !op->resent && op->kind != MP_ADD) {
             op->resent = true;
             submit(line, op, deadline);
         } else {

@@ -178,12 +178,36 @@ static void make_ready(pond_check *c) {
     c->code = store->vt->ready(store, &c->change, &c->error);
 }
 
+/* The change, and what is told of it: by the store's outbox together with it, or once it is known. */
+static mp_applied apply_and_tell(pond_check *c, pond_error **error) {
+    const pond_collection *collection = c->collection;
+    mp_notifier *notifier = &collection->pond->notifier;
+    mp_event *event = NULL;
+    if (collection->tells)
+        event = mp_event_new(collection, c->change.kind, c->change.id, c->change.id_len, c->change.document);
+    if (collection->outbox && !event) {
+        mp_fail(error, POND_ENOMEM, "%.64s: no memory for what is to be told of the change", c->change.collection);
+        return MP_NOT_APPLIED;
+    }
+    if (collection->tells && !event) mp_count(collection->document->space->stats, MP_COUNT_lost_events);
+    c->change.event = collection->outbox ? &event->text : NULL;
+    mp_applied applied = store_of(c)->vt->apply(store_of(c), &c->change, error);
+    c->change.event = NULL;
+    if (applied == MP_APPLIED && event && !collection->outbox) {
+        mp_notifier_post(notifier, event);
+        return applied;
+    }
+    mp_event_free(event);
+    if (collection->outbox && (applied == MP_APPLIED || applied == MP_IN_DOUBT)) mp_notifier_look(notifier);
+    return applied;
+}
+
 /* True: it is known what came of it, as far as it can be. */
 static bool apply(pond_check *c) {
     pond_error *error = NULL;
     const mp_options *o = &c->collection->document->options;
     pond_outcome outcome = POND_NOT_WRITTEN;
-    switch (store_of(c)->vt->apply(store_of(c), &c->change, &error)) {
+    switch (apply_and_tell(c, &error)) {
     case MP_OVERTAKEN: return false;
     case MP_THERE_IS_NONE: error = none_there(&c->change); break;
     case MP_THERE_IS_ONE: error = one_there(&c->change); break;

@@ -12,7 +12,7 @@
 #include "pattern/read.h"
 #include "pattern/wait.h"
 
-enum { DOCUMENT_TTL_MS = 3600000, BOUND_MAX_MS = 3600000 };
+enum { DOCUMENT_TTL_MS = 3600000, BOUND_MAX_MS = 3600000, EVENT_KEY_MAX = 120 };
 
 /* ---- documents ---- */
 
@@ -314,6 +314,23 @@ static int make_policies(pond_collection *c, const pond_policy *given, int64_t t
     return code == POND_OK ? mp_policy_in(&c->document, c->pond, given, ns, ns, ttl, err) : code;
 }
 
+/* What is told of its changes. */
+static int read_events(pond_collection *c, const mp_options *o, pond_error **err) {
+    size_t len = strlen(o->event_key);
+    if (len > EVENT_KEY_MAX)
+        return mp_fail(err, POND_EOPTION, "event_key: %zu bytes: it may have %d", len, EVENT_KEY_MAX);
+    c->tells = mp_notifier_is_open(&c->pond->notifier) && strcmp(o->event_key, "off") != 0;
+    c->outbox = o->outbox;
+    if (c->outbox && !c->tells)
+        return mp_fail(err, POND_EOPTION,
+                       "outbox: there is nowhere to deliver from it to: open the pond with events=, and "
+                       "leave event_key as it is");
+    if (c->outbox && !c->pond->store->vt->outbox_take)
+        return mp_fail(err, POND_EOPTION, "outbox: the store %s: has none: leave it off, or use its own change streams",
+                       c->pond->store->vt->scheme);
+    return POND_OK;
+}
+
 /* The options of a collection: a policy's, whose own ttl is that of documents, and the bounds of its queries. */
 static int read_options(pond_collection *c, const char *const *options, size_t n, pond_error **err) {
     pond *p = c->pond;
@@ -334,6 +351,7 @@ static int read_options(pond_collection *c, const char *const *options, size_t n
     if (code == POND_OK) code = mp_query_bounds_new(&c->bounds, &bounds, err);
     if (code == POND_OK) code = read_indexes(c, o->indexes, err);
     c->cache_empty = o->cache_empty;
+    if (code == POND_OK) code = read_events(c, o, err);
     pond_policy_free(given);
     return code;
 }
@@ -352,6 +370,7 @@ int mp_collection_new(pond_collection **out, pond *p, const char *name, const ch
         mp_source_unref(&c->documents);
         return code;
     }
+    if (c->outbox) mp_notifier_watch(&p->notifier);
     *out = c;
     return POND_OK;
 }
@@ -359,6 +378,7 @@ int mp_collection_new(pond_collection **out, pond *p, const char *name, const ch
 int mp_collection_prepare(pond_collection *c, pond_error **err) {
     mp_store *store = c->pond->store;
     int code = store->vt->create(store, c->name, err);
+    if (code == POND_OK && c->outbox) code = store->vt->outbox_prepare(store, err);
     for (size_t i = 0; c->indexes && i + 1 < c->indexes->sort_count && code == POND_OK; i++)
         code = store->vt->index(store, c->name, &c->indexes->sort[i], err);
     return code;

@@ -23,6 +23,7 @@ struct pond_collection {
     mp_query_bounds *indexable; /* any field may be indexed */
     mp_query *indexes;          /* its sort, without the last (`id`); NULL: none */
     bool cache_empty;
+    bool tells, outbox; /* of changes: at all; from the store's outbox */
 };
 
 int mp_collection_new(pond_collection **out, pond *p, const char *name, const char *const *options, size_t n,

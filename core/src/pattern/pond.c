@@ -65,6 +65,7 @@ static void begin_again(pond *p, mp_cache *cache, mp_flights *flights) {
     mp_list_init(&p->lanes);
     fresh_locks(p);
     mp_publisher_init(&p->publisher);
+    mp_notifier_restart(&p->notifier);
     mp_stats_restart(p->stats);
     for (mp_space *space = p->spaces; space; space = space->next) mp_negative_init(&space->negative);
 }
@@ -133,6 +134,7 @@ static void destroy(pond *p) {
         mp_lane_unref(blocking);
     }
     mp_pool_free(p->pool);
+    mp_notifier_close(&p->notifier);
     if (p->store) p->store->vt->close(p->store);
     if (p->cache) p->cache->vt->close(p->cache);
     pond_policy_free(p->defaults);

@@ -10,6 +10,7 @@
 #include "engine/pool.h"
 #include "pattern/flight.h"
 #include "pattern/lane.h"
+#include "pattern/notifier.h"
 #include "pattern/policy.h"
 #include "store/store.h"
 #include <millpond/queue.h>
@@ -25,6 +26,7 @@ struct pond {
     mp_stats *stats;
     mp_flights *flights;
     mp_publisher publisher;
+    mp_notifier notifier;
 
     _Atomic bool closed;
     _Atomic bool ending;       /* closed, and what is still under way is being ended: no load starts any more */

@@ -10,6 +10,7 @@
 #include "pattern/pond.h"
 #include "pattern/read.h"
 #include "pattern/set.h"
+#include "pattern/stream.h"
 
 static int no_memory(pond_error **err) { return mp_fail(err, POND_ENOMEM, "no memory for a call"); }
 
@@ -191,6 +192,18 @@ int mp_wait_change(const mp_change_args *args, pond_checker checker, void *ctx, 
     mp_lane_unlock(lane);
     mp_waiter_destroy(&waiter);
     return code;
+}
+
+int mp_wait_stream(pond *p, const char *stream, int64_t most, const mp_notice *notices, size_t n, size_t *confirmed,
+                   pond_error **err) {
+    int code;
+    mp_lane *lane = enter(p, true, &code, err);
+    *confirmed = 0;
+    if (!lane) return code;
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_call *call = mp_stream_start(lane, stream, most, notices, n, confirmed, &waiter);
+    return finish(lane, call, &waiter, true, NULL, NULL, NULL, err);
 }
 
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,

@@ -9,6 +9,7 @@
 #include "pattern/batch.h"
 #include "pattern/call.h"
 #include "pattern/change.h"
+#include "notify/notify.h"
 #include "pattern/read.h"
 #include "pattern/source.h"
 #include "pattern/write.h"
@@ -26,6 +27,9 @@ int mp_wait_write(pond *p, const pond_policy *policy, const char *const *keys, c
                   const pond_tags *tags, pond_writer writer, void *ctx, pond_error **err);
 /* A change of a collection's document; *out: the document as it is then, NULL of one that was deleted. */
 int mp_wait_change(const mp_change_args *args, pond_checker checker, void *ctx, pond_value **out, pond_error **err);
+/* Entries of a stream (pattern/stream.h), inside. */
+int mp_wait_stream(pond *p, const char *stream, int64_t most, const mp_notice *notices, size_t n, size_t *confirmed,
+                   pond_error **err);
 /* What the cache knows of a key, as a JSON object. */
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
                     pond_error **err);

@@ -11,6 +11,7 @@
 #include "model/document.h"
 #include "store/sqlite_change.h"
 #include "store/sqlite_find.h"
+#include "store/sqlite_outbox.h"
 #include "store/sqlite_pool.h"
 
 typedef struct sqlite_store {
@@ -225,6 +226,16 @@ static int share(mp_store *store, mp_shared **out, pond_error **err) {
     return mp_sqlite_pool_share(pool_of(store), out, err);
 }
 
+static int outbox_prepare(mp_store *store, pond_error **err) { return mp_sqlite_outbox_prepare(pool_of(store), err); }
+
+static int outbox_take(mp_store *store, const uint8_t owner[16], int64_t hold_ms, mp_outbox *out, pond_error **err) {
+    return mp_sqlite_outbox_take(pool_of(store), owner, hold_ms, out, err);
+}
+
+static int outbox_drop(mp_store *store, const uint8_t owner[16], const mp_outbox *rows, size_t n, pond_error **err) {
+    return mp_sqlite_outbox_drop(pool_of(store), owner, rows, n, err);
+}
+
 static void close_store(mp_store *store) {
     mp_sqlite_pool_close(pool_of(store));
     free(store);
@@ -247,6 +258,9 @@ static const mp_store_vt vt = {
     .apply = apply,
     .discard = discard,
     .share = share,
+    .outbox_prepare = outbox_prepare,
+    .outbox_take = outbox_take,
+    .outbox_drop = outbox_drop,
 };
 
 int mp_sqlite_open(mp_store **out, const mp_options *options, pond_error **err) {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "model/document.h"
 #include "model/json_patch.h"
+#include "store/sqlite_outbox.h"
 
 typedef struct ready {
     char *doc; /* to be stored */
@@ -123,6 +124,8 @@ static mp_applied change_row(mp_sqlite_conn *conn, const mp_change *change, pond
     mp_applied applied = rc == SQLITE_DONE ? MP_APPLIED : failed(conn, change, err);
     if (applied == MP_APPLIED && sqlite3_changes(conn->db) == 0) applied = unchanged[change->kind];
     mp_sqlite_done(statement);
+    if (applied == MP_APPLIED && change->event && mp_sqlite_outbox_add(conn, change, err) != POND_OK)
+        applied = MP_NOT_APPLIED;
     return applied;
 }
 

@@ -17,6 +17,26 @@ typedef struct mp_store mp_store;
 
 typedef enum mp_change_kind { MP_CHANGE_CREATE, MP_CHANGE_REPLACE, MP_CHANGE_UPDATE, MP_CHANGE_DELETE } mp_change_kind;
 
+/* What is told of a change, for the store's outbox. Texts are NUL-terminated; borrowed. */
+typedef struct mp_event_text {
+    const char *id, *key, *text;
+    size_t len;
+} mp_event_text;
+
+/* Events that wait in the outbox, oldest first. */
+enum { MP_OUTBOX_MOST = 100 };
+typedef struct mp_outbox_row {
+    int64_t seq;
+    char *id, *key, *text; /* owned */
+    size_t len;
+} mp_outbox_row;
+typedef struct mp_outbox {
+    bool mine; /* false: somebody else delivers them now */
+    size_t n;
+    mp_outbox_row rows[MP_OUTBOX_MOST];
+} mp_outbox;
+void mp_outbox_clear(mp_outbox *outbox);
+
 /* A change of one document, made in two steps: first it is made ready, which changes nothing, then it is done. */
 typedef struct mp_change {
     mp_change_kind kind;
@@ -27,8 +47,9 @@ typedef struct mp_change {
     size_t len;
     /* CLOCK_MONOTONIC ms: when the call has to be over. It may be put off by others meanwhile. */
     const _Atomic int64_t *until;
-    pond_value *document; /* out of ready: as a get will give it. NULL: of a DELETE, or there is none to UPDATE */
-    void *ready;          /* the store's own */
+    pond_value *document;       /* out of ready: as a get will give it. NULL: of a DELETE, or there is none to UPDATE */
+    void *ready;                /* the store's own */
+    const mp_event_text *event; /* apply: written to the outbox in the same transaction; NULL: nothing is */
 } mp_change;
 
 typedef enum mp_applied {
@@ -77,6 +98,13 @@ typedef struct mp_store_vt {
      * closed. *out stays as it is (NULL) if nobody else can have the store open. Before any other call; and in the child of a
      * fork again, with what its parent had. NULL where there is no such way. */
     int (*share)(mp_store *store, mp_shared **out, pond_error **err);
+
+    /* The outbox; NULL, all three: it has none. */
+    int (*outbox_prepare)(mp_store *store, pond_error **err);
+    /* Claims the delivery for `owner` and so long, and reads what is to be delivered; to be cleared by the caller. */
+    int (*outbox_take)(mp_store *store, const uint8_t owner[16], int64_t hold_ms, mp_outbox *out, pond_error **err);
+    /* The first n of them have been delivered; 0: and no more will be by this owner, so that others go on at once. */
+    int (*outbox_drop)(mp_store *store, const uint8_t owner[16], const mp_outbox *rows, size_t n, pond_error **err);
 } mp_store_vt;
 
 struct mp_store {

@@ -1,6 +1,7 @@
 // The pond: fetch, lookup, invalidate and what stands around them.
 'use strict'
 
+const { setTimeout: sleep } = require('node:timers/promises')
 const { Core, Request } = require('./core.cjs')
 const { View, failure, succeeded } = require('./view.cjs')
 const { Policy } = require('./policy.cjs')
@@ -360,9 +361,12 @@ class Pond {
 
   async #close (timeout) {
     const { core } = this.#view
+    const until = Date.now() + timeout
     core.closing = true
     await core.idle(timeout)
     const { pending } = core
+    // what no request waits for any more: a cache or a broker that is to be told of a write
+    for (let pause = 1; this.stats().calls > pending && Date.now() < until; pause = Math.min(2 * pause, 20)) await sleep(pause)
     if (core.native.close()) throw new TimeoutError(`${pending} requests were under way after ${timeout} ms, and were ended`)
   }
 

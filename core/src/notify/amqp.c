@@ -70,6 +70,7 @@ static int parse(amqp_broker *b, pond_error **err) {
     amqp_default_connection_info(&b->info);
     if (amqp_parse_url(b->address, &b->info) != AMQP_STATUS_OK) return bad(err, "the address cannot be read");
     if (b->info.ssl) return bad(err, "amqps is not spoken yet");
+    if (!b->info.vhost[0]) b->info.vhost = (char *)"/"; /* a host with a slash behind it */
     return POND_OK;
 }
 

@@ -356,11 +356,15 @@ void mp_notifier_restart(mp_notifier *n) {
     if (n->broker) n->broker->vt->forget(n->broker);
 }
 
-void mp_notifier_close(mp_notifier *n) {
-    if (!n->pond) return;
+void mp_notifier_stop(mp_notifier *n) {
     pthread_mutex_lock(&n->lock);
     drop_all(n);
     pthread_mutex_unlock(&n->lock);
+}
+
+void mp_notifier_close(mp_notifier *n) {
+    if (!n->pond) return;
+    mp_notifier_stop(n);
     if (n->holds) n->pond->store->vt->outbox_drop(n->pond->store, n->owner, NULL, 0, NULL);
     if (n->broker) n->broker->vt->close(n->broker);
     free(n->stream);

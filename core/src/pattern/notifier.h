@@ -42,6 +42,8 @@ int mp_notifier_open(mp_notifier *n, struct pond *p, bool stream_allowed, pond_e
 static inline bool mp_notifier_is_open(const mp_notifier *n) { return n->broker || n->stream; }
 /* In the child of a fork: what waits is the parent's to send. */
 void mp_notifier_restart(mp_notifier *n);
+/* The pond is closed, and its time is over: what waits is lost. */
+void mp_notifier_stop(mp_notifier *n);
 /* Nobody works for it any more: what waits is lost, what is in an outbox stays there. */
 void mp_notifier_close(mp_notifier *n);
 

@@ -221,5 +221,6 @@ int pond_close(pond *p, int64_t timeout_ms) {
     atomic_store(&p->ending, true);
     if (mp_pond_inherited(p)) return POND_OK; /* what is under way is the parent's */
     bool left = atomic_load(&p->calls) > own;
+    mp_notifier_stop(&p->notifier);
     return close_lanes(p) > own || left ? POND_ETIMEOUT : POND_OK;
 }

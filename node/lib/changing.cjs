@@ -9,13 +9,25 @@ const { classes: { InvalidValue, OptionError, ValidationError } } = require('./e
 
 const CHANGE = { CREATE: 1, REPLACE: 2, UPDATE: 3, DELETE: 4 } // enum pond_change_kind
 
-/** Takes `validate` out of a collection's options -> [validate, the others]. */
-function validation (options) {
-  if (typeof options !== 'object' || options === null) return [undefined, options]
-  const { validate, ...rest } = options
-  if (validate === undefined || validate === null) return [undefined, rest]
-  if (typeof validate !== 'function') throw new OptionError(`validate: ${show(validate)} is not a function`)
-  return [validate, rest]
+const EVENT = { 1: 'created', 2: 'updated', 3: 'updated', 4: 'deleted' }
+
+/** Takes the functions out of a collection's options -> { validate, onChange, rest: the others }. */
+function functionsOf (options) {
+  if (typeof options !== 'object' || options === null) return { rest: options }
+  const { validate, onChange, ...rest } = options
+  for (const [name, value] of Object.entries({ validate, onChange })) {
+    if (value !== undefined && value !== null && typeof value !== 'function') throw new OptionError(`${name}: ${show(value)} is not a function`)
+  }
+  return { validate: validate ?? undefined, onChange: onChange ?? undefined, rest }
+}
+
+/** The change has been made: who made it is not to be told otherwise, whatever becomes of this. */
+async function tell (onChange, collection, kind, id, document) {
+  try {
+    await onChange({ event: EVENT[kind], collection, id, document: document ?? null })
+  } catch (error) {
+    process.emitWarning(`onChange of the collection ${JSON.stringify(collection)} failed: ${error?.stack ?? error}`, 'MillpondWarning')
+  }
 }
 
 function textOf (document) {
@@ -49,4 +61,4 @@ async function change (view, collection, kind, id, text, validate) {
   return request.kind === KIND.OK ? undefined : fromStore(request.value)
 }
 
-module.exports = { CHANGE, change, textOf, validation }
+module.exports = { CHANGE, change, functionsOf, tell, textOf }

@@ -1,7 +1,7 @@
 // Collections: documents by id and pages of queries, out of the store and through the cache.
 'use strict'
 
-const { CHANGE, change, textOf, validation } = require('./changing.cjs')
+const { CHANGE, change, functionsOf, tell, textOf } = require('./changing.cjs')
 const { Request } = require('./core.cjs')
 const { succeeded } = require('./view.cjs')
 const { checkId, checkIds } = require('./store.cjs')
@@ -23,11 +23,12 @@ class Collection {
   #index // the core's collection
   #raise
   #validate
+  #onChange
 
   constructor (view, name, options = {}) {
     if (typeof name !== 'string') throw new OptionError(`collection: ${show(name)} is not a string`)
     if (name.includes('\0') || !name.isWellFormed()) throw new OptionError(`collection: ${show(name)} is not a name`)
-    const [validate, rest] = validation(options)
+    const { validate, onChange, rest } = functionsOf(options)
     const { pairs, absent } = parse(rest, 'collection')
     const { core, policy } = view
     try {
@@ -39,6 +40,7 @@ class Collection {
     this.#view = view
     this.#name = name
     this.#validate = validate
+    this.#onChange = onChange
     this.#raise = absent === undefined ? policy.raise : RAISE[absent]
   }
 
@@ -108,26 +110,32 @@ class Collection {
     return JSON.parse(value)
   }
 
+  async #change (kind, id, text) {
+    const made = await change(this.#view, this.#index, kind, id, text, this.#validate)
+    if (this.#onChange !== undefined) await tell(this.#onChange, this.#name, kind, made?.id ?? id, made)
+    return made
+  }
+
   /** Writes a document that is not there yet; its id is its `id`, or one is made. */
   async create (document) {
-    return change(this.#view, this.#index, CHANGE.CREATE, null, textOf(document), this.#validate)
+    return this.#change(CHANGE.CREATE, null, textOf(document))
   }
 
   /** Writes the whole of a document that is there. */
   async replace (id, document) {
     checkId(id)
-    return change(this.#view, this.#index, CHANGE.REPLACE, id, textOf(document), this.#validate)
+    return this.#change(CHANGE.REPLACE, id, textOf(document))
   }
 
   /** Changes some members: a JSON merge patch (RFC 7386). */
   async update (id, patch) {
     checkId(id)
-    return change(this.#view, this.#index, CHANGE.UPDATE, id, textOf(patch), this.#validate)
+    return this.#change(CHANGE.UPDATE, id, textOf(patch))
   }
 
   async delete (id) {
     checkId(id)
-    await change(this.#view, this.#index, CHANGE.DELETE, id, '', undefined)
+    await this.#change(CHANGE.DELETE, id, '')
   }
 
   /** Drops the cached documents, and all pages. */

@@ -122,6 +122,32 @@ for (const [kind, cache] of [['memory', () => 'memory:'], ['redis', () => redis.
       })
     }
 
+    test('onChange', async t => {
+      const told = []
+      const warnings = []
+      const warn = warning => warnings.push(warning.message)
+      process.on('warning', warn)
+      t.after(() => process.off('warning', warn))
+      const films = (await pondFor(t)).collection('films', {
+        onChange: async event => {
+          await delay(1)
+          told.push(event)
+          if (event.event === 'deleted') throw new Error('nobody is to be told')
+        }
+      })
+      const made = await films.create({ id: '2', title: 'Ronin' })
+      await films.update('2', { year: 1998 })
+      await films.delete('2')
+      await assert.rejects(films.delete('2'), Absent)
+      assert.deepEqual(told, [
+        { event: 'created', collection: 'films', id: '2', document: made },
+        { event: 'updated', collection: 'films', id: '2', document: { ...made, year: 1998 } },
+        { event: 'deleted', collection: 'films', id: '2', document: null }
+      ])
+      await delay(1)
+      assert.ok(warnings.some(message => message.includes('nobody is to be told')))
+    })
+
     test('an update that was overtaken is judged anew', async t => {
       const pond = await pondFor(t)
       const others = pond.collection('films')

@@ -176,10 +176,20 @@ export interface QueryExplanation {
 /** Some members of a document; null removes one. */
 export type Patch<T> = T extends object ? T extends readonly unknown[] | Date ? T : { [K in keyof T]?: Patch<T[K]> | null } : T
 
-export interface ValidateOption<D extends object = Record<string, unknown>> {
+export interface ChangeOptions<D extends object = Record<string, unknown>> {
   /** Called with each document as it would be in the store, before anything is written. What it throws is passed on, and nothing is
    * touched; giving false does the same by ValidationError. */
   validate?: ((document: D & { id: string }) => Awaitable<unknown>) | null | undefined
+  /** Called after each change by this collection, before the call resolves. What it throws is a warning of the process. */
+  onChange?: ((event: ChangeEvent<D>) => Awaitable<unknown>) | null | undefined
+}
+
+export interface ChangeEvent<D extends object = Record<string, unknown>> {
+  event: 'created' | 'updated' | 'deleted'
+  collection: string
+  id: string
+  /** The whole document as it is now; null of one that was deleted. */
+  document: (D & { id: string }) | null
 }
 
 export interface Collection<D extends object = Record<string, unknown>> {
@@ -267,7 +277,7 @@ export declare class Pond {
   store<D extends object = Record<string, unknown>>(collection: string): Store<D>
 
   /** A collection of the store, through the cache: documents by id, and pages of queries. */
-  collection<D extends object = Record<string, unknown>>(name: string, options?: CollectionOptions & AbsentOption & ValidateOption<D>): Collection<D>
+  collection<D extends object = Record<string, unknown>>(name: string, options?: CollectionOptions & AbsentOption & ChangeOptions<D>): Collection<D>
 
   /** All counters since open. */
   stats(): Stats

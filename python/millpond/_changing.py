@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import _core
@@ -11,12 +12,15 @@ from ._errors import Error, OptionError, ValidationError
 
 if TYPE_CHECKING:
     Validate = Callable[[dict[str, Any]], Any]
+    OnChange = Callable[[dict[str, Any]], Any]
 
 # enum pond_change_kind
 CREATE = 1
 REPLACE = 2
 UPDATE = 3
 DELETE = 4
+
+EVENTS = {CREATE: "created", REPLACE: "updated", UPDATE: "updated", DELETE: "deleted"}
 
 
 def validation(options: dict[str, Any]) -> Validate | None:
@@ -25,6 +29,23 @@ def validation(options: dict[str, Any]) -> Validate | None:
     if validate is not None and not callable(validate):
         raise OptionError(f"validate={validate!r} is not a callable")
     return validate
+
+
+def listener(options: dict[str, Any]) -> OnChange | None:
+    """Takes on_change= out of a collection's options."""
+    on_change: OnChange | None = options.pop("on_change", None)
+    if on_change is not None and not callable(on_change):
+        raise OptionError(f"on_change={on_change!r} is not a callable")
+    return on_change
+
+
+def event_of(collection: str, kind: int, id: str, document: dict[str, Any] | None) -> dict[str, Any]:
+    return {"event": EVENTS[kind], "collection": collection, "id": id, "document": document}
+
+
+def listener_failed(name: str) -> None:
+    """The change has been made: who made it is not to be told otherwise."""
+    logging.getLogger("millpond").exception("on_change of the collection %r failed", name)
 
 
 def verdict(validate: Validate, result: Any) -> None:

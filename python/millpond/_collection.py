@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Iterator, cast
 
 from . import _core
-from ._changing import CREATE, DELETE, REPLACE, UPDATE, judge, validation
+from ._changing import CREATE, DELETE, REPLACE, UPDATE, event_of, judge, listener, listener_failed, validation
 from ._errors import OptionError
 from ._options import option_text
 from ._store import document_text
@@ -70,39 +70,49 @@ class Collection(_core.SyncCollection):
 
     validate= is called with each document as it would be in the store, before anything is written: whatever it raises is passed on, and
     nothing is touched; returning False does the same by ValidationError.
+
+    on_change= is called with {"event", "collection", "id", "document"} after each change by this collection, before the call returns; what
+    it raises is logged.
     """
 
-    __slots__ = ("__weakref__", "_judge", "name")
+    __slots__ = ("__weakref__", "_judge", "_on_change", "name")
 
     # prepare, get, get_many, find, explain and invalidate are _core.SyncCollection's.
 
     def __init__(self, pond: Pond, name: str, **options: Unpack[ViewOptions]) -> None:
-        validate = validation(cast("dict[str, Any]", options))
+        validate, on_change = validation(cast("dict[str, Any]", options)), listener(cast("dict[str, Any]", options))
         view, texts = split(pond, options)
         super().__init__(view, name, texts)
         self._judge = None if validate is None else judge(validate)
+        self._on_change = on_change
         self.name = name
+
+    def _changed(self, kind: int, id: str | None, doc: bytes | None) -> dict[str, Any] | None:
+        made: dict[str, Any] | None = self._change(kind, id, doc, None if kind == DELETE else self._judge)
+        if self._on_change is not None:
+            try:
+                self._on_change(event_of(self.name, kind, made["id"] if made is not None else cast("str", id), made))
+            except Exception:
+                listener_failed(self.name)
+        return made
 
     def create(self, doc: dict[str, Any]) -> dict[str, Any]:
         """Writes a document that is not there yet, and returns it. Its id is its "id"; without one it gets one (24 hexadecimal digits).
         DuplicateError: there is one."""
-        made: dict[str, Any] = self._change(CREATE, None, document_text(doc), self._judge)
-        return made
+        return cast("dict[str, Any]", self._changed(CREATE, None, document_text(doc)))
 
     def replace(self, id: str, doc: dict[str, Any]) -> dict[str, Any]:
         """Writes the whole of a document that is there, and returns it. Absent: there is none."""
-        made: dict[str, Any] = self._change(REPLACE, id, document_text(doc), self._judge)
-        return made
+        return cast("dict[str, Any]", self._changed(REPLACE, id, document_text(doc)))
 
     def update(self, id: str, patch: dict[str, Any]) -> dict[str, Any]:
         """Changes some members, and returns the whole document. The patch is a JSON merge patch (RFC 7386): None removes a member, dicts are
         merged, lists are replaced. Of several updates at once none is lost. Absent: there is no such document."""
-        made: dict[str, Any] = self._change(UPDATE, id, document_text(patch), self._judge)
-        return made
+        return cast("dict[str, Any]", self._changed(UPDATE, id, document_text(patch)))
 
     def delete(self, id: str) -> None:
         """Absent: there is none."""
-        self._change(DELETE, id, None, None)
+        self._changed(DELETE, id, None)
 
     def __repr__(self) -> str:
         return f"<millpond.Collection {self.name!r}>"

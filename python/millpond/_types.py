@@ -58,6 +58,8 @@ class ViewOptions(CollectionOptions, total=False):
     absent: Literal["none", "raise"] | None
     # called with each document before it is written; what it raises is passed on, and nothing is touched
     validate: Callable[[dict[str, Any]], Any] | None
+    # called with {"event", "collection", "id", "document"} after each change; what it raises is logged
+    on_change: Callable[[dict[str, Any]], Any] | None
 
 
 class CacheStats(TypedDict, total=False):

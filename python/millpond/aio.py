@@ -18,7 +18,7 @@ from . import _setup as _setup  # noqa: F401
 from ._bulk import check as check_loader
 from ._bulk import entries, pieces
 from ._cached import AsyncCached, Cached
-from ._changing import CREATE, DELETE, REPLACE, UPDATE, change, validation
+from ._changing import CREATE, DELETE, REPLACE, UPDATE, change, event_of, listener, listener_failed, validation
 from ._collection import split
 from ._errors import Error
 from ._options import milliseconds
@@ -255,44 +255,52 @@ class Collection(_core.LoopCollection):
         await films.find(request.query_params)
         await films.update("0042", {"rating": 8.1})
 
-    validate= may be async; it runs in the task that awaits the change. Who cancels that before the store is written to changes nothing.
+    validate= and on_change= may be async; they run in the task that awaits the change. Who cancels that before the store is written to
+    changes nothing.
     """
 
-    __slots__ = ("__weakref__", "_validate", "name")
+    __slots__ = ("__weakref__", "_on_change", "_validate", "name")
 
     # prepare, get, get_many, find, explain and invalidate are _core.LoopCollection's.
 
     def __init__(self, pond: Pond, name: str, **options: Unpack[ViewOptions]) -> None:
         self._validate = validation(cast("dict[str, Any]", options))
+        self._on_change = listener(cast("dict[str, Any]", options))
         view, texts = split(pond, options)
         super().__init__(view, name, texts)
         self.name = name
 
-    async def _changed(self, kind: int, id: str | None, doc: dict[str, Any]) -> dict[str, Any]:
-        text = document_text(doc)
-        if self._validate is None:
-            made: dict[str, Any] = await self._change(kind, id, text, False)
+    async def _changed(self, kind: int, id: str | None, text: bytes | None) -> dict[str, Any] | None:
+        if self._validate is None or text is None:
+            made: dict[str, Any] | None = await self._change(kind, id, text, False)
         else:
             made = await change(self, kind, id, text, self._validate)
+        if self._on_change is not None:
+            try:
+                told = self._on_change(event_of(self.name, kind, made["id"] if made is not None else cast("str", id), made))
+                if hasattr(told, "__await__"):
+                    await told
+            except Exception:
+                listener_failed(self.name)
         return made
 
     async def create(self, doc: dict[str, Any]) -> dict[str, Any]:
         """Writes a document that is not there yet, and gives it. Its id is its "id"; without one it gets one (24 hexadecimal digits).
         DuplicateError: there is one."""
-        return await self._changed(CREATE, None, doc)
+        return cast("dict[str, Any]", await self._changed(CREATE, None, document_text(doc)))
 
     async def replace(self, id: str, doc: dict[str, Any]) -> dict[str, Any]:
         """Writes the whole of a document that is there, and gives it. Absent: there is none."""
-        return await self._changed(REPLACE, id, doc)
+        return cast("dict[str, Any]", await self._changed(REPLACE, id, document_text(doc)))
 
     async def update(self, id: str, patch: dict[str, Any]) -> dict[str, Any]:
         """Changes some members, and gives the whole document. The patch is a JSON merge patch (RFC 7386): None removes a member, dicts are
         merged, lists are replaced. Of several updates at once none is lost. Absent: there is no such document."""
-        return await self._changed(UPDATE, id, patch)
+        return cast("dict[str, Any]", await self._changed(UPDATE, id, document_text(patch)))
 
     async def delete(self, id: str) -> None:
         """Absent: there is none."""
-        await self._change(DELETE, id, None, False)
+        await self._changed(DELETE, id, None)
 
     def __repr__(self) -> str:
         return f"<millpond.aio.Collection {self.name!r}>"

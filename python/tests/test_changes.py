@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import inspect
 import os
 import sqlite3
 import threading
@@ -20,14 +21,14 @@ HEAT = {"title": "Heat", "year": 1995}
 
 def in_both(test):
     @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
-    def run(asynchronous, cache, name, tmp_path):
+    def run(asynchronous, cache, name, tmp_path, caplog):
         async def main():
             call = Mode(asynchronous)
             pond = call.open(cache, namespace=name, store=f"sqlite:{tmp_path}/films.db")
             try:
                 await call(pond.collection("films").prepare())
                 await call(pond.store("films").put("1", HEAT))
-                await test(call, pond)
+                await (test(call, pond, caplog) if "caplog" in inspect.signature(test).parameters else test(call, pond))
             finally:
                 await call(pond.close(timeout="5s"))
 
@@ -148,6 +149,31 @@ async def test_a_validation_sees_the_whole_document(call, pond):
     assert len(seen) == count
     with pytest.raises(millpond.OptionError, match="validate"):
         pond.collection("films", validate=7)
+
+
+@in_both
+async def test_on_change(call, pond, caplog):
+    told = []
+
+    def listen(event):
+        told.append(event)
+        if event["event"] == "deleted":
+            raise ValueError("nobody is to be told")
+
+    films = pond.collection("films", on_change=call.function(listen))
+    made = await call(films.create({"id": "2", "title": "Ronin"}))
+    await call(films.update("2", {"year": 1998}))
+    await call(films.delete("2"))
+    with pytest.raises(millpond.Absent):
+        await call(films.delete("2"))
+    assert told == [
+        {"event": "created", "collection": "films", "id": "2", "document": made},
+        {"event": "updated", "collection": "films", "id": "2", "document": {**made, "year": 1998}},
+        {"event": "deleted", "collection": "films", "id": "2", "document": None},
+    ]
+    assert "nobody is to be told" in caplog.text
+    with pytest.raises(millpond.OptionError, match="on_change"):
+        pond.collection("films", on_change=7)
 
 
 @in_both

@@ -25,7 +25,7 @@ static void new_keys(size_t n) {
 
 static int set_up(void **state) {
     (void)state;
-    p = pond_made(cache_url, "namespace", "bulk", "load_timeout", "2s", "command_timeout", "5s", NULL);
+    p = pond_made(cache_url, "namespace", "bulk", "command_timeout", "10s", NULL);
     desk_open(&d, p, 2);
     new_keys(16);
     return 0;

@@ -52,7 +52,7 @@ suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz
 MONGODB=("$VENV/bin/python" -B "$PWD/tests/servers/mongodb_server.py" --)
 suite_python() { "${LIMIT[@]}" "${MONGODB[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
 # Threads, loops, processes and ends of programs; what needs MongoDB is in the suite above.
-PYTHON_ASAN_TESTS=(python/tests/test_{aio,fetch,hosts,loaders,store,writes}.py)
+PYTHON_ASAN_TESTS=(python/tests/test_{aio,bulk,fetch,hosts,loaders,store,writes}.py)
 suite_python-asan() {
     local site=$BUILD/python-asan/site
     pip_need swig 'swig>=4.2' && c_build python-asan -DSWIG_EXECUTABLE="$VENV/bin/swig" || return

@@ -7,6 +7,7 @@
 
 static void add(mp_flight *f, mp_node *to, mp_read *r) {
     r->flight = f;
+    f->spared = f->spared || r->spare;
     mp_list_push(to, &r->flight_node);
 }
 
@@ -201,8 +202,11 @@ void mp_flight_join(mp_read *r, bool cache_down) {
     pthread_mutex_lock(&s->lock);
     mp_flight *f = mp_shard_find(s, &r->op.key, r->tags);
     if (f) {
-        board(f, r);
+        bool served =
+            r->spare && r->spare_use != MP_USE_SPARE; /* somebody on another lane was faster: it need not wait */
+        if (!served) board(f, r);
         pthread_mutex_unlock(&s->lock);
+        if (served) mp_read_answer(r, NULL, NULL);
         return;
     }
     f = make(r);

@@ -59,6 +59,7 @@ struct mp_flight {
     pond_error *error;   /* of a load, while the lease goes back */
     bool error_shared;
     mp_tagging *tagging; /* NULL: no tags */
+    bool spared;         /* guarded by the shard: some read of it had found a value, which may have gone */
     bool refresh;        /* guarded by the shard: the last question also told of the value that is there */
     bool stands;         /* as far as the cache says, what the reads found there has not been taken away */
     int64_t left;        /* of the value, as its first reader found it */

@@ -13,7 +13,7 @@
 static mp_node *list_of(mp_flight *f, int i) { return i == 0 ? &f->early : i == 1 ? &f->mid : &f->late; }
 
 bool mp_flight_spares(const mp_flight *f) {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 && f->spared; i++) {
         const mp_node *list = list_of((mp_flight *)f, i);
         for (const mp_node *n = list->next; n != list; n = n->next)
             if (MP_OF(n, mp_read, flight_node)->spare_stands) return true;

@@ -113,10 +113,11 @@ static void spare_missed(const mp_read *r) {
     if (r->spare) count(r, MP_COUNT_misses);
 }
 
-/* Not what the caller itself wants to end with. */
+/* Neither what the caller itself wants to end with, nor a mistake in its program. */
 static bool is_failure(const pond_error *error) {
     int code = pond_error_code(error);
-    return code != POND_ECANCELED && code != POND_ECLOSED && code != POND_EDEADLOCK && code != POND_EINTERRUPTED;
+    return code != POND_ECANCELED && code != POND_ECLOSED && code != POND_EDEADLOCK && code != POND_EINTERRUPTED &&
+           code != POND_EMISUSE;
 }
 
 /* There is nothing better to end with. Takes over the error. */
@@ -196,9 +197,10 @@ static void waited_too_long(mp_timer *timer) {
         set_timer(r, mp_loop_now(lane->loop) + 10);
         return;
     }
-    r->spare_stands = mp_flight_spare_stands(r);
+    bool stands = mp_flight_spare_stands(r);
     if (!mp_flight_leave(r)) return;
-    if (o->when_wait_ends == MP_WAIT_ENDS_LOAD && !(r->spare && r->spare_stands)) {
+    r->spare_stands = stands;
+    if (o->when_wait_ends == MP_WAIT_ENDS_LOAD && !stands) {
         mp_flight_alone(r);
         return;
     }

@@ -46,28 +46,40 @@ class Proxied(Fault):
     """Each client has ways of its own to the servers, through two proxies."""
 
     def ways(self, round) -> tuple[str, str]:
-        redis, store = (round.proxy(Proxy(port, round.random.random())) for port in round.servers.ports)
-        self.behave(round, redis, store)
-        return f"redis://127.0.0.1:{redis.port}/0", f"mongodb://127.0.0.1:{store.port}/{round.name}?directConnection=true"
+        servers = round.servers
+        redis = round.proxy(Proxy(servers.redis.port, round.random.random()))
+        self.to_redis(round, redis)
+        address = f"redis://127.0.0.1:{redis.port}/0"
+        if servers.mongo is None:  # there is no way to SQLite
+            return address, servers.store(round.name)
+        store = round.proxy(Proxy(servers.mongo.ports[0], round.random.random()))
+        self.to_store(round, store)
+        return address, f"mongodb://127.0.0.1:{store.port}/{round.name}?directConnection=true"
 
-    def behave(self, round, redis: Proxy, store: Proxy) -> None:
+    def to_redis(self, round, proxy: Proxy) -> None:
+        raise NotImplementedError
+
+    def to_store(self, round, proxy: Proxy) -> None:
         raise NotImplementedError
 
 
 class Cut(Proxied):
     """Connections are reset in the midst of an answer: what was asked for has been done."""
 
-    def behave(self, round, redis: Proxy, store: Proxy) -> None:
-        redis.cut(1, 6000)
-        store.cut(2000, 40000)
+    def to_redis(self, round, proxy: Proxy) -> None:
+        proxy.cut(1, 6000)
+
+    def to_store(self, round, proxy: Proxy) -> None:
+        proxy.cut(2000, 40000)
 
 
 class Latency(Proxied):
     """Every client has another distance from Redis and from the store, 0 to 15 ms each way."""
 
-    def behave(self, round, redis: Proxy, store: Proxy) -> None:
-        redis.delay(round.random.choice((0, 0.001, 0.005, 0.015)))
-        store.delay(round.random.choice((0, 0.001, 0.005, 0.015)))
+    def to_redis(self, round, proxy: Proxy) -> None:
+        proxy.delay(round.random.choice((0, 0.001, 0.005, 0.015)))
+
+    to_store = to_redis
 
 
 class Restart(Fault):
@@ -87,7 +99,7 @@ class Mixed(Cut):
     """Cut connections, while clients are killed and stopped."""
 
     def step(self, round) -> None:
-        (Kill if round.random.random() < 0.5 else Stop).step(self, round)
+        round.random.choice((FAULTS["kill"], FAULTS["stop"])).step(round)
 
 
 FAULTS = {"none": Fault(), "kill": Kill(), "stop": Stop(), "cut": Cut(), "latency": Latency(), "restart": Restart(), "mixed": Mixed()}

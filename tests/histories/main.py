@@ -82,6 +82,9 @@ def campaign(servers: Servers, arguments) -> tuple[list[dict], int]:
         rows.append(summed(fault, rounds))
         print(line(rows[-1]), flush=True)
         breaches += rows[-1]["illegal"] + rows[-1]["undecided"]
+        if not rows[-1]["hits"]:
+            breaches += 1
+            print(f"BREACH: {fault}: nothing was served from the cache")
     return rows, breaches
 
 

@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+import millpond
+
 from faults import Fault
 from mongodb_server import MongoServer
 from proxy import Proxy
@@ -39,12 +41,15 @@ class Servers:
         self.redis = RedisServer()
         self.mongo = MongoServer() if kind == "mongodb" else None
 
-    @property
-    def ports(self) -> tuple[int, int]:
-        return self.redis.port, self.mongo.ports[0]
-
     def store(self, name: str) -> str:
         return self.mongo.database(name) if self.mongo else f"sqlite:{self.folder}/{name}.db"
+
+    def prepare(self, name: str) -> None:
+        """The collections of a round. MongoDB makes them itself."""
+        if self.mongo is None:
+            with millpond.open("memory:", store=self.store(name)) as pond:
+                for key in KEYS:
+                    pond.store(key.split("/")[0]).create()
 
     def close(self) -> None:
         self.redis.stop()
@@ -104,6 +109,7 @@ class Round:
         self.random, self.over = random.Random(seed), threading.Event()
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=servers.folder))
         self.name = f"h{time.monotonic_ns()}"
+        servers.prepare(self.name)
         self.happened: collections.Counter[str] = collections.Counter()
         self.proxies: list[Proxy] = []
         self.notes = ""

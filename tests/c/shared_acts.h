@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <millpond/bulk.h>
 #include <millpond/change.h>
 #include "base/clock.h"
 #include "pattern/pond.h"
@@ -175,6 +176,37 @@ static void climb(int last, char *answer) {
     }
 }
 
+/* Keys k0.. of this value, of which the caller is the source. */
+static void set_many(size_t n, const char *value) {
+    static char names[2000][8];
+    static const char *keys[2000];
+    static const void *data[2000];
+    static size_t lens[2000], data_lens[2000];
+    static pond_codec codecs[2000];
+    pond_error *err = NULL;
+    for (size_t i = 0; i < n && i < 2000; i++) {
+        lens[i] = (size_t)snprintf(names[i], sizeof names[i], "k%zu", i);
+        keys[i] = names[i];
+        data[i] = value;
+        data_lens[i] = strlen(value);
+        codecs[i] = POND_TEXT;
+    }
+    must(pond_set_many(mine, keys, lens, data, data_lens, codecs, n, NULL, &err), err, "set_many");
+}
+
+/* How many of them are cached, with this value. */
+static int count_hits(size_t n, const char *value) {
+    int hits = 0;
+    for (size_t i = 0; i < n; i++) {
+        char key[16];
+        size_t len = (size_t)snprintf(key, sizeof key, "k%zu", i);
+        pond_value *v = pond_peek(mine, key, len, NULL);
+        hits += v && strcmp(pond_value_data(v, NULL), value) == 0;
+        pond_value_free(v);
+    }
+    return hits;
+}
+
 static void act(const char *line, char answer[OTHER_LINE]) {
     char verb[32] = "", rest[OTHER_LINE] = "";
     pond_value *value = NULL;
@@ -226,6 +258,12 @@ static void act(const char *line, char answer[OTHER_LINE]) {
         *more = 0;
         const size_t len[] = {strlen(rest)};
         must(pond_write(mine, keys, len, 1, NULL, tag, write_outside, more + 1, &err), err, verb);
+    } else if (strcmp(verb, "set_many") == 0 && more) {
+        *more = 0;
+        set_many((size_t)atoi(rest), more + 1);
+    } else if (strcmp(verb, "count_hits") == 0 && more) {
+        *more = 0;
+        snprintf(answer, OTHER_LINE, "%d", count_hits((size_t)atoi(rest), more + 1));
     } else if (strcmp(verb, "watch") == 0) {
         watch(atoi(rest), answer);
     } else if (strcmp(verb, "climb") == 0) {

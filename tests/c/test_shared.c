@@ -117,6 +117,19 @@ static void keys_and_tags_without_a_commit(void **state) {
     says(&a, "4", "fetch k");
 }
 
+/* Of 1,000 keys some share a slot: they are no strangers to each other. What others had is gone. */
+static void many_values_at_once(void **state) {
+    (void)state;
+    both_open();
+    for (int i = 0; i < 3; i++) {
+        other *writer = i % 2 ? &b : &a, *reader = i % 2 ? &a : &b;
+        char value[2] = {(char)('p' + i), 0};
+        says(writer, "ok", "set_many 1000 %s", value);
+        says(writer, "1000", "count_hits 1000 %s", value);
+        says(reader, "0", "count_hits 1000 %c", 'p' + i - 1);
+    }
+}
+
 /* Pages that may lag do so where they are changed; others see it at once, which is allowed. */
 static void bounded_pages(void **state) {
     (void)state;
@@ -511,6 +524,7 @@ int main(void) {
         two(documents_and_pages),
         two(all_else_stays_cached),
         two(keys_and_tags_without_a_commit),
+        two(many_values_at_once),
         two(bounded_pages),
         two(many_rounds),
         two(both_at_once),

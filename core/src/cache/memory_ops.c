@@ -260,10 +260,12 @@ static uint64_t known(uint64_t stamp) { return stamp == MP_MSTAMP_UNKNOWN ? 0 : 
 static void tell_of_begin(mp_mshard *s, mp_op *op, const mp_key *key, uint64_t stamp, bool begun, int64_t now_ms,
                           mp_node *out) {
     int64_t until = op->lease_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + op->lease_ms;
-    uint64_t is = begun ? mp_shared_begin(op->shared, key->name, key->len, known(stamp), op->again, until, now_ms)
-                        : mp_shared_invalidate(op->shared, key->name, key->len, known(stamp));
+    uint64_t mark = 0;
+    uint64_t is = begun
+                      ? mp_shared_begin(op->shared, key->name, key->len, known(stamp), op->again, until, now_ms, &mark)
+                      : mp_shared_invalidate(op->shared, key->name, key->len, known(stamp));
     if (op->tag && op->cut_ms > 0) restamp(s, key, stamp, is, now_ms, out);
-    memcpy(op->fence, &is, sizeof op->fence);
+    memcpy(op->fence, &mark, sizeof op->fence);
 }
 
 static void op_begin(mp_memory *m, mp_op *op, int64_t now_ms) {
@@ -295,11 +297,10 @@ static void op_begin(mp_memory *m, mp_op *op, int64_t now_ms) {
 /* Lock held. `until`: its intent's, 0 if it had none. The stamp that what was written may have; 0: none. */
 static uint64_t tell_of_end(mp_mshard *s, mp_op *op, const mp_key *key, uint64_t stamp, int64_t until, int64_t now_ms,
                             mp_node *out) {
-    uint64_t own = known(op->value ? fence_of(op) : stamp);
-    uint64_t is = until ? mp_shared_end(op->shared, key->name, key->len, own, until, now_ms)
-                        : mp_shared_invalidate(op->shared, key->name, key->len, own);
+    if (until) return mp_shared_end(op->shared, key->name, key->len, fence_of(op), until, now_ms);
+    uint64_t is = mp_shared_invalidate(op->shared, key->name, key->len, known(stamp));
     if (op->tag && op->cut_ms > 0) restamp(s, key, stamp, is, now_ms, out);
-    return is;
+    return 0;
 }
 
 static void op_end(mp_memory *m, mp_op *op, int64_t now_ms) {

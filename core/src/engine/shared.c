@@ -33,6 +33,12 @@ typedef struct map {
     _Atomic uint64_t writers[SLOTS];
 } map;
 
+/* What of a slot is this process's own doing. */
+typedef struct mine {
+    uint32_t changes, writers;
+    int64_t until; /* of its writers */
+} mine;
+
 struct mp_shared {
     char *path, *database;
     mp_commits commits;
@@ -43,6 +49,8 @@ struct mp_shared {
     _Atomic bool lost;
     uint64_t version;         /* where commits are asked for: the last answer, under the lock, */
     _Atomic uint32_t own_era; /* and how often it was another */
+    pthread_mutex_t own_lock; /* of what follows; the last to be taken */
+    mine *own;                /* SLOTS */
 };
 
 static map *map_of(const mp_shared *s) { return atomic_load_explicit(&s->now, memory_order_acquire)->at; }
@@ -161,7 +169,10 @@ static void look(mp_shared *s) {
     }
     if (fresh) {
         fresh->older = r; /* somebody may be looking at it just now */
+        pthread_mutex_lock(&s->own_lock);
+        memset(s->own, 0, SLOTS * sizeof *s->own);
         atomic_store(&s->now, fresh);
+        pthread_mutex_unlock(&s->own_lock);
     }
     pthread_mutex_unlock(&s->lock);
 }
@@ -192,9 +203,12 @@ int64_t mp_shared_written_ms(const mp_shared *s, const char *key, size_t len, in
     return writers >= ONE_WRITER && until > now_ms ? until - now_ms : 0;
 }
 
+/* own_lock held, for all of these. */
+
 /* The next generation. Its stamp if `own` was that of the one before, and nobody came between. */
-static uint64_t go_on(const mp_shared *s, map *m, size_t slot, uint64_t own) {
+static uint64_t go_on(mp_shared *s, map *m, size_t slot, uint64_t own) {
     uint32_t generation = (uint32_t)own;
+    s->own[slot].changes++;
     if (own != 0 && stamp_of(s, m, generation) == own &&
         atomic_compare_exchange_strong(&m->generations[slot], &generation, generation + 1))
         return (own & ~UINT64_C(0xffffffff)) | (uint32_t)(generation + 1);
@@ -202,37 +216,72 @@ static uint64_t go_on(const mp_shared *s, map *m, size_t slot, uint64_t own) {
     return 0;
 }
 
-uint64_t mp_shared_invalidate(mp_shared *s, const char *key, size_t len, uint64_t own) {
-    map *m = map_of(s);
-    return go_on(s, m, slot_of(m, key, len), own);
+/* Era, and how many changes of the slot were others' as of this generation. */
+static uint64_t mark_of(const mp_shared *s, const map *m, size_t slot, uint32_t generation) {
+    return stamp_of(s, m, generation - s->own[slot].changes);
 }
 
-uint64_t mp_shared_begin(mp_shared *s, const char *key, size_t len, uint64_t own, bool again, int64_t until_ms,
-                         int64_t now_ms) {
-    map *m = map_of(s);
-    size_t slot = slot_of(m, key, len);
+static uint64_t add_writer(mp_shared *s, map *m, size_t slot, uint64_t own, bool again, int64_t until_ms,
+                           int64_t now_ms, uint64_t *mark) {
+    mine *here = &s->own[slot];
     uint64_t was = atomic_load(&m->writers[slot]), shall,
              until = until_ms > (int64_t)UNTIL ? UNTIL : (uint64_t)until_ms;
-    bool over;
+    bool over, counts;
     do {
         over = (int64_t)(was & UNTIL) <= now_ms; /* whoever they were */
         uint64_t writers = over ? 0 : was & ~UNTIL;
-        if ((!again || writers == 0) && writers <= UINT64_MAX - 2 * ONE_WRITER) writers += ONE_WRITER;
-        shall = writers | (over || (was & UNTIL) < until ? until : was & UNTIL);
+        counts = (!again || writers == 0) && writers <= UINT64_MAX - 2 * ONE_WRITER;
+        shall = (counts ? writers + ONE_WRITER : writers) | (over || (was & UNTIL) < until ? until : was & UNTIL);
     } while (!atomic_compare_exchange_weak(&m->writers[slot], &was, shall));
+    if (over || here->until - now_ms < CLOCKS_MS) here->writers = 0;
+    here->writers += counts;
+    if (here->until < until_ms) here->until = until_ms;
     /* After the writer. A write that had not been over for others has nothing new to say. */
-    return again && !over ? own : go_on(s, m, slot, own);
+    uint64_t stamp = again && !over ? own : go_on(s, m, slot, own);
+    *mark = mark_of(s, m, slot, atomic_load(&m->generations[slot]));
+    return stamp;
 }
 
-uint64_t mp_shared_end(mp_shared *s, const char *key, size_t len, uint64_t own, int64_t until_ms, int64_t now_ms) {
-    map *m = map_of(s);
-    size_t slot = slot_of(m, key, len);
-    uint64_t stamp = go_on(s, m, slot, own);
-    if (until_ms - now_ms < CLOCKS_MS) return 0; /* it may be over for others */
-    uint64_t was = atomic_load(&m->writers[slot]), shall;
+/* Where the writer has stood all the time nothing is cached under its generation but what writers have brought, so that can stay. The
+ * generation is looked at before the writers: who comes now makes it old. */
+static uint64_t remove_writer(mp_shared *s, map *m, size_t slot, uint64_t mark, int64_t until_ms, int64_t now_ms) {
+    mine *here = &s->own[slot];
+    if (until_ms - now_ms < CLOCKS_MS || here->until - now_ms < CLOCKS_MS || here->writers == 0) {
+        go_on(s, m, slot, 0); /* it may have been over for others */
+        return 0;
+    }
+    uint32_t generation = atomic_load(&m->generations[slot]);
+    bool alone = mark_of(s, m, slot, generation) == mark;
+    uint64_t stamp = stamp_of(s, m, generation), was = atomic_load(&m->writers[slot]), shall;
     do shall = was >= 2 * ONE_WRITER ? was - ONE_WRITER : 0;
     while (!atomic_compare_exchange_weak(&m->writers[slot], &was, shall));
-    return shall == 0 ? stamp : 0;
+    here->writers--;
+    return alone && shall / ONE_WRITER == here->writers ? stamp : 0;
+}
+
+uint64_t mp_shared_invalidate(mp_shared *s, const char *key, size_t len, uint64_t own) {
+    pthread_mutex_lock(&s->own_lock);
+    map *m = map_of(s);
+    uint64_t stamp = go_on(s, m, slot_of(m, key, len), own);
+    pthread_mutex_unlock(&s->own_lock);
+    return stamp;
+}
+
+uint64_t mp_shared_begin(mp_shared *s, const char *key, size_t len, uint64_t own, bool again, int64_t until_ms,
+                         int64_t now_ms, uint64_t *mark) {
+    pthread_mutex_lock(&s->own_lock);
+    map *m = map_of(s);
+    uint64_t stamp = add_writer(s, m, slot_of(m, key, len), own, again, until_ms, now_ms, mark);
+    pthread_mutex_unlock(&s->own_lock);
+    return stamp;
+}
+
+uint64_t mp_shared_end(mp_shared *s, const char *key, size_t len, uint64_t mark, int64_t until_ms, int64_t now_ms) {
+    pthread_mutex_lock(&s->own_lock);
+    map *m = map_of(s);
+    uint64_t stamp = remove_writer(s, m, slot_of(m, key, len), mark, until_ms, now_ms);
+    pthread_mutex_unlock(&s->own_lock);
+    return stamp;
 }
 
 /* ---- the whole ---- */
@@ -258,11 +307,13 @@ mp_shared *mp_shared_open(const char *database, const mp_commits *commits) {
     size_t len = strlen(database);
     if (!s) return NULL;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->own_lock, NULL);
+    s->own = calloc(SLOTS, sizeof *s->own);
     s->commits = *commits;
     s->database = strdup(database);
     s->path = malloc(len + sizeof "-pond");
     if (s->path) snprintf(s->path, len + sizeof "-pond", "%s-pond", database);
-    if (s->path && s->database && open_region(s)) return s;
+    if (s->own && s->path && s->database && open_region(s)) return s;
     mp_shared_close(s);
     return NULL;
 }
@@ -273,7 +324,9 @@ void mp_shared_close(mp_shared *s) {
         older = r->older;
         mp_region_leave(r, &s->form);
     }
+    pthread_mutex_destroy(&s->own_lock);
     pthread_mutex_destroy(&s->lock);
+    free(s->own);
     free(s->database);
     free(s->path);
     free(s);

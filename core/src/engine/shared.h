@@ -55,11 +55,12 @@ int64_t mp_shared_written_ms(const mp_shared *s, const char *key, size_t len, in
  * key's until now. */
 uint64_t mp_shared_invalidate(mp_shared *s, const char *key, size_t len, uint64_t own);
 /* The same, and until `until_ms` nothing is cached there unless the write has ended before. `again`: this write had begun, and goes on;
- * then what it has told stands. */
+ * then what it has told stands. `*mark`: for its end, never 1; another one when it goes on says that somebody came between. */
 uint64_t mp_shared_begin(mp_shared *s, const char *key, size_t len, uint64_t own, bool again, int64_t until_ms,
-                         int64_t now_ms);
-/* A write that was to take until `until_ms` at most has ended. The same, but 0 also if others are still writing. */
-uint64_t mp_shared_end(mp_shared *s, const char *key, size_t len, uint64_t own, int64_t until_ms, int64_t now_ms);
+                         int64_t now_ms, uint64_t *mark);
+/* A write that was to take until `until_ms` at most has ended. The stamp that what it has written may have; 0 if another process came
+ * between, or is still writing. Who writes other keys of this process does not count. */
+uint64_t mp_shared_end(mp_shared *s, const char *key, size_t len, uint64_t mark, int64_t until_ms, int64_t now_ms);
 
 /* Around what commits through this library; the same thread does all three. At most `wait_ms` are waited for another process
  * that commits, which makes the commit nobody's if they are not enough. */

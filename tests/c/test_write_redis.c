@@ -306,15 +306,15 @@ static void a_dead_writer_keeps_readers_off_for_its_intent(void **state) {
 /* ---- a connection that is closed in the middle ---- */
 
 static struct {
-    int begins;
-    char again[2];
-} seen;
+    atomic_int begins;
+    _Atomic char again[2];
+} seen; /* each connection has a thread of its own */
 
 static void forgets_the_first_begin(fake_conn *c) {
     while (fake_read(c)) {
         if (c->kind == FAKE_BEGIN && seen.begins < 2) {
-            seen.again[seen.begins] = *c->argv[3 + 3 + 2]; /* behind EVALSHA sha 3, the keys, token, intent_ms */
-            if (seen.begins++ == 0) return;                /* closed without an answer: perhaps it was done */
+            seen.again[seen.begins] = *c->argv[3 + 3 + 2];      /* behind EVALSHA sha 3, the keys, token, intent_ms */
+            if (atomic_fetch_add(&seen.begins, 1) == 0) return; /* closed without an answer: perhaps it was done */
         }
         fake_proper(c);
     }

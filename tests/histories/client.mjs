@@ -77,4 +77,5 @@ async function lane (number) {
 
 await Promise.all(Array.from({ length: Number(words.lanes) }, (_, number) => lane(number)))
 say('C', pond.stat('hits'), pond.stat('loads'))
+setTimeout(() => console.error('what a close waits for:', JSON.stringify(pond.stats())), 5000).unref()
 await pond.close()

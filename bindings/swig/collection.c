@@ -161,6 +161,8 @@ static PyObject *parse_ids(PyObject *object, mp_keys *out) {
 }
 
 static PyObject *one_list(PyObject *const *args, Py_ssize_t n, mp_keys *out) {
+    if (n == 1 && (PyUnicode_Check(args[0]) || PyBytes_Check(args[0])))
+        return PyErr_Format(PyExc_TypeError, "get_many() takes a list of ids, not one: get_many([%R])", args[0]);
     if (n == 1) return parse_ids(args[0], out);
     return PyErr_Format(PyExc_TypeError, "get_many() takes one list of ids");
 }

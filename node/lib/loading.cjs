@@ -100,15 +100,28 @@ function runLoader (request) {
   carryOut(core, policy, one => one === key, () => loader(key), loaded, failed)
 }
 
+/** Ids, most likely: nothing would be found, and that would be cached. */
+function strangeKeys (keys, other) {
+  return new MisuseError(`the loader of many gave none of the keys that it was asked for (${JSON.stringify(keys[0])}...), but ` +
+    `${show(other)}: map the keys as they came`)
+}
+
 /** What a loader of many gave, one for each key; undefined: there is no such thing. */
 function inOrder (keys, given) {
-  if (given instanceof Map) return keys.map(key => given.get(key))
+  if (given instanceof Map) {
+    if (given.size > 0 && !keys.some(key => given.has(key))) throw strangeKeys(keys, given.keys().next().value)
+    return keys.map(key => given.get(key))
+  }
   if (Array.isArray(given)) {
     if (given.length === keys.length) return given
     throw new MisuseError(`the loader of ${keys.length} keys gave an array of ${given.length}: it takes one for each key (null: there is ` +
       'no such thing), or a Map or an object, which may leave keys out')
   }
-  if (typeof given === 'object' && given !== null && !isBytes(given)) return keys.map(key => Object.hasOwn(given, key) ? given[key] : undefined)
+  if (typeof given === 'object' && given !== null && !isBytes(given)) {
+    const names = Object.keys(given)
+    if (names.length > 0 && !keys.some(key => Object.hasOwn(given, key))) throw strangeKeys(keys, names[0])
+    return keys.map(key => Object.hasOwn(given, key) ? given[key] : undefined)
+  }
   throw new MisuseError(`a loader of many gives a Map or an object by key, or an array in the order of its keys, not ${show(given)}`)
 }
 

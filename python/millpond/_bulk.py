@@ -24,6 +24,9 @@ def settle(batch: _core.Batch, given: Any) -> None:
     """Answers the batch with what its loader gave."""
     keys = batch.keys
     if isinstance(given, Mapping):
+        if given and not any(key in given for key in keys):  # ids, most likely: nothing would be found, and that would be cached
+            raise TypeError(f"the loader of many gave a mapping with none of the keys that it was asked for ({keys[0]!r}...), but with "
+                            f"{next(iter(given))!r}: map the keys as they came")
         batch._answer([given.get(key) for key in keys])
         return
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes, bytearray)):

@@ -31,11 +31,13 @@ def validation(options: dict[str, Any]) -> Validate | None:
     return validate
 
 
-def listener(options: dict[str, Any]) -> OnChange | None:
+def listener(options: dict[str, Any], blocking: bool) -> OnChange | None:
     """Takes on_change= out of a collection's options."""
     on_change: OnChange | None = options.pop("on_change", None)
     if on_change is not None and not callable(on_change):
         raise OptionError(f"on_change={on_change!r} is not a callable")
+    if blocking and inspect.iscoroutinefunction(on_change):
+        raise TypeError(f"{on_change!r} is async, and this pond blocks: open one with millpond.aio.open()")
     return on_change
 
 

@@ -80,7 +80,7 @@ class Collection(_core.SyncCollection):
     # prepare, get, get_many, find, explain and invalidate are _core.SyncCollection's.
 
     def __init__(self, pond: Pond, name: str, **options: Unpack[ViewOptions]) -> None:
-        validate, on_change = validation(cast("dict[str, Any]", options)), listener(cast("dict[str, Any]", options))
+        validate, on_change = validation(cast("dict[str, Any]", options)), listener(cast("dict[str, Any]", options), True)
         view, texts = split(pond, options)
         super().__init__(view, name, texts)
         self._judge = None if validate is None else judge(validate)

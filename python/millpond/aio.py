@@ -265,7 +265,7 @@ class Collection(_core.LoopCollection):
 
     def __init__(self, pond: Pond, name: str, **options: Unpack[ViewOptions]) -> None:
         self._validate = validation(cast("dict[str, Any]", options))
-        self._on_change = listener(cast("dict[str, Any]", options))
+        self._on_change = listener(cast("dict[str, Any]", options), False)
         view, texts = split(pond, options)
         super().__init__(view, name, texts)
         self.name = name

@@ -218,6 +218,8 @@ def test_an_async_validation_of_a_blocking_pond(name, tmp_path):
         films.prepare()
         with pytest.raises(TypeError, match="async"):
             films.create({"id": "1"})
+        with pytest.raises(TypeError, match="async"):
+            pond.collection("films", on_change=validate)
         assert pond.store("films").get("1") is None
 
 

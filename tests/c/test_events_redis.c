@@ -120,6 +120,8 @@ static void what_cannot_be(void **state) {
     key[sizeof key - 1] = 0;
     const char *const long_key[] = {"event_key", key};
     assert_int_equal(pond_collection_new(&c, p, "films", long_key, 1, NULL), POND_EOPTION);
+    const char *const misspelt[] = {"event_key", "{collection}.{evnt}"};
+    assert_int_equal(pond_collection_new(&c, p, "films", misspelt, 1, NULL), POND_EOPTION);
     pond_free(p);
 }
 

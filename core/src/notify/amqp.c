@@ -64,6 +64,7 @@ static int parse(amqp_broker *b, pond_error **err) {
     if (query) *query++ = 0;
     if (!known(query)) return bad(err, "the address has a parameter that is neither exchange nor declare");
     if (!take(query, "exchange", b->exchange, sizeof b->exchange)) return bad(err, "the exchange's name is too long");
+    if (!query || !strstr(query, "exchange=")) return bad(err, "the address names no exchange");
     bool kind = take(query, "declare", b->declare, sizeof b->declare), good = false;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && kind; i++) good |= strcmp(b->declare, kinds[i]) == 0;
     if (!good) return bad(err, "declare is topic, direct, fanout or headers");

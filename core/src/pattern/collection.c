@@ -319,6 +319,9 @@ static int read_events(pond_collection *c, const mp_options *o, pond_error **err
     size_t len = strlen(o->event_key);
     if (len > EVENT_KEY_MAX)
         return mp_fail(err, POND_EOPTION, "event_key: %zu bytes: it may have %d", len, EVENT_KEY_MAX);
+    for (const char *at = o->event_key; (at = strchr(at, '{')); at++)
+        if (strncmp(at, "{collection}", 12) != 0 && strncmp(at, "{event}", 7) != 0)
+            return mp_fail(err, POND_EOPTION, "event_key: %.40s is no placeholder: write {collection} or {event}", at);
     c->tells = mp_notifier_is_open(&c->pond->notifier) && strcmp(o->event_key, "off") != 0;
     c->outbox = o->outbox;
     if (c->outbox && !c->tells)

@@ -78,7 +78,8 @@ static int fail(pond_error **err, const mp_sqlite_conn *conn, const char *what) 
         kind == SQLITE_CANTOPEN || kind == SQLITE_IOERR || kind == SQLITE_FULL ? sqlite3_system_errno(conn->db) : 0;
     if (kind == SQLITE_BUSY) more = ": someone else held its lock for longer than store_timeout";
     else if (kind == SQLITE_ERROR && strncmp(text, "no such table:", 14) == 0)
-        more = ": create the collection first, with pond_store_create or store.create()";
+        more = ": create the collection first, with prepare(), or create() of the store (pond_collection_prepare, "
+               "pond_store_create)";
     *err = mp_error_new_retriable(POND_ESTORE, retriable(code, os), "%s: %s%s%s%s (SQLite %d)", what, text, more,
                                   os != 0 ? ": " : "", os != 0 ? strerror(os) : "", code);
     return POND_ESTORE;

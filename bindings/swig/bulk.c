@@ -221,9 +221,12 @@ static void load(pond_batch *b, void *ctx) {
         Py_XDECREF(w->own);
         w->own = mp_py_take_exception();
     }
+    pond_batch *left =
+        object ? take((batch *)object) : NULL; /* a traceback may keep the object longer than the batch lives */
     Py_XDECREF(done);
-    Py_XDECREF(object); /* unanswered: it gives the loads up */
+    Py_XDECREF(object);
     w->block.thread = PyEval_SaveThread();
+    if (left) pond_batch_fail(left, POND_ECANCELED, "the loader was interrupted");
 }
 
 static PyObject *decode_all(pond_value *const *values, PyObject *keys, const mp_extras *extras) {

@@ -218,6 +218,28 @@ static void directly_at_most_once(void **state) {
     server_stop(own);
 }
 
+/* The pond goes while its worker waits for Redis, or in a pause: nobody is left behind, and what was not told is still in the outbox. */
+static void a_pond_that_goes_in_the_midst(void **state) {
+    (void)state;
+    static const char *const outbox[] = {"outbox", "on"};
+    for (int i = 0; i < 6; i++) {
+        server *own = server_start(NULL);
+        pond *p = pond_made(server_url(own), "store", address, "events", stream, "when_cache_down_write", "lenient",
+                            "command_timeout", "300ms", "store_threads", i % 2 ? "1" : "4", NULL);
+        size_t threads = count_threads();
+        pond_collection *films = films_of(p, i % 3 == 2 ? outbox : NULL, i % 3 == 2);
+        assert_int_equal(change(films, POND_CREATE, fresh("id"), "{}"), POND_OK);
+        server_freeze(own, true);
+        assert_int_equal(change(films, POND_CREATE, fresh("id"), "{}"), POND_OK);
+        pond_collection_free(films);
+        if (i % 3 == 1) pond_close(p, 20);
+        pond_free(p);
+        for (int64_t until = clock_ms() + 5000; count_threads() > threads; rest_ms(1)) assert_true(clock_ms() < until);
+        server_freeze(own, false);
+        server_stop(own);
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -225,7 +247,7 @@ int main(void) {
     redis = redis_open(redis_url());
     const struct CMUnitTest tests[] = {
         CASE(every_change_is_told),          CASE(what_cannot_be),        CASE(a_stream_is_bounded),
-        CASE(nothing_is_lost_by_the_outbox), CASE(directly_at_most_once),
+        CASE(nothing_is_lost_by_the_outbox), CASE(directly_at_most_once), CASE(a_pond_that_goes_in_the_midst),
     };
     int failed = cmocka_run_group_tests_name("events_redis", tests, NULL, NULL);
     redisFree(redis);

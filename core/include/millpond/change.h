@@ -53,7 +53,7 @@ POND_API pond_check *pond_event_check(const pond_event *event);
 
 /* The document as it would be in the store, borrowed until the answer. */
 POND_API const pond_value *pond_check_document(const pond_check *check);
-/* The answer, once; each ends the handle. POND_EMISUSE if it was answered before. @threads any */
+/* The answer, once for each event; it ends the handle. POND_EMISUSE if it was answered before, as far as that can be seen. @threads any */
 POND_API int pond_check_pass(pond_check *check);
 /* Rejected: the call ends with POND_EINVALID and this message. */
 POND_API int pond_check_fail(pond_check *check, const char *message);

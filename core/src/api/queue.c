@@ -88,7 +88,6 @@ static pond_event *take(mp_lane *lane) {
         event->call = NULL;
     } else if (event->kind == POND_EVENT_CHECK) {
         mp_check_take(event->check);
-        event->call = NULL;
     } else if (event->kind == POND_EVENT_BATCH) {
         if (!mp_group_hand_over(MP_OF(event->call, mp_group, call))) return take(lane); /* its loads have gone */
         event->call = NULL;

@@ -72,6 +72,20 @@ bool mp_pool_submit(mp_pool *pool, mp_job *job) {
     return taken;
 }
 
+bool mp_pool_withdraw(mp_pool *pool, mp_job *job) {
+    pthread_mutex_lock(&pool->lock);
+    mp_job **at = &pool->first;
+    while (*at && *at != job) at = &(*at)->next;
+    bool found = *at != NULL;
+    if (found) {
+        *at = job->next;
+        if (!*at) pool->last = at;
+        pool->queued--;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return found;
+}
+
 void mp_pool_free(mp_pool *pool) {
     if (!pool) return;
     pthread_mutex_lock(&pool->lock);

@@ -16,10 +16,10 @@
 
 enum {
     CHANNEL = 1,
-    HEARTBEAT_S = 30,    /* it also ends a send to a broker that takes nothing, after twice the time */
-    IDLE_MS = 20 * 1000, /* after which a connection is made anew: nobody answers its heartbeats meanwhile */
-    NAME_MAX_LEN = 255,  /* of an exchange, a routing key: a short string's */
-    AT_ONCE = 64,        /* unconfirmed */
+    HEARTBEAT_S = 4,    /* it also ends a send to a broker that takes nothing, after twice the time */
+    IDLE_MS = 4 * 1000, /* after which a connection is made anew: nobody answers its heartbeats meanwhile */
+    NAME_MAX_LEN = 255, /* of an exchange, a routing key: a short string's */
+    AT_ONCE = 64,       /* unconfirmed */
     PERSISTENT = 2
 };
 
@@ -78,8 +78,9 @@ static int parse(amqp_broker *b, pond_error **err) {
 /* ---- the connection ---- */
 
 static void disconnect(amqp_broker *b) {
-    if (b->conn) amqp_destroy_connection(b->conn);
-    b->conn = NULL;
+    amqp_connection_state_t conn = b->conn;
+    b->conn = NULL; /* first: a child of a fork must not find it half gone */
+    if (conn) amqp_destroy_connection(conn);
 }
 
 static struct timeval until_of(int64_t until) {
@@ -111,6 +112,13 @@ static int refused(amqp_broker *b, pond_error **err, const char *what, amqp_rpc_
     return failed(b, err, what, text);
 }
 
+/* Before each question: it has what is left of the time. */
+static bool in_time(amqp_broker *b, int64_t until) {
+    struct timeval left = until_of(until);
+    amqp_set_rpc_timeout(b->conn, &left);
+    return mp_clock_ms() < until;
+}
+
 static bool well(amqp_rpc_reply_t reply) { return reply.reply_type == AMQP_RESPONSE_NORMAL; }
 
 /* The exchange has to be there, or is declared; an event for one that is not there would be lost without a word. */
@@ -134,11 +142,14 @@ static int connect_broker(amqp_broker *b, int64_t until, pond_error **err) {
     amqp_rpc_reply_t reply = amqp_login(b->conn, b->info.vhost, AMQP_DEFAULT_MAX_CHANNELS, AMQP_DEFAULT_FRAME_SIZE,
                                         HEARTBEAT_S, AMQP_SASL_METHOD_PLAIN, b->info.user, b->info.password);
     if (!well(reply)) return refused(b, err, "logging in", reply);
+    if (!in_time(b, until)) return failed(b, err, "connecting", "it took too long");
     amqp_channel_open(b->conn, CHANNEL);
     reply = amqp_get_rpc_reply(b->conn);
     if (!well(reply)) return refused(b, err, "opening a channel", reply);
+    if (!in_time(b, until)) return failed(b, err, "connecting", "it took too long");
     if (b->exchange[0]) reply = find_exchange(b);
     if (!well(reply)) return refused(b, err, "looking for the exchange", reply);
+    if (!in_time(b, until)) return failed(b, err, "connecting", "it took too long");
     amqp_confirm_select(b->conn, CHANNEL);
     reply = amqp_get_rpc_reply(b->conn);
     if (!well(reply)) return refused(b, err, "asking for confirmations", reply);
@@ -209,6 +220,10 @@ static int publish(mp_broker *base, const mp_notice *notices, size_t n, int64_t 
     while (code == POND_OK && *confirmed < n) {
         answers a = {.first = b->published + 1};
         for (; a.n < AT_ONCE && *confirmed + a.n < n && code == POND_OK; a.n++) {
+            if (mp_clock_ms() >= until) {
+                code = failed(b, err, "publishing", "it took too long");
+                break;
+            }
             (*tried)++;
             int rc = send_one(b, &notices[*confirmed + a.n]);
             if (rc != AMQP_STATUS_OK) code = failed(b, err, "publishing", amqp_error_string2(rc));

@@ -129,8 +129,9 @@ static void ask_host(pond_check *c) {
         return;
     }
     c->offered = true;
-    c->event = (pond_event){
-        .kind = POND_EVENT_CHECK, .user = c->write->call.event.user, .call = &c->write->call, .check = ref(c)};
+    ref(c);              /* the event's */
+    if (!c->event.check) /* asked again: the host may be freeing the first one just now */
+        c->event = (pond_event){.kind = POND_EVENT_CHECK, .user = c->write->call.event.user, .check = c};
     mp_list_init(&c->event.node);
     mp_call_push_event(c->lane, &c->event);
 }

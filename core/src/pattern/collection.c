@@ -322,6 +322,10 @@ static int read_events(pond_collection *c, const mp_options *o, pond_error **err
     for (const char *at = o->event_key; (at = strchr(at, '{')); at++)
         if (strncmp(at, "{collection}", 12) != 0 && strncmp(at, "{event}", 7) != 0)
             return mp_fail(err, POND_EOPTION, "event_key: %.40s is no placeholder: write {collection} or {event}", at);
+    for (const char *at = o->event_key; (at = strstr(at, "{collection}")); at++) len += strlen(c->name);
+    if (len > 255) /* what AMQP can carry */
+        return mp_fail(err, POND_EOPTION,
+                       "event_key: with the collection's name in it it has %zu bytes: it may have 255", len);
     c->tells = mp_notifier_is_open(&c->pond->notifier) && strcmp(o->event_key, "off") != 0;
     c->outbox = o->outbox;
     if (c->outbox && !c->tells)

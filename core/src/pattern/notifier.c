@@ -19,7 +19,7 @@ enum {
     LAST_PAUSE_MS = 5000,
     LOOK_MS = 5000,  /* how often an outbox is looked at */
     LIMIT_MS = 5000, /* of one delivery */
-    HOLD_MS = 15000, /* a claim; longer than a delivery can take */
+    HOLD_MS = 30000, /* a claim: LIMIT_MS, a send that hangs (amqp.c), and the store's own waits */
     ENTRIES_MOST = 1000000
 };
 
@@ -102,10 +102,12 @@ static void drop_all(mp_notifier *n) {
 }
 
 static void start(mp_notifier *n) {
-    if (n->running || n->pausing) return;
+    if (n->over) drop_all(n);
+    if (n->over || n->running || n->pausing) return;
     mp_pool *pool = mp_pond_pool(n->pond);
     n->running = pool && mp_pool_submit(pool, &n->job);
-    if (!n->running) drop_all(n);
+    if (n->running) n->working++;
+    else drop_all(n);
 }
 
 /* ---- pauses ---- */
@@ -138,9 +140,9 @@ static void wake_in(mp_notifier *n, int64_t ms, bool pause) {
         mp_lane_unlock(lane);
     }
     if (set) return;
-    pthread_mutex_lock(&n->lock); /* the pond is closed */
-    n->pausing = false;
-    drop_all(n);
+    pthread_mutex_lock(&n->lock);
+    n->pausing = false; /* what comes next starts it */
+    if (atomic_load(&n->pond->ending)) drop_all(n);
     pthread_mutex_unlock(&n->lock);
 }
 
@@ -245,6 +247,9 @@ static void work(mp_job *job, bool refused) {
             n->pausing = !well;
             pthread_mutex_unlock(&n->lock);
             if (ms > 0) wake_in(n, ms, !well);
+            pthread_mutex_lock(&n->lock);
+            if (--n->working == 0) pthread_cond_broadcast(&n->idle);
+            pthread_mutex_unlock(&n->lock);
             return;
         }
         pthread_mutex_unlock(&n->lock);
@@ -329,6 +334,7 @@ int mp_notifier_open(mp_notifier *n, pond *p, bool stream_allowed, pond_error **
     const char *address = p->options.events;
     *n = (mp_notifier){.pond = p, .job.run = work, .timer.fire = pause_over};
     pthread_mutex_init(&n->lock, NULL);
+    pthread_cond_init(&n->idle, NULL);
     mp_list_init(&n->queue);
     mp_random_bytes(n->owner, sizeof n->owner);
     if (!address || !*address) return POND_OK;
@@ -343,6 +349,8 @@ int mp_notifier_open(mp_notifier *n, pond *p, bool stream_allowed, pond_error **
 
 void mp_notifier_restart(mp_notifier *n) {
     pthread_mutex_init(&n->lock, NULL);
+    pthread_cond_init(&n->idle, NULL);
+    n->working = 0;
     if (!mp_list_empty(&n->queue)) mp_leave_aside(event_of(n->queue.next)); /* and by it the others */
     mp_list_init(&n->queue);
     n->queued = n->bytes = 0;
@@ -362,11 +370,22 @@ void mp_notifier_stop(mp_notifier *n) {
     pthread_mutex_unlock(&n->lock);
 }
 
+void mp_notifier_finish(mp_notifier *n) {
+    if (!n->pond) return;
+    pthread_mutex_lock(&n->lock);
+    n->over = true;
+    drop_all(n);
+    if (n->working && mp_pool_withdraw(mp_pond_pool(n->pond), &n->job)) n->working--;
+    while (n->working) pthread_cond_wait(&n->idle, &n->lock);
+    pthread_mutex_unlock(&n->lock);
+}
+
 void mp_notifier_close(mp_notifier *n) {
     if (!n->pond) return;
     mp_notifier_stop(n);
     if (n->holds) n->pond->store->vt->outbox_drop(n->pond->store, n->owner, NULL, 0, NULL);
     if (n->broker) n->broker->vt->close(n->broker);
     free(n->stream);
+    pthread_cond_destroy(&n->idle);
     pthread_mutex_destroy(&n->lock);
 }

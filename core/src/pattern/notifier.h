@@ -28,8 +28,11 @@ typedef struct mp_notifier {
     size_t queued, bytes;
     bool running, pausing; /* a job is under way; none starts before the timer ends, for the last one failed */
     bool watched, due;     /* some collection has an outbox; there may be something in it */
-    bool holds;            /* the outbox is claimed, and delivery has failed */
-    uint8_t owner[16];     /* who claims the outbox */
+    pthread_cond_t idle;
+    unsigned working;  /* jobs that are queued or have not returned: one may set its timer while the next begins */
+    bool over;         /* the pond is being freed: none starts any more */
+    bool holds;        /* the outbox is claimed, and delivery has failed */
+    uint8_t owner[16]; /* who claims the outbox */
     int64_t pause_ms;
     char problem[200];
     mp_job job;
@@ -44,7 +47,9 @@ static inline bool mp_notifier_is_open(const mp_notifier *n) { return n->broker 
 void mp_notifier_restart(mp_notifier *n);
 /* The pond is closed, and its time is over: what waits is lost. */
 void mp_notifier_stop(mp_notifier *n);
-/* Nobody works for it any more: what waits is lost, what is in an outbox stays there. */
+/* The pond is being freed: returns when nobody works for it any more, and nobody will. */
+void mp_notifier_finish(mp_notifier *n);
+/* After that: what waits is lost, what is in an outbox stays there. */
 void mp_notifier_close(mp_notifier *n);
 
 /* One event of a collection: owns its texts. */

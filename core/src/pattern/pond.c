@@ -88,6 +88,7 @@ int mp_pond_adopt(pond *p, pond_error **err) {
         }
     }
     pthread_mutex_unlock(&adopting);
+    if (code == POND_OK && p->notifier.watched) mp_notifier_look(&p->notifier);
     return code;
 }
 
@@ -126,8 +127,12 @@ static void destroy(pond *p) {
         mp_leave_aside(p);
         return;
     }
-    mp_lane *blocking = atomic_load(&p->blocking);
     atomic_store(&p->closed, true);
+    atomic_store(&p->ending, true);
+    mp_lane *blocking = atomic_load(&p->blocking);
+    if (blocking) mp_lane_close(blocking, false); /* the notifier's worker may wait there: it is told */
+    mp_notifier_finish(&p->notifier);
+    blocking = atomic_load(&p->blocking); /* its last pause may have made it */
     if (blocking) {
         mp_lane_close(blocking, true);
         mp_lane_unlist(blocking);

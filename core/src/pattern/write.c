@@ -19,7 +19,7 @@ struct pond_writing {
     pond_policy *policy;
     int64_t max_value;
     _Atomic bool answered;
-    pond_error *left; /* lane's lock: what nobody waited for */
+    pond_error *left; /* lane's lock: what it ended with */
     size_t n;
     mp_written written[];
 };
@@ -228,10 +228,9 @@ static void answered(pond_writing *handle, pond_outcome outcome, pond_error *err
     count(handle->policy, outcome == POND_COMMITTED ? MP_COUNT_writes : MP_COUNT_write_errors);
     if (w) {
         w->handle = NULL;
-        w->error = error;
-    } else {
-        handle->left = error;
+        w->error = pond_error_ref(error);
     }
+    handle->left = error; /* also for a blocking caller who finds the pond closed */
     if (outcome == POND_UNKNOWN) {
         mp_intent_leave(intent);
         if (w) end_call(w);

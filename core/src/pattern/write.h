@@ -34,7 +34,7 @@ const _Atomic int64_t *mp_writing_until(const pond_writing *writing);
 /* The answer; takes over the error (NULL: committed), ends the handle. `here`: with the lane's lock held. */
 void mp_writing_answer(pond_writing *writing, pond_outcome outcome, pond_error *error);
 void mp_writing_answer_here(pond_writing *writing, pond_outcome outcome, pond_error *error);
-/* The error that nobody waited for any more, when it was answered; NULL: it was committed. */
+/* The error that it was answered with, for who finds its call ended by a close; NULL: it was committed. */
 pond_error *mp_writing_left(pond_writing *writing);
 
 #endif

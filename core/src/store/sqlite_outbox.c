@@ -84,7 +84,7 @@ static int own(mp_sqlite_conn *conn, const claim *c, bool *mine, pond_error **er
     int rc = prepared(
         conn,
         "INSERT INTO millpond_outbox_owner(one, owner, until) VALUES (0, ?1, ?2) ON CONFLICT(one) DO UPDATE SET "
-        "owner = excluded.owner, until = excluded.until WHERE owner = excluded.owner OR until < ?3",
+        "owner = excluded.owner, until = excluded.until WHERE owner = excluded.owner OR until < ?3 OR until > ?2",
         &statement, err);
     if (rc != POND_OK) return rc;
     int64_t now = mp_clock_wall_ms();

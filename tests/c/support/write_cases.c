@@ -154,6 +154,22 @@ static void the_new_value_is_cached_if_nobody_else_wrote(void **state) {
     assert_int_equal(stat("refused_values"), 0);
 }
 
+static void fails_and_closes(pond_writing *writing, void *ctx) {
+    (void)ctx;
+    pond_write_fail(writing, POND_NOT_WRITTEN, POND_ESTORE, "the store says no");
+    pond_close(p, 2000);
+}
+
+static void a_close_does_not_hide_that_it_failed(void **state) {
+    (void)state;
+    const char *keys[] = {key};
+    const size_t lens[] = {strlen(key)};
+    pond_error *err = NULL;
+    assert_int_equal(pond_write(p, keys, lens, 1, NULL, NULL, fails_and_closes, NULL, &err), POND_ESTORE);
+    assert_string_equal(pond_error_message(err), "the store says no");
+    pond_error_free(err);
+}
+
 static void writes_between(void) {
     plan other = {.value = "theirs"};
     assert_int_equal(write_key(&other), POND_OK);
@@ -511,6 +527,7 @@ int write_cases(const char *url) {
         T(the_answer_to_a_cancelled_write_counts),
         T(a_queue_that_goes_away_owes_its_writes),
         T(a_writer_may_close_the_pond),
+        T(a_close_does_not_hide_that_it_failed),
         T(a_close_ends_what_waits),
         T(bad_calls_are_refused),
         T(two_writers_and_the_cache_agree),

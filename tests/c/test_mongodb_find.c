@@ -53,7 +53,7 @@ static void thousands_of_queries(void **state) {
     seed = given ? strtoull(given, NULL, 10) : 20240601;
     documents many = films(1), few = nasty(), all = mixed(400);
     const place places[] = {PLACE(&many, film_fields), PLACE(&few, nasty_fields), PLACE(&all, mixed_fields)};
-    const size_t counts[] = {500 * count, 400 * count, 400 * count};
+    const size_t counts[] = {500 * count / FEWER, 400 * count / FEWER, 400 * count / FEWER};
     for (size_t i = 0; i < 3; i++) {
         fill(f, places[i].docs);
         some_queries(&places[i], f->store, counts[i], "scan");

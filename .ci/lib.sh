@@ -150,12 +150,12 @@ valkey_need() {
     "$VALKEY" --version
 }
 
-# c_build PRESET [CMAKE_OPTION...]: configures and builds build/PRESET.
+# c_build PRESET [CMAKE_OPTION...]: configures and builds build/PRESET, or the target C_TARGET of it.
 c_build() {
     local preset=$1
     shift
     quiet "cmake-$preset" cmake --preset "$preset" -DPython3_EXECUTABLE="$VENV/bin/python" "$@" || return
-    quiet "build-$preset" cmake --build "build/$preset" --parallel
+    quiet "build-$preset" cmake --build "build/$preset" --parallel ${C_TARGET:+--target "$C_TARGET"}
 }
 
 # What the histories run: the C client, the checker (Go 1.16 or later; Debian's will do), redis-py for the textbook.

@@ -16,6 +16,11 @@ extern _Atomic uint32_t mp_forks;
 /* How many forks lie between the process that loaded the library and this one. Costs a load: no system call. */
 static inline uint32_t mp_generation(void) { return atomic_load_explicit(&mp_forks, memory_order_relaxed); }
 
+/* Around calls into a library whose own locks a child would find held for ever: a fork waits for the end of them, at most 100 ms. Short
+ * and without blocking, in between; may be nested. @threads any */
+void mp_unforked_begin(void);
+void mp_unforked_end(void);
+
 /* What is left aside for good stays reachable, so that a leak checker does not take it for a leak. @threads any */
 void mp_leave_aside(void *inherited);
 

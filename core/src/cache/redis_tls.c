@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fork.h"
 #include "cache/redis_tls_private.h"
 
 #define PATH "%.300s" /* a file's name in a sentence */
@@ -182,7 +183,9 @@ static int setup(mp_tls *tls, const mp_options *options, pond_error **err) {
 int mp_tls_new(mp_tls **out, const mp_options *options, pond_error **err) {
     mp_tls *tls = calloc(1, sizeof *tls);
     if (!tls) return no_memory(err);
+    mp_unforked_begin(); /* OpenSSL has locks of the whole process, for its algorithms and its random numbers */
     int code = setup(tls, options, err);
+    mp_unforked_end();
     if (code == POND_OK) *out = tls;
     else mp_tls_free(tls);
     return code;
@@ -190,8 +193,10 @@ int mp_tls_new(mp_tls **out, const mp_options *options, pond_error **err) {
 
 void mp_tls_free(mp_tls *tls) {
     if (!tls) return;
+    mp_unforked_begin();
     SSL_CTX_free(tls->ctx);
     BIO_meth_free(tls->socket);
+    mp_unforked_end();
     free(tls->ca);
     free(tls->cert);
     free(tls->server_name);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fork.h"
 #include "cache/redis_tls_private.h"
 
 #define TAKES_HANDSHAKE 64 /* of what the socket has: a flood of it waits for the loop's next turn */
@@ -42,7 +43,9 @@ mp_tls_session *mp_tls_session_new(const mp_tls *tls, const char *host, int fd) 
     s->fd = fd;
     s->name = tls->server_name ? tls->server_name : host;
     ERR_clear_error();
+    mp_unforked_begin();
     s->ssl = SSL_new(tls->ctx);
+    mp_unforked_end();
     BIO *bio = s->ssl ? BIO_new(tls->socket) : NULL;
     if (bio) {
         BIO_set_data(bio, s);
@@ -60,7 +63,9 @@ mp_tls_session *mp_tls_session_new(const mp_tls *tls, const char *host, int fd) 
 
 void mp_tls_session_free(mp_tls_session *s) {
     if (!s) return;
+    mp_unforked_begin();
     SSL_free(s->ssl);
+    mp_unforked_end();
     free(s);
 }
 
@@ -86,7 +91,9 @@ static mp_tls_step unfinished(mp_tls_session *s, int result, bool *writes) {
 mp_tls_step mp_tls_handshake(mp_tls_session *s) {
     begin(s, TAKES_HANDSHAKE);
     s->write_waits = false;
+    mp_unforked_begin();
     int result = SSL_do_handshake(s->ssl);
+    mp_unforked_end();
     if (result != 1) return unfinished(s, result, &s->write_waits);
     s->secured = true;
     s->more = SSL_has_pending(s->ssl);

@@ -45,7 +45,7 @@ suite_asan() { c_build asan && c_tests asan '^c$'; }
 # Not those whose children start threads: they get the ids of the parent's, and TSan ends them ("dup thread with used id").
 suite_tsan() { c_build tsan && c_tests tsan '^c$' '' -E '^fork(_redis)?$'; }
 suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz
-    C_TARGET=fuzzers c_build fuzz -DPOND_FUZZ_SECONDS="${FUZZ_SECONDS:-30}" && ctest --test-dir build/fuzz -L fuzz --output-on-failure --no-tests=error \
+    C_TARGET=fuzzers c_build fuzz -DPOND_FUZZ_SECONDS="${FUZZ_SECONDS:-20}" && ctest --test-dir build/fuzz -L fuzz --output-on-failure --no-tests=error \
         --output-junit "$RESULTS/fuzz.xml"
 }
 # A real replica set beside the suites that know MongoDB.

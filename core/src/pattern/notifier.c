@@ -19,7 +19,7 @@ enum {
     LAST_PAUSE_MS = 5000,
     LOOK_MS = 5000,  /* how often an outbox is looked at */
     LIMIT_MS = 5000, /* of one delivery */
-    HOLD_MS = 30000, /* a claim: LIMIT_MS, a send that hangs (amqp.c), and the store's own waits */
+    HOLD_MS = 20000, /* a claim: LIMIT_MS, a send that hangs (amqp.c), and the store's own waits */
     ENTRIES_MOST = 1000000
 };
 

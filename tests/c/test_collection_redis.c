@@ -8,7 +8,7 @@
 #include <millpond/collection.h>
 
 static redisContext *redis;
-static char folder[64], address[100];
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS];
 
 static pond *made(const char *name, shadow **s, pond_collection **films) {
     pond *p = pond_made(redis_url(), "store", address, "namespace", name, NULL);
@@ -29,21 +29,13 @@ static void find(pond_collection *films, const char *query) {
 
 static int set_up(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/pond-collection-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(address, sizeof address, "sqlite:%s/shop.db", folder);
+    shop_make(folder, address);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
-    for (size_t i = 0; i < 3; i++) {
-        char path[100];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    return rmdir(folder);
+    return shop_remove(folder);
 }
 
 static void fill(pond *p, int count) {

@@ -9,25 +9,17 @@
 #include "support/server.h"
 #include "support/shadow.h"
 
-static char folder[64], address[100];
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS];
 
 static int set_up(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/pond-documents-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(address, sizeof address, "sqlite:%s/shop.db", folder);
+    shop_make(folder, address);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
-    for (size_t i = 0; i < 3; i++) {
-        char path[100];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    return rmdir(folder);
+    return shop_remove(folder);
 }
 
 static pond_collection *collection_made(pond *p, const char *how) {

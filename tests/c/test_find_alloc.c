@@ -11,7 +11,7 @@
 #include <millpond/collection.h>
 
 #if REPLACED
-static char folder[64], address[100];
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS];
 /* ---- the store ---- */
 
 static const struct row {
@@ -170,22 +170,14 @@ static void fill(void) {
 
 static int set_up(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/pond-find-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(address, sizeof address, "sqlite:%s/shop.db", folder);
+    shop_make(folder, address);
     fill();
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
-    for (size_t i = 0; i < 3; i++) {
-        char path[100];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    return rmdir(folder);
+    return shop_remove(folder);
 }
 
 static void queries_of_the_store(void **state) {

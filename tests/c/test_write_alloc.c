@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #if REPLACED
-static char folder[64], address[100];
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS];
 
 /* ---- writes of the caller's own ---- */
 
@@ -163,9 +163,7 @@ static void change_scene(void) {
 
 static int set_up(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/pond-write-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(address, sizeof address, "sqlite:%s/shop.db", folder);
+    shop_make(folder, address);
     pond *p = pond_made("memory:", "store", address, NULL);
     assert_int_equal(pond_store_create(p, "films", NULL), POND_OK);
     pond_free(p);
@@ -174,13 +172,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
-    for (size_t i = 0; i < 3; i++) {
-        char path[100];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    return rmdir(folder);
+    return shop_remove(folder);
 }
 
 static void writes(void **state) {

@@ -11,7 +11,7 @@
 /* ---- the fixture: a pond, its store behind a shadow, a collection of some documents ---- */
 
 static const char *cache_url;
-static char folder[64], address[100], name[64]; /* of the namespace, new in each test */
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS], name[64]; /* of the namespace, new in each test */
 static pond *p;
 static shadow *s;
 static pond_collection *films;
@@ -45,9 +45,7 @@ static void await_threads(size_t most) {
 static int set_up(void **state) {
     (void)state;
     threads = count_threads();
-    snprintf(folder, sizeof folder, "/tmp/pond-collection-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(address, sizeof address, "sqlite:%s/shop.db", folder);
+    shop_make(folder, address);
     snprintf(name, sizeof name, "%s", fresh("c"));
     p = pond_made(cache_url, "store", address, "namespace", name, "lease", "2s", "store_threads", "4", NULL);
     s = shadow_of(p);
@@ -65,19 +63,13 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
     desk_close(&d);
     pond_collection_free(films);
     int code = pond_close(p, 5000);
     assert_true(code == POND_OK || code == POND_ETIMEOUT);
     pond_free(p);
     await_threads(threads);
-    for (size_t i = 0; i < 3; i++) {
-        char path[100];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    return rmdir(folder);
+    return shop_remove(folder);
 }
 
 static uint64_t documents_stat(const char *counter) {

@@ -8,7 +8,7 @@
 /* ---- the fixture: a pond, its store behind a shadow, two collections of the same documents, one document ---- */
 
 static const char *cache_url;
-static char folder[64], address[100], name[64];
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS], name[64];
 static pond *p;
 static shadow *s;
 static pond_collection *films, *aside;
@@ -26,9 +26,7 @@ static pond_collection *collection_made(const char *how) {
 
 static int set_up(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/pond-documents-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(address, sizeof address, "sqlite:%s/shop.db", folder);
+    shop_make(folder, address);
     snprintf(name, sizeof name, "%s", fresh("d"));
     p = pond_made(cache_url, "store", address, "namespace", name, "command_timeout", "5s", NULL);
     s = shadow_of(p);
@@ -42,21 +40,13 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
     desk_close(&d);
     pond_collection_free(films);
     pond_collection_free(aside);
     assert_int_equal(pond_close(p, 5000), POND_OK);
     pond_free(p);
     /* A worker may be the last to let go of the pond, and of the files. */
-    for (int64_t until = clock_ms() + 5000; rmdir(folder) != 0; rest_ms(1)) {
-        assert_true(clock_ms() < until);
-        for (size_t i = 0; i < 3; i++) {
-            char path[100];
-            snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-            unlink(path);
-        }
-    }
+    for (int64_t until = clock_ms() + 5000; shop_remove(folder) != 0; rest_ms(1)) assert_true(clock_ms() < until);
     return 0;
 }
 

@@ -46,6 +46,22 @@ uint32_t dice(uint32_t below) {
     return (uint32_t)((x ^ (x >> 31)) % below);
 }
 
+void shop_make(char folder[SHOP_FOLDER], char address[SHOP_ADDRESS]) {
+    snprintf(folder, SHOP_FOLDER, "/tmp/pond-shop-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(address, SHOP_ADDRESS, "sqlite:%s/shop.db", folder);
+}
+
+int shop_remove(const char *folder) {
+    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[SHOP_ADDRESS];
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
 bool slow_build(void) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return true;

@@ -31,6 +31,11 @@ pond_policy *policy_made(pond *p, ...);
 /* "name-<pid>-<n>": what nobody used before. Borrowed until this thread's sixteenth call from here. */
 const char *fresh(const char *name);
 
+/* A new folder, and the address of a database in it, "sqlite:FOLDER/shop.db"; and its end: what rmdir says. */
+enum { SHOP_FOLDER = 64, SHOP_ADDRESS = 100 };
+void shop_make(char folder[SHOP_FOLDER], char address[SHOP_ADDRESS]);
+int shop_remove(const char *folder);
+
 /* A door: closed until somebody opens it, then open for good. */
 typedef struct gate {
     pthread_mutex_t lock;

@@ -189,7 +189,9 @@ static void key_make_joins_namespace_and_key(void **state) {
     assert_int_equal(out[MP_NAME_MAX], 0);
 
     char name[MP_KEYNAME_MAX];
-    assert_int_equal(mp_keyname_tag_intent(name, &key), MP_KEYNAME_MAX - 1); /* the longest fits exactly */
+    mp_key_make_behind(&key, out, ns, sizeof ns, user, sizeof user, 255);
+    key.shard = 254;
+    assert_int_equal(mp_keyname(name, MP_PART_LEASE, &key), MP_KEYNAME_MAX - 1); /* the longest fits exactly */
     assert_int_equal(strlen(name), MP_KEYNAME_MAX - 1);
 }
 
@@ -208,6 +210,47 @@ static void keynames_are_those_of_the_protocol(void **state) {
     assert_string_equal(name, "mp:g:{default:a}b}");
     assert_int_equal(mp_keyname_tag_intent(name, &key), 19);
     assert_string_equal(name, "mp:gw:{default:a}b}");
+}
+
+/* The numbers are the whole CRC16, of which CLUSTER KEYSLOT is the lower 14 bits. */
+static void keys_written_behind_live_in_shards(void **state) {
+    (void)state;
+    char out[MP_NAME_MAX + 1], name[MP_KEYNAME_MAX];
+    mp_key key;
+    mp_key_make_behind(&key, out, "shop/items", 10, "123456789", 9, 16);
+    assert_string_equal(key.name, "shop/items:123456789");
+    assert_true(key.hash == mp_hash("shop/items:123456789", 20));
+    assert_int_equal(key.shards, 16);
+    assert_int_equal(key.shard, 0x31c3 % 16);
+    assert_int_equal(mp_keyname(name, MP_PART_VALUE, &key), strlen("mp:b:{shop/items:3}123456789"));
+    assert_string_equal(name, "mp:b:{shop/items:3}123456789");
+    assert_int_equal(mp_keyname(name, MP_PART_LEASE, &key), strlen("mp:bl:{shop/items:3}123456789"));
+    assert_string_equal(name, "mp:bl:{shop/items:3}123456789");
+    assert_int_equal(mp_keyname(name, MP_PART_INTENT, &key), strlen("mp:i:{shop/items:3}123456789"));
+    assert_string_equal(name, "mp:i:{shop/items:3}123456789");
+    mp_key_make_behind(&key, out, "n", 1, "s\xc3\xa9}", 4, 255);
+    assert_int_equal(key.shard, 0xaed2 % 255);
+
+    mp_key_make_shard(&key, out, "shop/items", 10, 255, 104);
+    static const struct {
+        mp_shard_part part;
+        const char *name;
+    } of[] = {{MP_SHARD_DIRTY, "mp:d:{shop/items:104}"},
+              {MP_SHARD_STREAM, "mp:s:{shop/items:104}"},
+              {MP_SHARD_META, "mp:m:{shop/items:104}"},
+              {MP_SHARD_DEAD, "mp:x:{shop/items:104}"},
+              {MP_SHARD_OWNER, "mp:t:{shop/items:104}"}};
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        assert_int_equal(mp_keyname_shard(name, of[i].part, &key), strlen(of[i].name));
+        assert_string_equal(name, of[i].name);
+    }
+    assert_int_equal(mp_keyname_sessions(name, &key, 20783), strlen("mp:o:{shop/items:104}:20783"));
+    assert_string_equal(name, "mp:o:{shop/items:104}:20783");
+    key.shard = 10;
+    mp_keyname_shard(name, MP_SHARD_META, &key);
+    assert_string_equal(name, "mp:m:{shop/items:10}");
+    mp_key_make(&key, out, "n", 1, "k", 1);
+    assert_int_equal(key.shards, 0);
 }
 
 /* --- durations, sizes, counts --- */
@@ -530,6 +573,7 @@ int main(void) {
         cmocka_unit_test(namespace_check_names_what_is_wrong),
         cmocka_unit_test(key_make_joins_namespace_and_key),
         cmocka_unit_test(keynames_are_those_of_the_protocol),
+        cmocka_unit_test(keys_written_behind_live_in_shards),
         cmocka_unit_test(durations_are_exact),
         cmocka_unit_test(sizes_and_counts_are_exact),
         cmocka_unit_test(crc_agrees_with_the_standard_vectors),

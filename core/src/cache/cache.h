@@ -27,7 +27,9 @@ typedef struct mp_op mp_op;
 typedef enum mp_op_kind {
     MP_GET, /* -> HIT value | MISS (value = NULL; `damaged` if something undecodable stands there). `soft`: also one past its time */
     MP_LEASE, /* get, or be granted the lease: -> HIT value | LEASED fence | BUSY ms | INDOUBT ms. `refresh`: also where there
-                    is a value, past its time or not, which then comes with LEASED and BUSY; or RESTING ms */
+                    is a value, past its time or not, which then comes with LEASED and BUSY; or RESTING ms. Of a write-behind key (which has
+                    no tags) also, instead of LEASED or BUSY: HIT, what was accepted and waits for the store, which is cached again for
+                    ttl_ms; or DIRTY */
     MP_FILL,    /* token, fence, value, ttl_ms -> STORED | REFUSED */
     MP_RENEW,   /* token, lease_ms -> STORED | REFUSED */
     MP_RELEASE, /* token, lease_ms (a back-off from refreshing; 0: none) -> DONE | REFUSED (it was not the token's) */
@@ -41,8 +43,22 @@ typedef enum mp_op_kind {
     MP_INSPECT,  /* -> HIT value = JSON object */
     MP_PUBLISH,  /* token (who), value (a JSON object), ttl_ms; without a value: no more -> DONE. The key is nobody's */
     MP_PUBLISHED, /* -> HIT value = JSON array of what others have published. The key is nobody's */
-    MP_ADD /* value (a text), ms (most entries, about): to the end of the stream that the key's bare name names -> DONE. Not repeated: after
+    MP_ADD, /* value (a text), ms (most entries, about): to the end of the stream that the key's bare name names -> DONE. Not repeated: after
                     a failure it may have been added */
+    /* Of a write-behind namespace, with `behind` (behind.h). The key of all but ACCEPT is a shard's (mp_key_make_shard). */
+    MP_ACCEPT, /* value (borrowed; an absence deletes), ttl_ms, keep_ms -> STORED version | REFUSED, behind->verdict says why */
+    MP_EPOCH, /* -> DONE, the epoch is in force | REFUSED: the store must give a higher one */
+    MP_OWN, /* who may try to be the shard's worker: token, lease_ms -> STORED (mine, and renewed) | REFUSED (`ms`: so long yet). lease_ms
+                    0: no more -> DONE | REFUSED (it was not the token's) */
+    MP_TAKE, /* what waits in the shard, oldest first -> DONE, entries, backlog, epoch. It stays there until it is acked */
+    MP_ACK, /* the store has these versions, or newer ones -> DONE, acked of each entry */
+    MP_DEAD, /* the store will not have it: to the dead letters, and out of the cache -> STORED | REFUSED (a newer record came) */
+    MP_DEAD_LIST, /* -> HIT value = JSON array of {"id", "key", "version", "at_ms", "error", "state": "value" | "absent" | "damaged", "value"}; an
+                    absence and what is damaged have null there */
+    MP_DEAD_DROP, /* -> DONE | REFUSED (there is none of this id) */
+    MP_FORGET,    /* the sessions of `day` - 2 and the seven days before it -> DONE */
+    MP_BEHIND_OPEN /* the key is shard 0's -> DONE, ms = 1 if the server writes an append-only file, 0 if not, -1 unknown | FAILED, POND_EOPTION if
+                    it must not be used so */
 } mp_op_kind;
 
 typedef enum mp_reply {
@@ -53,6 +69,8 @@ typedef enum mp_reply {
     MP_BUSY,    /* someone loads; `ms` = what is left of the lease, < 0: unknown */
     MP_RESTING, /* a load failed a short while ago; `ms` = until somebody may refresh again. There is a value */
     MP_INDOUBT, /* someone writes; `ms` = what is left of the intents */
+    MP_DIRTY, /* LEASE of a write-behind key: a record of `version`, `value`, waits for the store, from a history of the server that was lost:
+                    the newer one of it and what the store has is the value */
     MP_STORED,
     MP_REFUSED,
     MP_DONE,
@@ -71,7 +89,10 @@ struct mp_op {
     int64_t left;     /* out: GET if `soft`, LEASE if `refresh`: of the value: ms until its time is over; < 0: since */
     int64_t cut_ms;   /* BEGIN and END of a tag, TAG_MAKE: 0, or how long pages may lag (bounded consistency) */
     uint32_t load_ms; /* FILL, END: how long the load took; out, with `left` */
-    int64_t timeout_ms; /* of the command */
+    /* Of a document that is written behind, else 0. FILL: in; GET, LEASE: out, with the value; ACCEPT: out. */
+    int64_t version;
+    struct mp_behind *behind; /* borrowed; NULL but for ACCEPT and those that follow it */
+    int64_t timeout_ms;       /* of the command */
     /* What a value carries, MP_TAG_SIZE bytes a tag in the order of its tags. GET, LEASE: room for as many as the reader knows of (a
      * value with another number of them cannot be served: it is a miss), out: those of the value. FILL, END: in.
      * TAG_GET, TAG_MAKE: room for one, out. */
@@ -86,8 +107,8 @@ struct mp_op {
     uint8_t rejected_len;
     uint8_t rejected[64];
     bool damaged; /* out: GET: because it cannot be decoded */
-    pond_value
-        *value; /* in: FILL, END, PUBLISH, ADD (borrowed); out: HIT, and LEASED and BUSY of a refresh (the owner's) */
+    /* In: FILL, END, PUBLISH, ADD, ACCEPT (borrowed). Out: HIT, DIRTY, and LEASED and BUSY of a refresh (the owner's). */
+    pond_value *value;
     void (*done)(mp_op *op); /* on the loop's driver, exactly once, perhaps before submit returns */
     mp_shared *shared; /* in: what a cache of this process alone hears others by, or NULL; mp_lane_submit sets it */
 

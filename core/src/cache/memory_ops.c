@@ -358,7 +358,8 @@ void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms) {
     op->ms = 0;
     op->error = NULL;
     op->damaged = false;
-    if (op->kind != MP_FILL && op->kind != MP_END && op->kind != MP_PUBLISH && op->kind != MP_ADD) op->value = NULL;
+    if (op->kind != MP_FILL && op->kind != MP_END && op->kind != MP_PUBLISH && op->kind != MP_ADD && !op->behind)
+        op->value = NULL;
     switch (op->kind) {
     case MP_GET: op_get(m, op, now_ms); break;
     case MP_LEASE: op_lease(m, op, now_ms); break;
@@ -378,6 +379,11 @@ void mp_memory_submit(mp_cache *cache, mp_op *op, int64_t now_ms) {
         else mp_memory_fail(op, "a list");
         break;
     case MP_ADD: op->reply = MP_DONE; break; /* api/open.c refuses such a stream */
+    default:
+        op->reply = MP_FAILED;
+        op->error =
+            mp_error_new(POND_EOPTION, "write=behind needs a cache that outlives this process: a memory: cache cannot "
+                                       "accept changes, use redis:");
     }
     op->done(op);
 }

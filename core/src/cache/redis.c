@@ -49,7 +49,8 @@ static void await(mp_line *line, mp_op *op) {
 
 static void submit(mp_link *link, mp_op *op) {
     mp_line *line = line_of(link, &op->key);
-    if (op->kind == MP_AWAIT) await(line, op);
+    if (op->behind) mp_op_end(op, MP_FAILED, mp_error_new(POND_EOPTION, "write=behind is not supported yet"));
+    else if (op->kind == MP_AWAIT) await(line, op);
     else mp_line_submit(line, op);
 }
 

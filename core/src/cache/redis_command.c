@@ -177,6 +177,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_arg(out, "event", 5);
         mp_command_arg(out, op->value->data, op->value->len);
         break;
+    default: break;
     }
 }
 
@@ -410,6 +411,7 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
     case MP_AWAIT: break; /* redis_notify.c */
     case MP_PUBLISHED: op->reply = mp_published_decode(op, r); break;
     case MP_ADD: op->reply = r->type == REDIS_REPLY_STRING ? MP_DONE : odd(op); break;
+    default: break;
     }
     mp_reply_free(r);
     return verdict;

@@ -83,8 +83,37 @@ void mp_key_make(mp_key *key, char *out, const char *ns, size_t ns_len, const ch
     out[ns_len] = ':';
     memcpy(out + ns_len + 1, user_key, len);
     key->name = out;
-    key->ns_len = (uint32_t)ns_len;
+    key->ns_len = (uint16_t)ns_len;
+    key->shards = key->shard = 0;
     key->len = (uint32_t)(ns_len + 1 + len);
     out[key->len] = 0;
     key->hash = mp_hash(out, key->len);
+}
+
+/* CRC-16 as Redis Cluster has it (XMODEM: polynomial 1021, begun with 0), half a byte at a time. */
+static uint16_t crc16(const char *data, size_t len) {
+    static const uint16_t of[16] = {0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5, 0x60c6, 0x70e7,
+                                    0x8108, 0x9129, 0xa14a, 0xb16b, 0xc18c, 0xd1ad, 0xe1ce, 0xf1ef};
+    unsigned crc = 0;
+    for (size_t i = 0; i < len; i++) {
+        unsigned byte = (unsigned char)data[i];
+        crc = (crc << 4 ^ of[(crc >> 12 ^ byte >> 4) & 15]) & 0xffff;
+        crc = (crc << 4 ^ of[(crc >> 12 ^ byte) & 15]) & 0xffff;
+    }
+    return (uint16_t)crc;
+}
+
+void mp_key_make_behind(mp_key *key, char *out, const char *ns, size_t ns_len, const char *user_key, size_t len,
+                        uint8_t shards) {
+    assert(shards > 0);
+    mp_key_make(key, out, ns, ns_len, user_key, len);
+    key->shards = shards;
+    key->shard = (uint8_t)(crc16(user_key, len) % shards);
+}
+
+void mp_key_make_shard(mp_key *key, char *out, const char *ns, size_t ns_len, uint8_t shards, uint8_t shard) {
+    assert(shard < shards);
+    mp_key_make(key, out, ns, ns_len, "", 0);
+    key->shards = shards;
+    key->shard = shard;
 }

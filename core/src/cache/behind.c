@@ -1,0 +1,13 @@
+#include "cache/behind.h"
+
+#include <stdlib.h>
+
+void mp_behind_clear(mp_behind *behind) {
+    for (size_t i = 0; i < behind->count; i++) {
+        free(behind->entries[i].key);
+        pond_value_free(behind->entries[i].value);
+    }
+    free(behind->entries);
+    behind->entries = NULL;
+    behind->count = 0;
+}

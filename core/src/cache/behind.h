@@ -1,0 +1,67 @@
+/* The operations of a write-behind namespace (cache.h): what each has beside the fields of its mp_op. Only Redis has them. */
+#ifndef MP_CACHE_BEHIND_H
+#define MP_CACHE_BEHIND_H
+
+#include "cache/cache.h"
+
+#define MP_BEHIND_ID_MAX 24 /* an entry's id, "ms-seq"; what is longer is no id */
+#define MP_BEHIND_SESSION_LEN 16
+
+/* What an ACCEPT relies on. */
+typedef enum mp_expect {
+    MP_EXPECT_ANY,     /* nothing */
+    MP_EXPECT_VERSION, /* the document is the one of `expect_version` */
+    MP_EXPECT_ABSENT   /* there is no document */
+} mp_expect;
+
+/* Why an ACCEPT or an EPOCH was REFUSED. */
+typedef enum mp_behind_verdict {
+    MP_VERDICT_OK,
+    MP_STALE_FENCE, /* the shard has no epoch under the fence in force (it is new, or the server lost a part of its history), or its numbers
+                       are used up: take an epoch from the store, EPOCH, and accept again. EPOCH: the store must give a higher one */
+    MP_FULL,      /* `most` entries wait in the shard */
+    MP_CHANGED,   /* another version than expected, or it is not known here: read, and try again */
+    MP_EXISTS,    /* a document, where none was expected */
+    MP_OLD_NUMBER /* a number below the slot's last one; nothing was accepted. Only a bug asks so */
+} mp_behind_verdict;
+
+/* One entry of a shard's stream: a key that has something to flush. */
+typedef struct mp_behind_entry {
+    char id[MP_BEHIND_ID_MAX]; /* of the stream, NUL-terminated */
+    char *key;                 /* the user's key, NUL-terminated */
+    size_t key_len;
+    int64_t version; /* of the record; 0: there is none. Of a damaged one: what stands in its place */
+    pond_value *
+        value; /* the document, or the absence of who deletes it. NULL: there is no record (flushed before: only ack it), or
+                          it is damaged */
+    bool old_fence; /* accepted in a history of the server that was lost since: perhaps others know of a newer one */
+    bool damaged;   /* the record cannot be read */
+    int acked;      /* ACK, out: 1; 0: a newer record came, and keeps the entry */
+} mp_behind_entry;
+
+typedef struct mp_behind {
+    /* ACCEPT, in. (session, slot, n) names it: repeated with the same `day`, it gets its first answer and is not applied again. A slot has
+     * one operation at a time, and n grows with each. */
+    mp_expect expect;
+    int64_t expect_version;
+    uint8_t session[MP_BEHIND_SESSION_LEN];
+    uint16_t slot;
+    int64_t n;
+    int64_t day;  /* since 1970, when it was first sent: the sessions of each day are kept apart. FORGET, in: today */
+    int64_t most; /* in: ACCEPT: entries that may wait in the shard; TAKE, DEAD_LIST: most entries */
+    int64_t bytes_most; /* in: TAKE, DEAD_LIST: of their records; 0: no bound. The first entry comes, whatever it has */
+    char after[MP_BEHIND_ID_MAX]; /* in: TAKE, DEAD_LIST: the id to begin behind; "": from the oldest on */
+    /* TAKE: out, the owner's (mp_behind_clear), none when it is sent. In, borrowed: ACK: any; DEAD, DEAD_DROP: one. */
+    mp_behind_entry *entries;
+    size_t count;
+    int64_t backlog;           /* out: TAKE: entries of the shard; DEAD_LIST: dead letters of the shard */
+    int64_t epoch;             /* EPOCH: in, and out: the one in force. ACCEPT, TAKE: out: the shard's; 0: none yet */
+    mp_behind_verdict verdict; /* out: ACCEPT, EPOCH */
+    const char *error;         /* in: DEAD: why, in words */
+    size_t error_len;
+} mp_behind;
+
+/* Frees the entries with their keys and values, and forgets them. */
+void mp_behind_clear(mp_behind *behind);
+
+#endif

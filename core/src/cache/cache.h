@@ -78,7 +78,8 @@ typedef enum mp_reply {
 } mp_reply;
 
 /* One operation. The owner sets the upper part, keeps it and what it points to alive until `done` was called, and takes
- * over `value` and `error` then. All but LEASE may be repeated with the same token, whether or not they were done before. */
+ * over `value` and `error` then. All but LEASE and TAG_MAKE may be repeated with the same token, whether or not they were done before: a
+ * TAG_MAKE that is repeated gets a new one. */
 struct mp_op {
     mp_op_kind kind;
     mp_key key; /* of TAG_GET and TAG_MAKE a tag */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "cache/redis.h"
 #include "cache/redis_notify.h"
 #include "cache/redis_reply.h"
@@ -211,6 +212,8 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         /* A server or a proxy that closes idle connections is there all the same; every operation may be repeated. */
         if (cut && !op->resent && op->kind != MP_ADD) {
             op->resent = true;
+            /* A generation that was made, and whose tag was invalidated since, must not be made once more. */
+            if (op->kind == MP_TAG_MAKE) mp_random_bytes(op->token, MP_TOKEN_LEN);
             submit(line, op, deadline);
         } else {
             if (waited) deadline_passed(line);

@@ -6,6 +6,7 @@
 
 #define MP_BEHIND_ID_MAX 24 /* an entry's id, "ms-seq"; what is longer is no id */
 #define MP_BEHIND_SESSION_LEN 16
+#define MP_BEHIND_MOST 1000 /* entries of one answer, whatever is asked for */
 
 /* What an ACCEPT relies on. */
 typedef enum mp_expect {

@@ -3,6 +3,7 @@
 #define MP_CACHE_REDIS_H
 
 #include "base/buf.h"
+#include "cache/behind.h"
 #include "cache/cache.h"
 #include "cache/redis_breaker.h"
 #include "cache/redis_conn.h"
@@ -109,6 +110,8 @@ void mp_command_pttl(mp_buf *out, const mp_key *key); /* of its value */
 void mp_command_script(mp_buf *out, mp_script_id script, bool with_text, size_t nkeys, size_t nargs);
 void mp_command_arg(mp_buf *out, const void *data, size_t len);
 void mp_command_number(mp_buf *out, int64_t number);
+void mp_command_envelope(mp_buf *out, const mp_op *op, const uint8_t *fence); /* of op->value */
+void mp_command_lease_args(mp_buf *out, const mp_op *op, const uint8_t *fence);
 typedef enum mp_verdict {
     MP_ANSWERED,        /* op->reply is set */
     MP_AGAIN_REJECTING, /* LEASE: what stands there cannot be served: once more, op->rejected is set */
@@ -124,6 +127,17 @@ void mp_publish_encode(mp_buf *out, const mp_op *op, bool with_text);
 void mp_published_encode(mp_buf *out, bool with_text);
 mp_reply mp_published_decode(mp_op *op, const redisReply *reply); /* HIT, or FAILED with its error */
 void mp_op_end(mp_op *op, mp_reply reply, pond_error *error);     /* calls done */
+mp_reply mp_op_odd(mp_op *op); /* FAILED, with the error of an answer that is none of the protocol's */
+int64_t mp_reply_integer(const redisReply *reply, size_t i); /* of an array; -1: that is no integer */
+
+/* redis_behind.c, redis_behind_reply.c, redis_dead.c: the operations with `behind`, and what LEASE and INSPECT are of a write-behind key. */
+void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
+void mp_behind_lease_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
+void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text);
+mp_reply mp_behind_decode(mp_op *op, redisReply *reply, const uint8_t *fence); /* takes values out of the reply */
+mp_reply mp_behind_dirty(mp_op *op, redisReply *reply,
+                         const uint8_t *fence); /* the same of a LEASE that found a record */
+mp_reply mp_dead_list_decode(mp_op *op, const redisReply *reply);
 
 /* redis_error.c: error replies, by their names. */
 typedef enum mp_remedy {

@@ -74,18 +74,19 @@ static void write_script(mp_buf *out, mp_script_id script, bool with_text, const
     mp_command_arg(out, op->token, MP_TOKEN_LEN);
 }
 
-static void envelope(mp_buf *out, const mp_op *op) {
-    bool negative = op->value->state == POND_ABSENT;
-    mp_envelope e = {.flags = negative ? MP_ENVELOPE_NEGATIVE : 0,
+void mp_command_envelope(mp_buf *out, const mp_op *op, const uint8_t *fence) {
+    bool negative = op->value->state == POND_ABSENT, versioned = op->key.shards > 0;
+    mp_envelope e = {.flags = (uint8_t)((negative ? MP_ENVELOPE_NEGATIVE : 0) | (versioned ? MP_ENVELOPE_SRCVER : 0)),
                      .codec = op->value->codec,
                      .ntags = op->ntags,
+                     .version = versioned ? op->version : 0,
                      .created_ms = (uint64_t)mp_clock_wall_ms(),
                      .grace_ms = (uint32_t)op->keep_ms,
                      .load_ms = op->load_ms,
                      .payload_len = op->value->len,
                      .tags = (const char *)op->generations,
                      .payload = op->value->data};
-    memcpy(e.fence, op->fence, MP_FENCE_LEN);
+    memcpy(e.fence, fence, MP_FENCE_LEN);
     size_t size = mp_envelope_size(e.payload_len, e.ntags);
     header(out, '$', size);
     if (mp_buf_reserve(out, size + 2)) {
@@ -100,6 +101,14 @@ void mp_command_pttl(mp_buf *out, const mp_key *key) {
     part(out, MP_PART_VALUE, key);
 }
 
+void mp_command_lease_args(mp_buf *out, const mp_op *op, const uint8_t *fence) {
+    mp_command_arg(out, op->token, MP_TOKEN_LEN);
+    mp_command_number(out, op->lease_ms);
+    mp_command_arg(out, fence, MP_FENCE_LEN);
+    mp_command_arg(out, op->refresh ? "1" : op->rejected_len ? "2" : "0", 1);
+    mp_command_arg(out, op->rejected, op->rejected_len);
+}
+
 void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
     switch (op->kind) {
     case MP_GET:
@@ -107,19 +116,19 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         part(out, MP_PART_VALUE, &op->key);
         break;
     case MP_LEASE:
+        if (op->key.shards) {
+            mp_behind_lease_encode(out, op, fence, with_text);
+            break;
+        }
         mp_command_script(out, MP_SCRIPT_get, with_text, 3, 5);
         three_keys(out, &op->key);
-        mp_command_arg(out, op->token, MP_TOKEN_LEN);
-        mp_command_number(out, op->lease_ms);
-        mp_command_arg(out, fence, MP_FENCE_LEN);
-        mp_command_arg(out, op->refresh ? "1" : op->rejected_len ? "2" : "0", 1);
-        mp_command_arg(out, op->rejected, op->rejected_len);
+        mp_command_lease_args(out, op, fence);
         break;
     case MP_FILL:
         mp_command_script(out, MP_SCRIPT_fill, with_text, 3, 3);
         three_keys(out, &op->key);
         mp_command_arg(out, op->token, MP_TOKEN_LEN);
-        envelope(out, op);
+        mp_command_envelope(out, op, op->fence);
         mp_command_number(out, op->ttl_ms + op->keep_ms);
         break;
     case MP_RENEW:
@@ -143,7 +152,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
     case MP_END:
         write_script(out, MP_SCRIPT_end, with_text, op);
         /* Begun in another history of the server: nobody can say that this writer was alone. */
-        if (op->value && memcmp(op->fence, fence, MP_FENCE_LEN) == 0) envelope(out, op);
+        if (op->value && memcmp(op->fence, fence, MP_FENCE_LEN) == 0) mp_command_envelope(out, op, op->fence);
         else mp_command_arg(out, "", 0);
         mp_command_number(out, op->value ? op->ttl_ms + op->keep_ms : 0);
         mp_command_number(out, op->cut_ms);
@@ -161,6 +170,10 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_number(out, op->cut_ms);
         break;
     case MP_INSPECT:
+        if (op->key.shards) {
+            mp_behind_inspect_encode(out, op, with_text);
+            break;
+        }
         mp_command_script(out, MP_SCRIPT_inspect, with_text, 3, 0);
         three_keys(out, &op->key);
         break;
@@ -177,7 +190,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_arg(out, "event", 5);
         mp_command_arg(out, op->value->data, op->value->len);
         break;
-    default: break;
+    default: mp_behind_encode(out, op, fence, with_text); break;
     }
 }
 
@@ -216,6 +229,7 @@ static pond_value *open_envelope(mp_op *op, redisReply *r, const uint8_t *fence,
         reject(op, r);
         return NULL;
     }
+    op->version = e.flags & MP_ENVELOPE_SRCVER ? e.version : 0;
     if (e.ntags) {
         reject(op, r);
         memcpy(op->generations, e.tags, (size_t)e.ntags * MP_TAG_SIZE);
@@ -231,11 +245,11 @@ static mp_reply open_generation(mp_op *op, const redisReply *r, const uint8_t *f
     return MP_HIT;
 }
 
-static int64_t integer(const redisReply *r, size_t i) {
+int64_t mp_reply_integer(const redisReply *r, size_t i) {
     return i < r->elements && r->element[i] && r->element[i]->type == REDIS_REPLY_INTEGER ? r->element[i]->integer : -1;
 }
 
-static mp_reply odd(mp_op *op) {
+mp_reply mp_op_odd(mp_op *op) {
     op->error =
         mp_error_new(POND_EPROTOCOL, "the cache gave an answer of another form than the protocol's: is something else "
                                      "writing keys that begin with mp:?");
@@ -253,12 +267,12 @@ static pond_value *take_value(mp_op *op, redisReply *r, const uint8_t *fence) {
 
 static mp_verdict decode_lease(mp_op *op, redisReply *r, const uint8_t *fence, const uint8_t *asked_under) {
     if (r->type != REDIS_REPLY_ARRAY || r->elements != 3) {
-        op->reply = odd(op);
+        op->reply = mp_op_odd(op);
         return MP_ANSWERED;
     }
-    op->ms = integer(r, 2);
+    op->ms = mp_reply_integer(r, 2);
     const redisReply *v = r->element[1];
-    switch (integer(r, 0)) {
+    switch (mp_reply_integer(r, 0)) {
     case 1:
         if (!v || v->type != REDIS_REPLY_STRING) break;
         op->value = take_value(op, r, fence);
@@ -284,9 +298,14 @@ static mp_verdict decode_lease(mp_op *op, redisReply *r, const uint8_t *fence, c
         op->reply = MP_RESTING;
         return MP_ANSWERED;
     case 4: op->reply = MP_INDOUBT; return MP_ANSWERED;
+    case 6:
+    case 7:
+        if (!op->key.shards) break;
+        op->reply = mp_behind_dirty(op, r, fence);
+        return MP_ANSWERED;
     default: break;
     }
-    op->reply = odd(op);
+    op->reply = mp_op_odd(op);
     return MP_ANSWERED;
 }
 
@@ -309,7 +328,7 @@ static void describe_time(mp_buf *json, bool known, int64_t left, int64_t keep) 
 }
 
 static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
-    if (r->type != REDIS_REPLY_ARRAY || r->elements != 6) return odd(op);
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != (op->key.shards ? 7 : 6)) return mp_op_odd(op);
     const redisReply *v = r->element[0], *l = r->element[2];
     mp_buf json;
     mp_buf_init(&json);
@@ -317,7 +336,8 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     mp_envelope_state state = MP_ENVELOPE_SHORT;
     bool there = v && v->type == REDIS_REPLY_STRING;
     if (there) state = mp_envelope_read(v->str, v->len, &e);
-    int64_t ttl = integer(r, 1), lease = integer(r, 3), writers = integer(r, 4), intents = integer(r, 5);
+    int64_t ttl = mp_reply_integer(r, 1), lease = mp_reply_integer(r, 3), writers = mp_reply_integer(r, 4),
+            intents = mp_reply_integer(r, 5);
     int64_t keep = there && state == MP_ENVELOPE_OK ? e.grace_ms : 0;
     bool held = l && l->type == REDIS_REPLY_STRING, rests = held && l->len == 1; /* "-": release.lua */
     if (!there) {
@@ -355,7 +375,11 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
     }
     mp_buf_text(&json, "],\"fence\":\"");
     add_hex(&json, fence, MP_FENCE_LEN);
-    mp_buf_text(&json, "\"}");
+    mp_buf_text(&json, "\"");
+    if (op->key.shards)
+        mp_buf_printf(&json, ",\"shard\":%u,\"dirty\":%s", op->key.shard,
+                      mp_reply_integer(r, 6) == 1 ? "true" : "false");
+    mp_buf_text(&json, "}");
     if (json.failed) {
         mp_buf_free(&json);
         op->error = mp_error_new(POND_ENOMEM, "no memory to explain a key");
@@ -379,39 +403,39 @@ mp_verdict mp_command_decode(mp_op *op, redisReply *r, const uint8_t *fence, con
             if (op->value) op->reply = MP_HIT;
             if (op->value && op->value != mp_value_absent()) r = NULL; /* the value's now */
         } else if (r->type != REDIS_REPLY_NIL) {
-            op->reply = odd(op);
+            op->reply = mp_op_odd(op);
         }
         break;
     case MP_LEASE: verdict = decode_lease(op, r, fence, asked_under); break;
     case MP_FILL:
     case MP_RENEW:
-        if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
+        if (r->type != REDIS_REPLY_INTEGER) op->reply = mp_op_odd(op);
         else op->reply = r->integer == 1 ? MP_STORED : MP_REFUSED;
         break;
     case MP_RELEASE:
-        if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
+        if (r->type != REDIS_REPLY_INTEGER) op->reply = mp_op_odd(op);
         else op->reply = r->integer == 1 ? MP_DONE : MP_REFUSED;
         break;
-    case MP_PUBLISH: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op); break;
+    case MP_PUBLISH: op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : mp_op_odd(op); break;
     case MP_BEGIN:
         memcpy(op->fence, fence, MP_FENCE_LEN); /* in force before the script ran: the check went ahead of it */
-        op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : odd(op);
+        op->reply = r->type == REDIS_REPLY_INTEGER ? MP_DONE : mp_op_odd(op);
         break;
     case MP_END:
-        if (r->type != REDIS_REPLY_INTEGER) op->reply = odd(op);
+        if (r->type != REDIS_REPLY_INTEGER) op->reply = mp_op_odd(op);
         else op->reply = r->integer == 1 ? MP_STORED : MP_DONE;
         break;
     case MP_TAG_GET:
     case MP_TAG_MAKE:
         if (r->type == REDIS_REPLY_STRING) op->reply = open_generation(op, r, fence);
-        else if (r->type != REDIS_REPLY_NIL) op->reply = odd(op);
+        else if (r->type != REDIS_REPLY_NIL) op->reply = mp_op_odd(op);
         else op->reply = op->kind == MP_TAG_GET ? MP_MISSED : MP_INDOUBT;
         break;
     case MP_INSPECT: op->reply = describe(op, r, fence); break;
     case MP_AWAIT: break; /* redis_notify.c */
     case MP_PUBLISHED: op->reply = mp_published_decode(op, r); break;
-    case MP_ADD: op->reply = r->type == REDIS_REPLY_STRING ? MP_DONE : odd(op); break;
-    default: break;
+    case MP_ADD: op->reply = r->type == REDIS_REPLY_STRING ? MP_DONE : mp_op_odd(op); break;
+    default: op->reply = mp_behind_decode(op, r, fence); break;
     }
     mp_reply_free(r);
     return verdict;

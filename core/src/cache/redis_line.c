@@ -80,6 +80,7 @@ static bool turned_away(mp_line *line, mp_op *op) {
 /* ---- the fence ---- */
 
 static void go_on(mp_line *line);
+static void send_waiting(mp_line *line);
 
 static pond_error *fence_problem(mp_line *line, const redisReply *r) {
     const char *at = line->node->address.shown;
@@ -124,6 +125,7 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         memcpy(line->fence, r->element[0]->str, MP_FENCE_LEN);
         mp_fence_learn(&line->node->fence, line->fence, r->element[1]->str, r->element[2]->str, sent);
         if (mp_conn_state_of(line->conn) == MP_CONN_HANDSHAKE) go_on(line);
+        else if (mp_conn_state_of(line->conn) == MP_CONN_READY) send_waiting(line);
     } else {
         mp_conn_drop(line->conn,
                      fence_problem(line, r)); /* with what was sent behind it: nothing may be judged by no fence */
@@ -295,10 +297,7 @@ static mp_request *ask_time(mp_line *line, mp_request *get, const mp_op *op, int
     return mp_request_send(line, q, op->timeout_ms, deadline) ? q : NULL;
 }
 
-static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
-    if (fill_is_void(line, op)) return;
-    if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
-        ask_fence(line);
+static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
     mp_request *q = mp_request_new(line, op);
     if (!q) {
         mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
@@ -330,11 +329,13 @@ static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, 
                             line->node->address.shown));
 }
 
-/* Operations that wait for the handshake stand in a list by their link_private: a small node each. */
+/* Operations that wait for the handshake, or on a connection that stands for the fence, stand in a list by their link_private: a small node
+ * each. */
 typedef struct parked {
     mp_node node;
     mp_op *op;
     int64_t deadline;
+    bool stood;
 } parked;
 
 static mp_op *unpark(mp_line *line, parked *w) {
@@ -355,6 +356,7 @@ static void park(mp_line *line, mp_op *op, int64_t deadline) {
     }
     w->op = op;
     w->deadline = on_time(line, op, deadline);
+    w->stood = mp_conn_state_of(line->conn) == MP_CONN_READY;
     op->link_private = w;
     op->parked = true;
     op->reply = MP_PENDING;
@@ -373,42 +375,72 @@ static void park_timeout(mp_timer *timer) {
             if (w->deadline < next) next = w->deadline;
             continue;
         }
+        const char *what = w->stood ? "answer" : "connection";
         mp_op *op = unpark(line, w);
         deadline_passed(line);
         fail(line, op, op->resent,
-             mp_error_new(POND_ECACHE, "cache %s: no connection within command_timeout (%lld ms)",
-                          line->node->address.shown, (long long)op->timeout_ms));
+             mp_error_new(POND_ECACHE, "cache %s: no %s within command_timeout (%lld ms)", line->node->address.shown,
+                          what, (long long)op->timeout_ms));
         after = line->waiting.next; /* the list may have changed under the owner's hands */
         next = INT64_MAX;
     }
     if (next != INT64_MAX && (!timer->place || next < timer->at)) mp_loop_timer_set(line->loop, timer, next);
 }
 
+/* What waited for the fence on a connection that is gone is sent on the next one, as what was under way is. */
 static void end_waiting(mp_line *line, pond_error *why, bool waited) {
     mp_node *n;
+    int64_t now = mp_loop_now(line->loop);
     mp_loop_timer_stop(line->loop, &line->timer);
     mp_node all;
     mp_list_init(&all);
     mp_list_move(&all, &line->waiting);
     while ((n = mp_list_shift(&all))) {
+        parked *w = MP_OF(n, parked, node);
+        bool anew = w->stood && !w->op->resent && w->deadline > now && !line->closing;
+        int64_t deadline = w->deadline;
+        mp_op *op = unpark(line, w);
+        if (anew) {
+            op->resent = true;
+            submit(line, op, deadline);
+            continue;
+        }
         if (waited) deadline_passed(line);
-        mp_op *op = unpark(line, MP_OF(n, parked, node));
         fail(line, op, op->resent, pond_error_ref(why));
+    }
+}
+
+/* Does it carry the fence in force, so that a check under way must end first? A version must not come from a part of the history that the
+ * server has lost; all else is judged by the fence when it is answered. */
+static bool carries_fence(const mp_op *op) { return op->kind == MP_ACCEPT || op->kind == MP_EPOCH; }
+
+static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
+    if (fill_is_void(line, op)) return;
+    if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
+        ask_fence(line);
+    if (line->fence_asked && carries_fence(op)) park(line, op, deadline);
+    else send_now(line, op, deadline, with_text, again);
+}
+
+/* The fence is known now, though its answer may have taken so long that the next check is due. */
+static void send_waiting(mp_line *line) {
+    mp_node *n;
+    mp_loop_timer_stop(line->loop, &line->timer);
+    while ((n = mp_list_shift(&line->waiting))) {
+        parked *w = MP_OF(n, parked, node);
+        int64_t deadline = w->deadline;
+        mp_op *op = unpark(line, w);
+        if (carries_fence(op)) send_now(line, op, deadline, false, 0);
+        else send_op(line, op, deadline, false, 0);
     }
 }
 
 /* The handshake is done: what waited for it goes out. */
 static void go_on(mp_line *line) {
-    mp_node *n;
     mp_conn_ready(line->conn);
     problem(line, "");
-    mp_loop_timer_stop(line->loop, &line->timer);
     mp_doubts_end(line);
-    while ((n = mp_list_shift(&line->waiting))) {
-        parked *w = MP_OF(n, parked, node);
-        int64_t deadline = w->deadline;
-        send_op(line, unpark(line, w), deadline, false, 0);
-    }
+    send_waiting(line);
 }
 
 static void submit(mp_line *line, mp_op *op, int64_t deadline) {

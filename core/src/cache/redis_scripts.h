@@ -16,6 +16,16 @@ typedef enum mp_script_id {
     MP_SCRIPT_inspect,
     MP_SCRIPT_publish,
     MP_SCRIPT_published,
+    MP_SCRIPT_wb_put,
+    MP_SCRIPT_wb_get,
+    MP_SCRIPT_wb_take,
+    MP_SCRIPT_wb_ack,
+    MP_SCRIPT_wb_dead,
+    MP_SCRIPT_wb_dead_list,
+    MP_SCRIPT_wb_epoch,
+    MP_SCRIPT_wb_own,
+    MP_SCRIPT_wb_open,
+    MP_SCRIPT_wb_inspect,
     MP_SCRIPTS
 } mp_script_id;
 

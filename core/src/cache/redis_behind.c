@@ -1,0 +1,179 @@
+/* The operations of a write-behind namespace, to RESP. Each script's header (lua/wb_*.lua) says what goes to it. */
+#include <string.h>
+
+#include "cache/redis.h"
+#include "model/keyname.h"
+
+static void part(mp_buf *out, mp_part which, const mp_key *key) {
+    char name[MP_KEYNAME_MAX];
+    size_t len = mp_keyname(name, which, key);
+    mp_command_arg(out, name, len);
+}
+
+static void shard(mp_buf *out, mp_shard_part which, const mp_key *key) {
+    char name[MP_KEYNAME_MAX];
+    size_t len = mp_keyname_shard(name, which, key);
+    mp_command_arg(out, name, len);
+}
+
+static void sessions(mp_buf *out, const mp_key *key, int64_t day) {
+    char name[MP_KEYNAME_MAX];
+    size_t len = mp_keyname_sessions(name, key, day);
+    mp_command_arg(out, name, len);
+}
+
+static void user_key(mp_buf *out, const mp_key *key) {
+    mp_command_arg(out, key->name + key->ns_len + 1, key->len - key->ns_len - 1u);
+}
+
+static void version(mp_buf *out, int64_t number) {
+    unsigned char bytes[8];
+    for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)((uint64_t)number >> 8 * i);
+    mp_command_arg(out, bytes, sizeof bytes);
+}
+
+/* The key that an entry names, in `name` (MP_NAME_MAX + 1 bytes). Of one that no client makes, what nothing stands under. */
+static mp_key entry_key(char *name, const mp_key *of, const mp_behind_entry *entry) {
+    mp_key key;
+    mp_key_make(&key, name, of->name, of->ns_len, entry->key, entry->key_len <= MP_KEY_MAX ? entry->key_len : 0);
+    key.shards = of->shards;
+    key.shard = of->shard;
+    return key;
+}
+
+void mp_behind_lease_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
+    mp_command_script(out, MP_SCRIPT_wb_get, with_text, 4, 7);
+    part(out, MP_PART_VALUE, &op->key);
+    part(out, MP_PART_LEASE, &op->key);
+    part(out, MP_PART_INTENT, &op->key);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    mp_command_lease_args(out, op, fence);
+    user_key(out, &op->key);
+    mp_command_number(out, op->ttl_ms);
+}
+
+void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text) {
+    mp_command_script(out, MP_SCRIPT_wb_inspect, with_text, 4, 1);
+    part(out, MP_PART_VALUE, &op->key);
+    part(out, MP_PART_INTENT, &op->key);
+    part(out, MP_PART_LEASE, &op->key);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    user_key(out, &op->key);
+}
+
+static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
+    const mp_behind *b = op->behind;
+    char slot[MP_BEHIND_SESSION_LEN + 2];
+    memcpy(slot, b->session, MP_BEHIND_SESSION_LEN);
+    slot[MP_BEHIND_SESSION_LEN] = (char)(b->slot & 0xff);
+    slot[MP_BEHIND_SESSION_LEN + 1] = (char)(b->slot >> 8);
+    mp_command_script(out, MP_SCRIPT_wb_put, with_text, 7, 8);
+    part(out, MP_PART_VALUE, &op->key);
+    part(out, MP_PART_LEASE, &op->key);
+    part(out, MP_PART_INTENT, &op->key);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    shard(out, MP_SHARD_STREAM, &op->key);
+    shard(out, MP_SHARD_META, &op->key);
+    sessions(out, &op->key, b->day);
+    user_key(out, &op->key);
+    mp_command_envelope(out, op, fence);
+    mp_command_number(out, op->ttl_ms > 0 ? op->ttl_ms + op->keep_ms : 0);
+    mp_command_arg(out, fence, MP_FENCE_LEN);
+    mp_command_number(out, b->most);
+    if (b->expect == MP_EXPECT_VERSION) version(out, b->expect_version);
+    else mp_command_arg(out, "-", b->expect == MP_EXPECT_ABSENT);
+    mp_command_arg(out, slot, sizeof slot);
+    mp_command_number(out, b->n);
+}
+
+static void ack(mp_buf *out, const mp_op *op, bool with_text) {
+    const mp_behind *b = op->behind;
+    char name[MP_NAME_MAX + 1];
+    mp_command_script(out, MP_SCRIPT_wb_ack, with_text, 2 + b->count, 3 * b->count);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    shard(out, MP_SHARD_STREAM, &op->key);
+    for (size_t i = 0; i < b->count; i++) {
+        mp_key key = entry_key(name, &op->key, &b->entries[i]);
+        part(out, MP_PART_INTENT, &key);
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        const mp_behind_entry *e = &b->entries[i];
+        mp_command_arg(out, e->id, strlen(e->id));
+        version(out, e->version);
+        mp_command_arg(out, e->key, e->key_len);
+    }
+}
+
+static void dead(mp_buf *out, const mp_op *op, bool with_text) {
+    const mp_behind_entry *e = &op->behind->entries[0];
+    char name[MP_NAME_MAX + 1];
+    mp_key key = entry_key(name, &op->key, e);
+    mp_command_script(out, MP_SCRIPT_wb_dead, with_text, 6, 4);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    shard(out, MP_SHARD_STREAM, &op->key);
+    part(out, MP_PART_INTENT, &key);
+    shard(out, MP_SHARD_DEAD, &op->key);
+    part(out, MP_PART_VALUE, &key);
+    part(out, MP_PART_LEASE, &key);
+    mp_command_arg(out, e->id, strlen(e->id));
+    version(out, e->version);
+    mp_command_arg(out, e->key, e->key_len);
+    mp_command_arg(out, op->behind->error, op->behind->error_len);
+}
+
+static void range_args(mp_buf *out, const mp_behind *b) {
+    mp_command_arg(out, b->after, strlen(b->after));
+    mp_command_number(out, b->most < MP_BEHIND_MOST ? b->most : MP_BEHIND_MOST);
+    mp_command_number(out, b->bytes_most);
+}
+
+/* Of the last days but one: whoever began a write so long ago has ended it. */
+static void forget(mp_buf *out, const mp_op *op) {
+    mp_buf_text(out, "*9\r\n$6\r\nUNLINK\r\n");
+    for (int64_t ago = 2; ago <= 9; ago++) sessions(out, &op->key, op->behind->day - ago);
+}
+
+void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
+    const mp_key *key = &op->key;
+    switch (op->kind) {
+    case MP_ACCEPT: accept(out, op, fence, with_text); break;
+    case MP_EPOCH:
+        mp_command_script(out, MP_SCRIPT_wb_epoch, with_text, 1, 2);
+        shard(out, MP_SHARD_META, key);
+        mp_command_arg(out, fence, MP_FENCE_LEN);
+        mp_command_number(out, op->behind->epoch);
+        break;
+    case MP_OWN:
+        mp_command_script(out, MP_SCRIPT_wb_own, with_text, 1, 2);
+        shard(out, MP_SHARD_OWNER, key);
+        mp_command_arg(out, op->token, MP_TOKEN_LEN);
+        mp_command_number(out, op->lease_ms);
+        break;
+    case MP_TAKE:
+        mp_command_script(out, MP_SCRIPT_wb_take, with_text, 3, 3);
+        shard(out, MP_SHARD_STREAM, key);
+        shard(out, MP_SHARD_DIRTY, key);
+        shard(out, MP_SHARD_META, key);
+        range_args(out, op->behind);
+        break;
+    case MP_ACK: ack(out, op, with_text); break;
+    case MP_DEAD: dead(out, op, with_text); break;
+    case MP_DEAD_LIST:
+        mp_command_script(out, MP_SCRIPT_wb_dead_list, with_text, 1, 3);
+        shard(out, MP_SHARD_DEAD, key);
+        range_args(out, op->behind);
+        break;
+    case MP_DEAD_DROP:
+        mp_buf_text(out, "*3\r\n$4\r\nXDEL\r\n");
+        shard(out, MP_SHARD_DEAD, key);
+        mp_command_arg(out, op->behind->entries[0].id, strlen(op->behind->entries[0].id));
+        break;
+    case MP_FORGET: forget(out, op); break;
+    case MP_BEHIND_OPEN:
+        mp_command_script(out, MP_SCRIPT_wb_open, with_text, 1, 1);
+        shard(out, MP_SHARD_META, key);
+        mp_command_number(out, key->shards);
+        break;
+    default: break; /* redis_command.c has them */
+    }
+}

@@ -1,0 +1,208 @@
+/* Replies of the write-behind scripts to answers. What stands in the server is checked byte by byte before it is believed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/quote.h"
+#include "cache/redis.h"
+#include "cache/redis_reply.h"
+
+static bool is_text(const redisReply *r) { return r && r->type == REDIS_REPLY_STRING; }
+
+static int64_t version_of(const char *bytes) {
+    uint64_t number = 0;
+    for (int i = 7; i >= 0; i--) number = number << 8 | (unsigned char)bytes[i];
+    return (int64_t)number;
+}
+
+/* What a readable envelope holds: the absence, or a value that takes over the reply. */
+static pond_value *value_of(redisReply *r, const mp_envelope *e) {
+    if (e->flags & MP_ENVELOPE_NEGATIVE) return mp_value_absent();
+    return mp_reply_value(r, (pond_codec)e->codec, e->payload, e->payload_len);
+}
+
+static mp_reply no_memory(mp_op *op, const char *what) {
+    op->error = mp_error_new(POND_ENOMEM, "no memory for %s", what);
+    return MP_FAILED;
+}
+
+/* ---- readers ---- */
+
+mp_reply mp_behind_dirty(mp_op *op, redisReply *r, const uint8_t *fence) {
+    char shown[MP_QUOTE_MAX];
+    mp_quote(shown, op->key.name + op->key.ns_len + 1, op->key.len - op->key.ns_len - 1u);
+    if (mp_reply_integer(r, 0) == 7) {
+        op->error = mp_error_new(POND_EPROTOCOL,
+                                 "the key %s has increments that wait for the store, which this version cannot "
+                                 "read: upgrade it to the version of who made them",
+                                 shown);
+        return MP_FAILED;
+    }
+    redisReply *v = r->element[1];
+    if (!is_text(v)) return mp_op_odd(op);
+    mp_envelope e;
+    mp_envelope_state state = mp_envelope_read(v->str, v->len, &e);
+    if (state != MP_ENVELOPE_OK) {
+        op->error = mp_error_new(POND_EPROTOCOL,
+                                 "what was accepted for the key %s and is not in the store yet cannot be read: %s. A "
+                                 "worker will put it to the dead letters",
+                                 shown, mp_envelope_text(state));
+        return MP_FAILED;
+    }
+    op->version = e.version;
+    op->load_ms = e.load_ms;
+    op->left = op->ms < 0 ? INT64_MAX : op->ms - e.grace_ms;
+    op->value = value_of(v, &e);
+    if (op->value != mp_value_absent()) r->element[1] = NULL; /* the value's now */
+    return memcmp(e.fence, fence, MP_FENCE_LEN) == 0 ? MP_HIT : MP_DIRTY;
+}
+
+/* ---- writers ---- */
+
+static mp_reply accepted(mp_op *op, const redisReply *r) {
+    mp_behind *b = op->behind;
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 1) return mp_op_odd(op);
+    switch (r->element[0] && r->element[0]->type == REDIS_REPLY_INTEGER ? r->element[0]->integer : INT64_MIN) {
+    case 1:
+        if (r->elements != 2 || !is_text(r->element[1]) || r->element[1]->len != 8) return mp_op_odd(op);
+        op->version = version_of(r->element[1]->str);
+        b->epoch = op->version >> 40;
+        b->verdict = MP_VERDICT_OK;
+        return MP_STORED;
+    case 0: b->verdict = MP_OLD_NUMBER; return MP_REFUSED;
+    case -1:
+        b->epoch = mp_reply_integer(r, 1) > 0 ? mp_reply_integer(r, 1) : 0;
+        b->verdict = MP_STALE_FENCE;
+        return MP_REFUSED;
+    case -2: b->verdict = MP_FULL; return MP_REFUSED;
+    case -3: b->verdict = MP_CHANGED; return MP_REFUSED;
+    case -4: b->verdict = MP_EXISTS; return MP_REFUSED;
+    default: return mp_op_odd(op);
+    }
+}
+
+static mp_reply installed(mp_op *op, const redisReply *r) {
+    if (r->type != REDIS_REPLY_INTEGER) return mp_op_odd(op);
+    if (r->integer < 1) {
+        op->behind->verdict = MP_STALE_FENCE;
+        return MP_REFUSED;
+    }
+    op->behind->verdict = MP_VERDICT_OK;
+    op->behind->epoch = r->integer;
+    return MP_DONE;
+}
+
+static const char *text_at(const redisReply *r, size_t i) {
+    return i < r->elements && is_text(r->element[i]) ? r->element[i]->str : "";
+}
+
+static mp_reply opened(mp_op *op, const redisReply *r) {
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 3) return mp_op_odd(op);
+    const char *policy = text_at(r, 1), *aof = text_at(r, 2);
+    int ns_len = (int)op->key.ns_len;
+    if (strncmp(policy, "allkeys", 7) == 0) {
+        op->error =
+            mp_error_new(POND_EOPTION,
+                         "write=behind: the cache's maxmemory-policy is %.20s, so it may evict what is not in the "
+                         "store yet: set it to noeviction, or to volatile-lru",
+                         policy);
+        return MP_FAILED;
+    }
+    long shards = strtol(text_at(r, 0), NULL, 10);
+    if (shards != op->key.shards) {
+        op->error = mp_error_new(POND_EOPTION,
+                                 "write=behind: %.*s has %ld shards in this cache, and this version uses %u: use the "
+                                 "version that began with it, or another namespace",
+                                 ns_len, op->key.name, shards, op->key.shards);
+        return MP_FAILED;
+    }
+    op->ms = *aof ? *aof == '1' : -1;
+    return MP_DONE;
+}
+
+/* ---- the worker ---- */
+
+/* An id, "ms-seq". */
+static bool take_id(char *out, const redisReply *r) {
+    if (!is_text(r) || r->len == 0 || r->len >= MP_BEHIND_ID_MAX || strspn(r->str, "0123456789-") != r->len)
+        return false;
+    memcpy(out, r->str, r->len + 1);
+    return true;
+}
+
+typedef enum taken { TAKEN, TAKEN_ODD, TAKEN_NO_MEMORY } taken;
+
+/* Entry, key and record of three elements. */
+static taken take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
+    redisReply *k = of[1], *record = of[2];
+    if (!take_id(e->id, of[0]) || !is_text(k)) return TAKEN_ODD;
+    if (record && record->type != REDIS_REPLY_NIL && !is_text(record)) return TAKEN_ODD;
+    if (!(e->key = malloc(k->len + 1))) return TAKEN_NO_MEMORY;
+    memcpy(e->key, k->str, k->len + 1);
+    e->key_len = k->len;
+    if (!is_text(record)) return TAKEN;
+    mp_envelope envelope;
+    e->damaged = mp_envelope_read(record->str, record->len, &envelope) != MP_ENVELOPE_OK || k->len > MP_KEY_MAX;
+    if (record->len >= 16) e->version = version_of(record->str + 8);
+    if (e->damaged) return TAKEN;
+    e->old_fence = memcmp(envelope.fence, fence, MP_FENCE_LEN) != 0;
+    e->value = value_of(record, &envelope);
+    if (e->value != mp_value_absent()) of[2] = NULL; /* the value's now */
+    return TAKEN;
+}
+
+static mp_reply taken_in(mp_op *op, redisReply *r, const uint8_t *fence) {
+    mp_behind *b = op->behind;
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 2 || (r->elements - 2) % 3 != 0) return mp_op_odd(op);
+    size_t n = (r->elements - 2) / 3;
+    b->backlog = mp_reply_integer(r, 0);
+    b->epoch = mp_reply_integer(r, 1);
+    if (b->backlog < 0 || b->epoch < 0) return mp_op_odd(op);
+    b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
+    if (n && !b->entries) return no_memory(op, "what waits for the store");
+    for (b->count = 0; b->count < n;) {
+        taken how = take(&b->entries[b->count], r->element + 2 + 3 * b->count, fence);
+        b->count++;
+        if (how == TAKEN) continue;
+        mp_behind_clear(b);
+        return how == TAKEN_ODD ? mp_op_odd(op) : no_memory(op, "what waits for the store");
+    }
+    return MP_DONE;
+}
+
+static mp_reply acked(mp_op *op, const redisReply *r) {
+    mp_behind *b = op->behind;
+    if (r->type != REDIS_REPLY_STRING || r->len != b->count) return mp_op_odd(op);
+    for (size_t i = 0; i < b->count; i++) b->entries[i].acked = r->str[i] == '1';
+    return MP_DONE;
+}
+
+static mp_reply owned(mp_op *op, const redisReply *r) {
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 2) return mp_op_odd(op);
+    op->ms = mp_reply_integer(r, 1);
+    if (mp_reply_integer(r, 0) != 1) return MP_REFUSED;
+    return op->lease_ms > 0 ? MP_STORED : MP_DONE;
+}
+
+/* One of two, by an integer. */
+static mp_reply either(mp_op *op, const redisReply *r, mp_reply one) {
+    if (r->type != REDIS_REPLY_INTEGER) return mp_op_odd(op);
+    return r->integer == 1 ? one : MP_REFUSED;
+}
+
+mp_reply mp_behind_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
+    switch (op->kind) {
+    case MP_ACCEPT: return accepted(op, r);
+    case MP_EPOCH: return installed(op, r);
+    case MP_OWN: return owned(op, r);
+    case MP_TAKE: return taken_in(op, r, fence);
+    case MP_ACK: return acked(op, r);
+    case MP_DEAD: return either(op, r, MP_STORED);
+    case MP_DEAD_LIST: return mp_dead_list_decode(op, r);
+    case MP_DEAD_DROP:
+        return op->resent ? MP_DONE : either(op, r, MP_DONE); /* the first time it may have been dropped */
+    case MP_FORGET: return r->type == REDIS_REPLY_INTEGER ? MP_DONE : mp_op_odd(op);
+    case MP_BEHIND_OPEN: return opened(op, r);
+    default: return mp_op_odd(op);
+    }
+}

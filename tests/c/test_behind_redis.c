@@ -1,0 +1,393 @@
+/* Write-behind, the side of readers and writers: what is accepted, what is refused and why, and what is read meanwhile. */
+#include "behind_ops.h"
+
+static side us;
+static redisContext *redis;
+
+static int set_up(void **state) {
+    (void)state;
+    watchdog(110);
+    redis = redis_open(redis_url());
+    redis_do(redis, "FLUSHALL");
+    side_open(&us, redis_url(), "on");
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    side_close(&us);
+    redisFree(redis);
+    return 0;
+}
+
+static void an_epoch_comes_first(void **state) {
+    (void)state;
+    int64_t version;
+    assert_int_equal(put(&us, "sa", "{}", NULL), MP_STALE_FENCE);
+    assert_int_equal(redis_number(redis, "EXISTS mp:d:{b:0} mp:s:{b:0} mp:b:{b:0}sa mp:o:{b:0}:20000"), 0);
+    assert_int_equal(epoch(&us, 7), 7);
+    assert_int_equal(put(&us, "sa", "{\"id\":\"a\"}", &version), MP_VERDICT_OK);
+    assert_int_equal(version, (int64_t)7 << 40 | 1);
+    assert_int_equal(put(&us, "sb", "{}", &version), MP_VERDICT_OK);
+    assert_int_equal(version, (int64_t)7 << 40 | 2);
+    /* One epoch is of one fence, and never goes back. */
+    assert_int_equal(epoch(&us, 6), 7);
+    assert_int_equal(epoch(&us, 7), 7);
+    redis_do(redis, "HSET mp:m:{b:0} fence 01234567");
+    act a;
+    accept_make(&us, &a, "sa", "{}");
+    assert_int_equal(accept_run(&us, &a, NULL), MP_STALE_FENCE);
+    assert_int_equal(a.behind.epoch, 7); /* that of which a higher one is wanted */
+    pond_value_free(a.op.value);
+    assert_int_equal(epoch(&us, 7), 0);
+    assert_int_equal(epoch(&us, 8), 8);
+    assert_int_equal(put(&us, "sa", "{}", &version), MP_VERDICT_OK);
+    assert_int_equal(version, (int64_t)8 << 40 | 1);
+    /* Its numbers are used up. */
+    redis_do(redis, "HSET mp:m:{b:0} seq 1099511627774");
+    assert_int_equal(put(&us, "sa", "{}", NULL), MP_STALE_FENCE);
+    assert_int_equal(epoch(&us, 8), 0);
+    assert_int_equal(epoch(&us, 9), 9);
+    assert_int_equal(put(&us, "sa", "{}", &version), MP_VERDICT_OK);
+    assert_int_equal(version, (int64_t)9 << 40 | 1);
+}
+
+static void what_is_accepted_is_read_at_once(void **state) {
+    (void)state;
+    const char *text;
+    int64_t version, read;
+    epoch(&us, 1);
+    assert_int_equal(get(&us, "sa", &text, NULL), MP_MISSED);
+    assert_int_equal(put(&us, "sa", "{\"id\":\"a\"}", &version), MP_VERDICT_OK);
+    assert_int_equal(get(&us, "sa", &text, &read), MP_HIT);
+    assert_string_equal(text, "{\"id\":\"a\"}");
+    assert_true(read == version);
+    assert_int_equal(put(&us, "sa", NULL, &version), MP_VERDICT_OK); /* a delete */
+    assert_int_equal(get(&us, "sa", &text, &read), MP_HIT);
+    assert_string_equal(text, "absent");
+    assert_true(read == version);
+    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 1); /* one entry a key */
+    assert_int_equal(redis_number(redis, "HLEN mp:d:{b:0}"), 1);
+    assert_true(redis_number(redis, "PTTL mp:b:{b:0}sa") > LONG - 60000);
+}
+
+static void an_evicted_value_is_found_in_what_waits(void **state) {
+    (void)state;
+    const char *text;
+    int64_t version, read;
+    epoch(&us, 1);
+    put(&us, "sa", "{\"id\":\"a\"}", &version);
+    redis_do(redis, "DEL mp:b:{b:0}sa");
+    assert_int_equal(get(&us, "sa", NULL, NULL), MP_MISSED);
+    assert_int_equal(lease(&us, "sa", 1, &text, &read), MP_HIT);
+    assert_string_equal(text, "{\"id\":\"a\"}");
+    assert_true(read == version);
+    assert_int_equal(redis_number(redis, "EXISTS mp:bl:{b:0}sa"), 0);
+    assert_int_equal(get(&us, "sa", NULL, &read), MP_HIT); /* and is cached again */
+    assert_true(read == version);
+    /* The same of a refresh, which then has nothing to load; the time that is left is the ttl, not what it is kept past that. */
+    act a;
+    accept_make(&us, &a, "sa", "{}");
+    a.op.keep_ms = LONG;
+    assert_int_equal(accept_run(&us, &a, &version), MP_VERDICT_OK);
+    pond_value_free(a.op.value);
+    redis_do(redis, "DEL mp:b:{b:0}sa");
+    for (int i = 0; i < 2; i++) {
+        act_make(&a, MP_LEASE, "sa", 1);
+        a.op.refresh = true;
+        assert_int_equal(act_run(&us, &a), MP_HIT);
+        assert_true(a.op.version == version);
+        assert_true(a.op.left > LONG - 60000 && a.op.left <= LONG);
+        pond_value_free(a.op.value);
+    }
+    assert_true(redis_number(redis, "PTTL mp:b:{b:0}sa") > 2 * LONG - 60000);
+    /* Where absences are not cached, neither is this one, and it is found all the same. */
+    accept_make(&us, &a, "sa", NULL);
+    a.op.ttl_ms = 0;
+    assert_int_equal(accept_run(&us, &a, &version), MP_VERDICT_OK);
+    assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sa"), 0);
+    act_make(&a, MP_LEASE, "sa", 1);
+    a.op.ttl_ms = 0;
+    assert_int_equal(act_run(&us, &a), MP_HIT);
+    assert_true(a.op.value == mp_value_absent() && a.op.version == version);
+    assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sa"), 0);
+}
+
+static void a_load_under_way_is_not_stored(void **state) {
+    (void)state;
+    const char *text;
+    epoch(&us, 1);
+    act a;
+    act_make(&a, MP_LEASE, "sa", 1);
+    assert_int_equal(act_run(&us, &a), MP_LEASED);
+    uint8_t fence[MP_FENCE_LEN];
+    memcpy(fence, a.op.fence, sizeof fence);
+    assert_int_equal(lease(&us, "sa", 2, NULL, NULL), MP_BUSY);
+    put(&us, "sa", "{\"new\":1}", NULL);
+    act_make(&a, MP_FILL, "sa", 1);
+    memcpy(a.op.fence, fence, sizeof fence);
+    a.op.value = document("{\"old\":1}");
+    assert_int_equal(act_run(&us, &a), MP_REFUSED);
+    pond_value_free(a.op.value);
+    assert_int_equal(get(&us, "sa", &text, NULL), MP_HIT);
+    assert_string_equal(text, "{\"new\":1}");
+}
+
+static void a_load_brings_its_version(void **state) {
+    (void)state;
+    int64_t version;
+    epoch(&us, 1);
+    assert_int_equal(load(&us, "sa", "{\"id\":\"a\"}", 4711), MP_STORED);
+    assert_int_equal(get(&us, "sa", NULL, &version), MP_HIT);
+    assert_int_equal(version, 4711);
+    assert_int_equal(lease(&us, "sa", 1, NULL, &version), MP_HIT);
+    assert_int_equal(version, 4711);
+    /* Increments wait: nothing here makes them, and who does not know them must not pass them by. */
+    redis_do(redis, "DEL mp:b:{b:0}sa");
+    redis_do(redis, "HSET mp:i:{b:0}sa /n 1");
+    act a;
+    act_make(&a, MP_LEASE, "sa", 1);
+    assert_int_equal(act_run(&us, &a), MP_FAILED);
+    assert_int_equal(pond_error_code(a.op.error), POND_EPROTOCOL);
+    assert_non_null(strstr(pond_error_message(a.op.error), "the key \"sa\" has increments"));
+    pond_error_free(a.op.error);
+}
+
+static void an_update_names_the_version_that_it_read(void **state) {
+    (void)state;
+    int64_t first, second;
+    epoch(&us, 1);
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, 5, NULL), MP_CHANGED); /* nobody knows */
+    assert_int_equal(load(&us, "sa", "{}", 0), MP_STORED); /* a document that this library has not written */
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, 5, NULL), MP_CHANGED);
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, 0, &first), MP_VERDICT_OK);
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, 0, NULL), MP_CHANGED);
+    redis_do(redis, "DEL mp:b:{b:0}sa"); /* what waits is known all the same */
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, first, &second), MP_VERDICT_OK);
+    assert_true(second > first);
+    redis_do(redis, "HSET mp:i:{b:0}sa /n 1");
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, second, NULL), MP_CHANGED);
+    assert_int_equal(put(&us, "sa", "{}", NULL), MP_VERDICT_OK); /* a document as a whole takes their place */
+    assert_int_equal(redis_number(redis, "EXISTS mp:i:{b:0}sa"), 0);
+}
+
+static void a_create_finds_what_is_there(void **state) {
+    (void)state;
+    int64_t version;
+    epoch(&us, 1);
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_ABSENT, 0, NULL), MP_CHANGED); /* nobody knows */
+    assert_int_equal(load(&us, "sa", "{}", 3), MP_STORED);
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_ABSENT, 0, NULL), MP_EXISTS);
+    assert_int_equal(load(&us, "sb", NULL, 3), MP_STORED);
+    assert_int_equal(put_expecting(&us, "sb", "{}", MP_EXPECT_ABSENT, 0, NULL), MP_VERDICT_OK);
+    assert_int_equal(put_expecting(&us, "sb", "{}", MP_EXPECT_ABSENT, 0, NULL), MP_EXISTS);
+    redis_do(redis, "DEL mp:b:{b:0}sb");
+    assert_int_equal(put_expecting(&us, "sb", "{}", MP_EXPECT_ABSENT, 0, NULL), MP_EXISTS);
+    assert_int_equal(put(&us, "sb", NULL, NULL), MP_VERDICT_OK);
+    assert_int_equal(put_expecting(&us, "sb", "{}", MP_EXPECT_ABSENT, 0, &version), MP_VERDICT_OK);
+    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 1); /* all but sb's were refused */
+}
+
+static void a_full_shard_takes_no_new_key(void **state) {
+    (void)state;
+    epoch(&us, 1);
+    act a;
+    for (int i = 0; i < 3; i++) {
+        accept_make(&us, &a, i == 0 ? "sa" : i == 1 ? "sb" : "sc", "{}");
+        a.behind.most = 2;
+        assert_int_equal(accept_run(&us, &a, NULL), i < 2 ? MP_VERDICT_OK : MP_FULL);
+        pond_value_free(a.op.value);
+    }
+    accept_make(&us, &a, "sa", "{\"n\":2}"); /* what waits already may be replaced */
+    a.behind.most = 2;
+    assert_int_equal(accept_run(&us, &a, NULL), MP_VERDICT_OK);
+    pond_value_free(a.op.value);
+    assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sc"), 0);
+}
+
+static void a_repeated_change_gets_its_first_answer(void **state) {
+    (void)state;
+    int64_t first, again;
+    const char *text;
+    epoch(&us, 1);
+    act a;
+    accept_make(&us, &a, "sa", "{\"n\":1}");
+    assert_int_equal(accept_run(&us, &a, &first), MP_VERDICT_OK);
+    put(&us, "sb", "{}", NULL); /* of the same slot, so of the number behind it */
+    a.op.version = 0;
+    assert_int_equal(accept_run(&us, &a, NULL), MP_OLD_NUMBER);
+    a.behind.n = ++us.n;
+    assert_int_equal(accept_run(&us, &a, &first), MP_VERDICT_OK);
+    a.op.version = 0;
+    assert_int_equal(accept_run(&us, &a, &again), MP_VERDICT_OK);
+    assert_true(again == first);
+    a.behind.slot++; /* another slot's numbers are others */
+    a.behind.n = 1;
+    assert_int_equal(accept_run(&us, &a, &again), MP_VERDICT_OK);
+    assert_true(again > first);
+    side other;
+    side_open(&other, redis_url(), "on");
+    assert_int_equal(put(&other, "sa", "{\"n\":2}", &again), MP_VERDICT_OK); /* and another client's: its first */
+    assert_int_equal(get(&us, "sa", &text, NULL), MP_HIT);
+    assert_string_equal(text, "{\"n\":2}");
+    side_close(&other);
+    pond_value_free(a.op.value);
+    assert_int_equal(redis_number(redis, "HLEN mp:o:{b:0}:20000"), 3);
+    /* They are forgotten by the day. */
+    redis_do(redis, "SET mp:o:{b:0}:19991 x");
+    redis_do(redis, "SET mp:o:{b:0}:20001 x");
+    act_make(&a, MP_FORGET, NULL, 0);
+    a.behind.day = 20001;
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    assert_int_equal(redis_number(redis, "EXISTS mp:o:{b:0}:20000 mp:o:{b:0}:19991"), 2);
+    a.behind.day = 20002;
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    assert_int_equal(redis_number(redis, "EXISTS mp:o:{b:0}:20000"), 0);
+    a.behind.day = 20000;
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    assert_int_equal(redis_number(redis, "EXISTS mp:o:{b:0}:19991 mp:o:{b:0}:20001"), 1);
+}
+
+static void what_waits_of_another_history_is_compared(void **state) {
+    (void)state;
+    const char *text;
+    int64_t version, read;
+    epoch(&us, 1);
+    put(&us, "sa", "{\"id\":\"a\"}", &version);
+    put(&us, "sb", NULL, NULL);
+    redis_do(redis, "DEL mp:f"); /* as if the server had come back without its last writes */
+    rest_ms(1100);
+    assert_int_equal(get(&us, "sa", NULL, NULL), MP_MISSED);
+    assert_int_equal(lease(&us, "sa", 1, &text, &read), MP_DIRTY);
+    assert_string_equal(text, "{\"id\":\"a\"}");
+    assert_true(read == version);
+    assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sa mp:bl:{b:0}sa"), 0); /* it is nobody's value yet */
+    assert_int_equal(lease(&us, "sb", 1, &text, NULL), MP_DIRTY);
+    assert_string_equal(text, "absent");
+    assert_int_equal(put(&us, "sa", "{\"id\":\"b\"}", NULL), MP_STALE_FENCE);
+    assert_int_equal(epoch(&us, 1), 0);
+    assert_int_equal(epoch(&us, 2), 2);
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, version, NULL), MP_CHANGED);
+    assert_int_equal(put(&us, "sa", "{\"id\":\"b\"}", &read), MP_VERDICT_OK);
+    assert_true(read > version);
+    assert_int_equal(get(&us, "sa", &text, NULL), MP_HIT);
+    assert_string_equal(text, "{\"id\":\"b\"}");
+    act a;
+    assert_int_equal(take(&us, &a), 2);
+    assert_false(a.behind.entries[0].old_fence);
+    assert_true(a.behind.entries[1].old_fence);
+    assert_int_equal(a.behind.epoch, 2);
+    mp_behind_clear(&a.behind);
+}
+
+static void a_damaged_record_is_nobodys_value(void **state) {
+    (void)state;
+    epoch(&us, 1);
+    put(&us, "sa", "{\"id\":\"a\"}", NULL);
+    redis_do(redis, "DEL mp:b:{b:0}sa");
+    redis_do(redis, "HSET mp:d:{b:0} sa MPx");
+    act a;
+    act_make(&a, MP_LEASE, "sa", 1);
+    assert_int_equal(act_run(&us, &a), MP_FAILED);
+    assert_int_equal(pond_error_code(a.op.error), POND_EPROTOCOL);
+    assert_non_null(strstr(pond_error_message(a.op.error), "the key \"sa\""));
+    pond_error_free(a.op.error);
+}
+
+static void inspect_says_what_waits(void **state) {
+    (void)state;
+    act a;
+    epoch(&us, 1);
+    put(&us, "sa", "{\"id\":\"a\"}", NULL);
+    redis_do(redis, "HSET mp:i:{b:0}sa /n 1"); /* a hash, where others have a sorted set */
+    for (int i = 0; i < 2; i++) {
+        act_make(&a, MP_INSPECT, "sa", 0);
+        assert_int_equal(act_run(&us, &a), MP_HIT);
+        const char *text = pond_value_data(a.op.value, NULL);
+        assert_non_null(strstr(text, i ? "\"dirty\":false}" : "\"dirty\":true}"));
+        assert_non_null(strstr(text, "\"state\":\"value\""));
+        assert_non_null(strstr(text, "\"writers\":0"));
+        pond_value_free(a.op.value);
+        redis_do(redis, "DEL mp:d:{b:0}");
+    }
+}
+
+static void the_servermust_be_fit(void **state) {
+    (void)state;
+    act a;
+    act_make(&a, MP_BEHIND_OPEN, NULL, 0);
+    redis_do(redis, "CONFIG SET maxmemory-policy allkeys-lru");
+    assert_int_equal(act_run(&us, &a), MP_FAILED);
+    assert_int_equal(pond_error_code(a.op.error), POND_EOPTION);
+    assert_non_null(strstr(pond_error_message(a.op.error), "maxmemory-policy is allkeys-lru"));
+    pond_error_free(a.op.error);
+    assert_int_equal(redis_number(redis, "EXISTS mp:m:{b:0}"), 0);
+    redis_do(redis, "CONFIG SET maxmemory-policy volatile-lru");
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    assert_int_equal(a.op.ms, 0);
+    redis_do(redis, "CONFIG SET maxmemory-policy noeviction");
+    redis_do(redis, "CONFIG SET appendonly yes");
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    assert_int_equal(a.op.ms, 1);
+    redis_do(redis, "CONFIG SET appendonly no");
+    epoch(&us, 1); /* keeps the number of shards */
+    redis_do(redis, "FLUSHDB");
+    mp_key_make_shard(&a.op.key, a.name, "b", 1, 8, 0);
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    epoch(&us, 1);
+    mp_key_make_shard(&a.op.key, a.name, "b", 1, 16, 0);
+    assert_int_equal(act_run(&us, &a), MP_FAILED);
+    assert_int_equal(pond_error_code(a.op.error), POND_EOPTION);
+    assert_non_null(strstr(pond_error_message(a.op.error), "b has 8 shards in this cache, and this version uses 16"));
+    pond_error_free(a.op.error);
+    side off;
+    side_open(&off, redis_url(), "off");
+    mp_key_make_shard(&a.op.key, a.name, "b", 1, 8, 0);
+    assert_int_equal(act_run(&off, &a), MP_FAILED);
+    assert_non_null(strstr(pond_error_message(a.op.error), "write=behind needs fence=on"));
+    pond_error_free(a.op.error);
+    side_close(&off);
+}
+
+static void memory_has_none_of_it(void **state) {
+    (void)state;
+    act a;
+    mp_options options;
+    mp_cache *cache;
+    assert_true(mp_options_init(&options));
+    assert_int_equal(mp_memory_open(&cache, &options, NULL), POND_OK);
+    mp_options_free(&options);
+    mp_link *link = cache->vt->link_open(cache, us.loop);
+    for (mp_op_kind kind = MP_ACCEPT; kind <= MP_BEHIND_OPEN; kind++) {
+        act_make(&a, kind, NULL, 0);
+        link->vt->submit(link, &a.op);
+        assert_true(a.ended);
+        assert_int_equal(a.op.reply, MP_FAILED);
+        assert_int_equal(pond_error_code(a.op.error), POND_EOPTION);
+        pond_error_free(a.op.error);
+    }
+    link->vt->link_close(link);
+    cache->vt->close(cache);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(an_epoch_comes_first),
+        TEST(what_is_accepted_is_read_at_once),
+        TEST(an_evicted_value_is_found_in_what_waits),
+        TEST(a_load_under_way_is_not_stored),
+        TEST(a_load_brings_its_version),
+        TEST(an_update_names_the_version_that_it_read),
+        TEST(a_create_finds_what_is_there),
+        TEST(a_full_shard_takes_no_new_key),
+        TEST(a_repeated_change_gets_its_first_answer),
+        TEST(what_waits_of_another_history_is_compared),
+        TEST(a_damaged_record_is_nobodys_value),
+        TEST(inspect_says_what_waits),
+        TEST(the_servermust_be_fit),
+        TEST(memory_has_none_of_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

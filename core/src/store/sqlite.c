@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "model/document.h"
+#include "store/sqlite_behind.h"
 #include "store/sqlite_change.h"
 #include "store/sqlite_find.h"
 #include "store/sqlite_outbox.h"
@@ -236,6 +237,27 @@ static int outbox_drop(mp_store *store, const uint8_t owner[16], const mp_outbox
     return mp_sqlite_outbox_drop(pool_of(store), owner, rows, n, err);
 }
 
+static int behind_prepare(mp_store *store, const char *collection, pond_error **err) {
+    return mp_sqlite_behind_prepare(pool_of(store), collection, err);
+}
+
+static int behind_epoch(mp_store *store, const char *ns, int64_t *epoch, pond_error **err) {
+    return mp_sqlite_behind_epoch(pool_of(store), ns, epoch, err);
+}
+
+static int behind_own(mp_store *store, const uint8_t owner[16], const char *const *shards, size_t n, pond_error **err) {
+    return mp_sqlite_behind_own(pool_of(store), owner, shards, n, err);
+}
+
+static mp_flushed behind_flush(mp_store *store, mp_flush *flush, pond_error **err) {
+    return mp_sqlite_behind_flush(pool_of(store), flush, err);
+}
+
+static int behind_get(mp_store *store, const char *collection, const char *id, size_t len, pond_value **out,
+                      int64_t *version, pond_error **err) {
+    return mp_sqlite_behind_get(pool_of(store), collection, id, len, out, version, err);
+}
+
 static void close_store(mp_store *store) {
     mp_sqlite_pool_close(pool_of(store));
     free(store);
@@ -261,6 +283,11 @@ static const mp_store_vt vt = {
     .outbox_prepare = outbox_prepare,
     .outbox_take = outbox_take,
     .outbox_drop = outbox_drop,
+    .behind_prepare = behind_prepare,
+    .behind_epoch = behind_epoch,
+    .behind_own = behind_own,
+    .behind_flush = behind_flush,
+    .behind_get = behind_get,
 };
 
 int mp_sqlite_open(mp_store **out, const mp_options *options, pond_error **err) {

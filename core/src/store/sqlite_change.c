@@ -44,14 +44,28 @@ static int read_old(mp_sqlite_conn *conn, const mp_change *change, ready *r, pon
     return rc;
 }
 
-/* From the patch, in r->doc, to the whole document. */
-static int patch(mp_sqlite_pool *pool, const mp_change *change, const mp_document_name *name, ready *r,
-                 pond_error **err) {
+/* The document that the patch is for, into r->old: what the caller has, or what stands in the row. */
+static int find_old(mp_sqlite_pool *pool, const mp_change *change, ready *r, pond_error **err) {
+    if (change->based) {
+        if (pond_value_state(change->base) == POND_ABSENT) return POND_OK;
+        const char *text = pond_value_data(change->base, &r->old_len);
+        r->old = malloc(r->old_len + 1);
+        if (r->old == NULL) return mp_fail(err, POND_ENOMEM, "%.64s: no memory for a document", change->collection);
+        memcpy(r->old, text, r->old_len + 1);
+        return POND_OK;
+    }
     mp_sqlite_conn *conn;
     int rc = mp_sqlite_take(pool, false, &conn, err);
     if (rc != POND_OK) return rc;
     rc = read_old(conn, change, r, err);
     mp_sqlite_give(pool, conn);
+    return rc;
+}
+
+/* From the patch, in r->doc, to the whole document. */
+static int patch(mp_sqlite_pool *pool, const mp_change *change, const mp_document_name *name, ready *r,
+                 pond_error **err) {
+    int rc = find_old(pool, change, r, err);
     if (rc != POND_OK || r->old == NULL) return rc;
     char *whole = NULL;
     size_t len = 0;

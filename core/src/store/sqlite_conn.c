@@ -28,6 +28,10 @@ static const char *const sql_of[MP_SQL_KINDS] = {
     [MP_SQL_REPLACE] = "UPDATE %s SET doc = ?2, ver = 0 WHERE id = ?1",
     [MP_SQL_SWAP] = "UPDATE %s SET doc = ?2, ver = 0 WHERE id = ?1 "
                     "AND CAST(doc AS BLOB) = CAST(?3 AS BLOB)",
+    [MP_SQL_GET_VERSION] = "SELECT doc, ver FROM %s WHERE id = ?1",
+    [MP_SQL_FLUSH] = "INSERT INTO %s AS t (id, doc, ver) VALUES (?1, ?3, ?2) "
+                     "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc, ver = excluded.ver WHERE t.ver < excluded.ver",
+    [MP_SQL_FLUSH_DELETE] = "DELETE FROM %s WHERE id = ?1 AND ver < ?2",
 };
 static const char create_sql[] = "CREATE TABLE IF NOT EXISTS %s(id TEXT PRIMARY KEY NOT NULL, "
                                  "doc TEXT NOT NULL CHECK(json_valid(doc)), ver INTEGER NOT NULL)";

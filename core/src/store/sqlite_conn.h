@@ -24,6 +24,9 @@ typedef enum mp_sqlite_sql {
     MP_SQL_CREATE,  /* only if there is none */
     MP_SQL_REPLACE, /* only if there is one */
     MP_SQL_SWAP,    /* only if it is that one */
+    MP_SQL_GET_VERSION,
+    MP_SQL_FLUSH, /* only if it is older; likewise */
+    MP_SQL_FLUSH_DELETE,
     MP_SQL_KINDS
 } mp_sqlite_sql;
 

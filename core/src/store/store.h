@@ -12,6 +12,7 @@
 #include "model/config.h"
 #include "model/query.h"
 #include "model/value.h"
+#include "store/behind.h"
 
 typedef struct mp_store mp_store;
 
@@ -47,8 +48,12 @@ typedef struct mp_change {
     size_t len;
     /* CLOCK_MONOTONIC ms: when the call has to be over. It may be put off by others meanwhile. */
     const _Atomic int64_t *until;
-    pond_value *document;       /* out of ready: as a get will give it. NULL: of a DELETE, or there is none to UPDATE */
-    void *ready;                /* the store's own */
+    pond_value *document; /* out of ready: as a get will give it. NULL: of a DELETE, or there is none to UPDATE */
+    void *ready;          /* the store's own */
+    /* `based`: an UPDATE is one of `base`, as a get gave it, and not of what stands in the store; ready then does no I/O, as it does none
+     * of a CREATE or REPLACE. Borrowed. */
+    bool based;
+    const pond_value *base;
     const mp_event_text *event; /* apply: written to the outbox in the same transaction; NULL: nothing is */
 } mp_change;
 
@@ -105,6 +110,18 @@ typedef struct mp_store_vt {
     int (*outbox_take)(mp_store *store, const uint8_t owner[16], int64_t hold_ms, mp_outbox *out, pond_error **err);
     /* The first n of them have been delivered; 0: and no more will be by this owner, so that others go on at once. */
     int (*outbox_drop)(mp_store *store, const uint8_t owner[16], const mp_outbox *rows, size_t n, pond_error **err);
+
+    /* Write-behind (store/behind.h); NULL, all five: not with this store. prepare makes what it needs beside the collection, and says
+     * why it cannot be. */
+    int (*behind_prepare)(mp_store *store, const char *collection, pond_error **err);
+    /* The next epoch of a namespace, 1 to 2^23 - 1: nobody else ever gets the same. */
+    int (*behind_epoch)(mp_store *store, const char *ns, int64_t *epoch, pond_error **err);
+    /* From now on `owner` owns these shards: once it returns, no flush of an earlier owner can be committed any more. */
+    int (*behind_own)(mp_store *store, const uint8_t owner[16], const char *const *shards, size_t n, pond_error **err);
+    mp_flushed (*behind_flush)(mp_store *store, mp_flush *flush, pond_error **err);
+    /* As get, and the version: the document's, that of its deletion, or 0. */
+    int (*behind_get)(mp_store *store, const char *collection, const char *id, size_t len, pond_value **out,
+                      int64_t *version, pond_error **err);
 } mp_store_vt;
 
 struct mp_store {

@@ -131,21 +131,68 @@ static const char *pick(dice *d, const char *const *from, size_t n) { return fro
     pick(d, (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
 static const char *key(dice *d) {
-    return PICK(d, "mp:v:{n:a}", "mp:w:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}", "mp:gw:{n:t}", "mp:f", "a", "b");
+    return PICK(d, "mp:v:{n:a}", "mp:w:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}", "mp:gw:{n:t}", "mp:f", "a", "b",
+                "mp:b:{n:0}a", "mp:bl:{n:0}a", "mp:d:{n:0}", "mp:s:{n:0}", "mp:m:{n:0}", "mp:x:{n:0}", "mp:t:{n:0}");
 }
 /* Mostly one of the type that the command is for. */
 static const char *text_key(dice *d) {
     return dice_chance(d, 100) ? key(d) : PICK(d, "mp:v:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}", "a");
 }
 static const char *set_key(dice *d) { return dice_chance(d, 100) ? key(d) : PICK(d, "mp:w:{n:a}", "mp:gw:{n:t}", "b"); }
-static const char *hash_key(dice *d) { return dice_chance(d, 100) ? key(d) : "mp:f"; }
+static const char *hash_key(dice *d) {
+    return dice_chance(d, 100) ? key(d) : PICK(d, "mp:f", "mp:d:{n:0}", "mp:m:{n:0}");
+}
+static const char *stream_key(dice *d) { return dice_chance(d, 100) ? key(d) : PICK(d, "mp:s:{n:0}", "mp:x:{n:0}"); }
+
+static server *simulated;
+
+/* What the simulated server answers, so that a command can name what stands there. */
+static void look_up(mp_buf *reply, const char *const *asked, size_t n) {
+    mp_buf was = command, shown;
+    size_t had = words;
+    mp_buf_init(&command);
+    mp_buf_init(&shown);
+    mp_buf_init(reply);
+    begin();
+    for (size_t i = 0; i < n; i++) word(asked[i]);
+    ask_simulated(simulated, reply, &shown);
+    mp_buf_free(&command);
+    mp_buf_free(&shown);
+    command = was;
+    words = had;
+}
+
+/* Mostly that of an entry of the stream. */
+static void entry_id(dice *d, const char *stream) {
+    mp_buf reply;
+    char id[32] = "1-1";
+    look_up(&reply, (const char *const[]){"XRANGE", stream, "-", "+", "COUNT", "3"}, 6);
+    const char *at = strstr(reply.data, "\r\n*2\r\n$");
+    for (uint32_t skip = dice_below(d, 3); at && skip > 0 && strstr(at + 1, "\r\n*2\r\n$1"); skip--)
+        at = strstr(at + 1, "\r\n*2\r\n$1");
+    if (at && (at = strchr(at, '$')) && (at = strchr(at, '\n')))
+        snprintf(id, sizeof id, "%.*s", (int)strcspn(at + 1, "\r"), at + 1);
+    mp_buf_free(&reply);
+    word(dice_chance(d, 50) ? PICK(d, "1-1", "x", "7") : id);
+}
+
+/* Mostly that of the record. */
+static void record_version(dice *d, const char *user_key) {
+    mp_buf reply;
+    char version[8] = {0};
+    look_up(&reply, (const char *const[]){"HGET", "mp:d:{n:0}", user_key}, 3);
+    const char *at = reply.data[0] == '$' ? strchr(reply.data, '\n') : NULL;
+    if (at && reply.len - (size_t)(at - reply.data) > 17 && dice_chance(d, 800)) memcpy(version, at + 9, 8);
+    mp_buf_free(&reply);
+    bytes(version, 8);
+}
 
 static const char *token(dice *d) { return PICK(d, "token-1", "token-2", "token-3", "-", "!"); }
 static int64_t some_ms(dice *d) { return dice_between(d, dice_chance(d, 50) ? -1 : 1, 12); }
 
 static void plain(dice *d) {
     static const char *const scores[] = {"1", "2", "2.5", "1099511627780", "-inf", "inf", "x"};
-    switch (dice_below(d, 20)) {
+    switch (dice_below(d, 31)) {
     case 0: word("TIME"); break;
     case 1: word("DEL"), word(key(d)), word(key(d)); break;
     case 2: word("EXISTS"), word(key(d)), word(key(d)); break;
@@ -166,19 +213,38 @@ static void plain(dice *d) {
     case 17: word("ZREM"), word(set_key(d)), word(token(d)); break;
     case 18: word("ZREMRANGEBYSCORE"), word(set_key(d)), word("-inf"), word(pick(d, scores, 7)); break;
     case 19: word("ZREVRANGE"), word(set_key(d)), word("0"), word(PICK(d, "0", "1", "-1")), word("WITHSCORES"); break;
+    case 20: word("UNLINK"), word(key(d)), word(key(d)); break;
+    case 21: word("HSETNX"), word(hash_key(d)), word("f"), word(token(d)); break;
+    case 22: word("HDEL"), word(hash_key(d)), word("f"), word(PICK(d, "g", "a")); break;
+    case 23: word("HEXISTS"), word(hash_key(d)), word(PICK(d, "f", "a")); break;
+    case 24: word("HGETALL"), word("mp:i:{n:0}a"); break; /* one field at most: their order is Redis' own */
+    case 25: word("HSET"), word("mp:i:{n:0}a"), word("/n"), word("1"); break;
+    case 26: word("HINCRBY"), word(hash_key(d)), word(PICK(d, "f", "g", "h")), word(PICK(d, "1", "-3", "x")); break;
+    case 27: word("XADD"), word(stream_key(d)), word("*"), word("k"), word(PICK(d, "a", "b")); break;
+    case 28: word("XLEN"), word(stream_key(d)); break;
+    case 29:
+        word("XRANGE"), word(stream_key(d)), word(PICK(d, "-", "(1099511627790-0", "1099511627790", "x"));
+        word(PICK(d, "+", "1099511627800-1", "1099511627800")), word("COUNT"), word(PICK(d, "1", "2", "100"));
+        break;
+    case 30: word("XDEL"), word(stream_key(d)), entry_id(d, PICK(d, "mp:s:{n:0}", "mp:x:{n:0}")); break;
     }
 }
 
 static const char fences[2][9] = {"fence--1", "fence--2"};
 
+static int64_t slot_number; /* of who writes behind */
+
 /* An envelope as far as the scripts look into it: 48 bytes, a fence at 16. */
-static void envelope(dice *d) {
+static void envelope_of(dice *d, const char *fence) {
     char text[64];
     memset(text, 'e', sizeof text);
     memcpy(text, "MP", 2);
-    memcpy(text + 16, fences[dice_below(d, 2)], 8);
+    text[3] = dice_chance(d, 300) ? 5 : 4; /* an absence, or a value */
+    memcpy(text + 32, "\7\0\0", 4);        /* grace */
+    memcpy(text + 16, fence, 8);
     bytes(text, 48 + dice_below(d, 16));
 }
+static void envelope(dice *d) { envelope_of(d, fences[dice_below(d, 2)]); }
 
 static void script(dice *d, const char *name) {
     static const char *const of_key[] = {"mp:v:{n:a}", "mp:w:{n:a}", "mp:l:{n:a}"}, *const of_tag[] = {"mp:g:{n:t}",
@@ -216,6 +282,56 @@ static void script(dice *d, const char *name) {
     }
 }
 
+/* Those of a write-behind namespace: keys a and b of its shard 0. */
+static void behind(dice *d, const char *name) {
+    const char *user = PICK(d, "a", "b"), *fence = dice_chance(d, 900) ? fences[0] : fences[1];
+    char value[24], lease[24], deltas[24], id_slot[18];
+    snprintf(value, sizeof value, "mp:b:{n:0}%s", user);
+    snprintf(lease, sizeof lease, "mp:bl:{n:0}%s", user);
+    snprintf(deltas, sizeof deltas, "mp:i:{n:0}%s", user);
+    memset(id_slot, 's', sizeof id_slot);
+    if (strcmp(name, "wb_put") == 0) {
+        number(7), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}");
+        word("mp:o:{n:0}:1"), word(user), envelope_of(d, fence), number(dice_between(d, 0, 12)), word(fence);
+        number(dice_between(d, 1, 3));
+        if (dice_chance(d, 300)) word("-");
+        else if (dice_chance(d, 300)) record_version(d, user);
+        else word("");
+        bytes(id_slot, sizeof id_slot), number(dice_chance(d, 900) ? ++slot_number : slot_number);
+    } else if (strcmp(name, "wb_get") == 0) {
+        number(4), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word(token(d));
+        number(dice_between(d, 1, 12)), word(fence), word(PICK(d, "0", "1", "2"));
+        if (dice_chance(d, 500)) envelope(d);
+        else word("");
+        word(user), number(dice_between(d, 0, 12));
+    } else if (strcmp(name, "wb_take") == 0) {
+        number(3), word("mp:s:{n:0}"), word("mp:d:{n:0}"), word("mp:m:{n:0}");
+        if (dice_chance(d, 300)) entry_id(d, "mp:s:{n:0}");
+        else word("");
+        number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
+    } else if (strcmp(name, "wb_ack") == 0) {
+        number(4), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:i:{n:0}a"), word("mp:i:{n:0}b");
+        entry_id(d, "mp:s:{n:0}"), record_version(d, "a"), word("a");
+        entry_id(d, "mp:s:{n:0}"), record_version(d, "b"), word("b");
+    } else if (strcmp(name, "wb_dead") == 0) {
+        number(6), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word(deltas), word("mp:x:{n:0}"), word(value), word(lease);
+        entry_id(d, "mp:s:{n:0}"), record_version(d, user), word(user), word("why");
+    } else if (strcmp(name, "wb_dead_list") == 0) {
+        number(1), word("mp:x:{n:0}");
+        if (dice_chance(d, 300)) entry_id(d, "mp:x:{n:0}");
+        else word("");
+        number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
+    } else if (strcmp(name, "wb_epoch") == 0) {
+        number(1), word("mp:m:{n:0}"), word(fence), number(dice_between(d, 1, 30));
+    } else if (strcmp(name, "wb_own") == 0) {
+        number(1), word("mp:t:{n:0}"), word(token(d)), number(dice_between(d, 0, 12));
+    } else if (strcmp(name, "wb_open") == 0) {
+        number(1), word("mp:m:{n:0}"), number(dice_between(d, 1, 2));
+    } else {
+        number(4), word(value), word(deltas), word(lease), word("mp:d:{n:0}"), word(user);
+    }
+}
+
 static void next_command(dice *d) {
     begin();
     if (dice_chance(d, 400)) {
@@ -223,9 +339,12 @@ static void next_command(dice *d) {
         return;
     }
     /* The protocol's; other scripts keep no values. */
-    static const mp_script_id known[] = {MP_SCRIPT_fence, MP_SCRIPT_get,     MP_SCRIPT_fill,
-                                         MP_SCRIPT_renew, MP_SCRIPT_release, MP_SCRIPT_begin,
-                                         MP_SCRIPT_end,   MP_SCRIPT_gen,     MP_SCRIPT_inspect};
+    static const mp_script_id known[] = {
+        MP_SCRIPT_fence,     MP_SCRIPT_get,          MP_SCRIPT_fill,     MP_SCRIPT_renew,   MP_SCRIPT_release,
+        MP_SCRIPT_begin,     MP_SCRIPT_end,          MP_SCRIPT_gen,      MP_SCRIPT_inspect, MP_SCRIPT_wb_put,
+        MP_SCRIPT_wb_put,    MP_SCRIPT_wb_put,       MP_SCRIPT_wb_get,   MP_SCRIPT_wb_take, MP_SCRIPT_wb_ack,
+        MP_SCRIPT_wb_dead,   MP_SCRIPT_wb_dead_list, MP_SCRIPT_wb_epoch, MP_SCRIPT_wb_own,  MP_SCRIPT_wb_open,
+        MP_SCRIPT_wb_inspect};
     const mp_script *s = &mp_scripts[known[dice_below(d, sizeof known / sizeof known[0])]];
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);
@@ -233,15 +352,18 @@ static void next_command(dice *d) {
     word(text ? "EVAL" : "EVALSHA");
     if (text) bytes(s->text, s->len);
     else word(s->sha);
-    script(d, name);
+    if (strncmp(name, "wb_", 3) == 0) behind(d, name);
+    else script(d, name);
     scripts++;
 }
 
 /* ---- rounds ---- */
 
 static bool same_state(server *s) {
-    static const char *const all[] = {"mp:v:{n:a}",  "mp:w:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}",
-                                      "mp:gw:{n:t}", "mp:f",       "a",          "b"};
+    static const char *const all[] = {
+        "mp:v:{n:a}", "mp:w:{n:a}",  "mp:l:{n:a}",  "mp:g:{n:t}",   "mp:gw:{n:t}",  "mp:f",        "a",
+        "b",          "mp:b:{n:0}a", "mp:b:{n:0}b", "mp:bl:{n:0}a", "mp:bl:{n:0}b", "mp:i:{n:0}a", "mp:i:{n:0}b",
+        "mp:d:{n:0}", "mp:s:{n:0}",  "mp:m:{n:0}",  "mp:o:{n:0}:1", "mp:x:{n:0}",   "mp:t:{n:0}"};
     bool well = true;
     for (size_t i = 0; well && i < sizeof all / sizeof all[0]; i++) {
         begin(), word("TYPE"), word(all[i]);
@@ -251,6 +373,9 @@ static bool same_state(server *s) {
         begin(), word("GET"), word(all[i]);
         well = well && compare(s);
         begin(), word("HMGET"), word(all[i]), word("f"), word("g"), word("run"), word("replid"), word("fence");
+        word("epoch"), word("seq"), word("shards"), word("a"), word("b"), word("/n"), word("ssssssssssssssssss");
+        well = well && compare(s);
+        begin(), word("XRANGE"), word(all[i]), word("-"), word("+");
         well = well && compare(s);
         begin(), word("ZREVRANGE"), word(all[i]), word("0"), word("-1"), word("WITHSCORES");
         well = well && compare(s);
@@ -284,6 +409,7 @@ static bool run_round(unsigned long seed, const char *run, const char *replid) {
     dice d = dice_of(seed, "cross-check");
     server *s = server_new(&d, NULL, false, false);
     server_adopt(s, run, replid);
+    simulated = s;
     flush_real();
     bool well = true;
     for (int i = 0; well && i < STEPS; i++) {

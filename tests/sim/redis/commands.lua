@@ -33,7 +33,8 @@ end
 
 function commands.INFO(server)
   return string.format('# Server\r\nredis_version:7.0.15\r\nrun_id:%s\r\n# Replication\r\nrole:%s\r\n' ..
-                       'master_replid:%s\r\nmaster_replid2:%s\r\n', server.run, server.role, server.replid, server.replid2)
+                       'master_replid:%s\r\nmaster_replid2:%s\r\n# Memory\r\nmaxmemory_policy:noeviction\r\n' ..
+                       '# Persistence\r\naof_enabled:0\r\n', server.run, server.role, server.replid, server.replid2)
 end
 
 -- ---- any key ----
@@ -45,6 +46,8 @@ function commands.DEL(server, ...)
   end
   return n
 end
+
+commands.UNLINK = commands.DEL
 
 function commands.EXISTS(server, ...)
   local n = 0
@@ -134,6 +137,57 @@ function commands.HMGET(server, name, ...)
   local key, out = server.space:find(name, 'hash'), {}
   for i = 1, select('#', ...) do out[i] = key and key.value[(select(i, ...))] or false end
   return out
+end
+
+function commands.HSETNX(server, name, field, value)
+  local key = server.space:need(name, 'hash', {})
+  if key.value[field] ~= nil then return 0 end
+  key.value[field] = value
+  server.space.changed(name)
+  return 1
+end
+
+function commands.HDEL(server, name, ...)
+  local key, n = server.space:find(name, 'hash'), 0
+  for i = 1, key and select('#', ...) or 0 do
+    local field = select(i, ...)
+    if key.value[field] ~= nil then n = n + 1 end
+    key.value[field] = nil
+  end
+  if n > 0 then server.space.changed(name) end
+  server.space:trim(name)
+  return n
+end
+
+function commands.HEXISTS(server, name, field)
+  local key = server.space:find(name, 'hash')
+  return key and key.value[field] ~= nil and 1 or 0
+end
+
+-- By their names: Redis has an order of its own, on which nobody may rely.
+function commands.HGETALL(server, name)
+  local key, fields, out = server.space:find(name, 'hash'), {}, {}
+  for field in pairs(key and key.value or {}) do fields[#fields + 1] = field end
+  table.sort(fields)
+  for _, field in ipairs(fields) do
+    out[#out + 1] = field
+    out[#out + 1] = key.value[field]
+  end
+  return out
+end
+
+function commands.HINCRBY(server, name, field, by)
+  by = number(by)
+  local key = server.space:need(name, 'hash', {})
+  local was = key.value[field]
+  if was and not was:match('^-?%d+$') then
+    server.space:trim(name)
+    fail('ERR hash value is not an integer')
+  end
+  local sum = tonumber(was or 0) + by
+  key.value[field] = string.format('%.0f', sum)
+  server.space.changed(name)
+  return sum
 end
 
 -- ---- sorted sets ----

@@ -1,5 +1,5 @@
 -- A keyspace with Redis' meaning of types and of time. A key is {type=, value=, ends=}: `value` is a string, or for a hash
--- field -> string, or for a zset member -> number; `ends` in ms, nil without a TTL. A key is there up to its end, not beyond.
+-- field -> string, for a zset member -> number, for a stream its entries and its last id (stream.lua); `ends` in ms, nil without a TTL. A key is there up to its end, not beyond.
 local keyspace = {}
 keyspace.__index = keyspace
 
@@ -11,7 +11,7 @@ end
 local function copy(value)
   if type(value) ~= 'table' then return value end
   local out = {}
-  for k, v in pairs(value) do out[k] = v end
+  for k, v in pairs(value) do out[k] = copy(v) end
   return out
 end
 

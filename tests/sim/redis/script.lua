@@ -23,10 +23,43 @@ local function call(server, ...)
   return commands[name](server, unpack(argv, 2))
 end
 
+-- Of Redis' struct library what the scripts use: little-endian integers of so many bytes.
+local struct = {}
+
+local function widths(format)
+  local out = {}
+  if format:sub(1, 1) ~= '<' or format:find('[^<I%d]') then error('struct: of this format the simulator knows nothing') end
+  for width in format:gmatch('I(%d+)') do out[#out + 1] = tonumber(width) end
+  return out
+end
+
+function struct.pack(format, ...)
+  local out = {}
+  for i, width in ipairs(widths(format)) do
+    local n = select(i, ...)
+    for _ = 1, width do
+      out[#out + 1] = string.char(n % 256)
+      n = math.floor(n / 256)
+    end
+  end
+  return table.concat(out)
+end
+
+function struct.unpack(format, text)
+  local out, at = {}, 1
+  for i, width in ipairs(widths(format)) do
+    out[i] = 0
+    for k = width, 1, -1 do out[i] = out[i] * 256 + text:byte(at + k - 1) end
+    at = at + width
+  end
+  out[#out + 1] = at
+  return unpack(out)
+end
+
 local function environment(server)
   local redis = {call = function(...) return call(server, ...) end}
   return {redis = redis, string = string, math = math, table = table, tonumber = tonumber, tostring = tostring, type = type,
-          ipairs = ipairs, pairs = pairs, unpack = unpack, select = select}
+          ipairs = ipairs, pairs = pairs, unpack = unpack, select = select, struct = struct}
 end
 
 -- Its value as Redis sees it, or {err=}.

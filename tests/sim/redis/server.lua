@@ -5,6 +5,7 @@ local root, scripts, clock = ... -- folder of these files; sha -> {name=, text=}
 local function part(name, ...) return assert(loadfile(root .. '/' .. name .. '.lua'))(...) end
 local keyspace = part('keyspace')
 local commands = part('commands', keyspace)
+part('stream', commands)
 local script = part('script', commands)
 local encode = part('resp')
 local watch = part('watch')

@@ -18,7 +18,7 @@ typedef struct mp_flush_row {
     int64_t version;
     const pond_value *value; /* the document as a get gives it; the absence: it is deleted. Borrowed */
     bool verify;             /* its version is of an older epoch than the shard's: it may have been deleted since */
-    bool stale;              /* out: the store has this version, or a newer one */
+    bool stale;              /* out, of `verify`: it was, and was left out */
 } mp_flush_row;
 
 typedef struct mp_flush {

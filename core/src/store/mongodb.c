@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/document.h"
+#include "store/mongodb_behind.h"
 #include "store/mongodb_change.h"
 #include "store/mongodb_error.h"
 #include "store/mongodb_find.h"
@@ -19,6 +20,7 @@ enum { CLIENTS = 100, IDS_AT_ONCE = 1000, UPSERTS = 3 };
 typedef struct mongodb_store {
     mp_store base;
     mp_mongodb_pool *pool;
+    mp_mongodb_behind *behind;
     int64_t max_value;
 } mongodb_store;
 
@@ -384,7 +386,31 @@ static mp_applied apply(mp_store *store, mp_change *change, pond_error **err) {
 
 static void discard(mp_store *store, mp_change *change) { mp_mongodb_discard(change); }
 
+static mp_mongodb_behind *behind_of(mp_store *store) { return ((mongodb_store *)store)->behind; }
+
+static int behind_prepare(mp_store *store, const char *collection, pond_error **err) {
+    return mp_mongodb_behind_prepare(behind_of(store), collection, err);
+}
+
+static int behind_epoch(mp_store *store, const char *ns, int64_t *epoch, pond_error **err) {
+    return mp_mongodb_behind_epoch(behind_of(store), ns, epoch, err);
+}
+
+static int behind_own(mp_store *store, const uint8_t owner[16], const char *const *shards, size_t n, pond_error **err) {
+    return mp_mongodb_behind_own(behind_of(store), owner, shards, n, err);
+}
+
+static mp_flushed behind_flush(mp_store *store, mp_flush *flush, pond_error **err) {
+    return mp_mongodb_behind_flush(behind_of(store), flush, err);
+}
+
+static int behind_get(mp_store *store, const char *collection, const char *id, size_t len, pond_value **out,
+                      int64_t *version, pond_error **err) {
+    return mp_mongodb_behind_get(behind_of(store), collection, id, len, out, version, err);
+}
+
 static void close_store(mp_store *store) {
+    mp_mongodb_behind_free(behind_of(store));
     mp_mongodb_pool_close(pool_of(store));
     free(store);
 }
@@ -405,6 +431,11 @@ static const mp_store_vt vt = {
     .ready = ready,
     .apply = apply,
     .discard = discard,
+    .behind_prepare = behind_prepare,
+    .behind_epoch = behind_epoch,
+    .behind_own = behind_own,
+    .behind_flush = behind_flush,
+    .behind_get = behind_get,
 };
 
 int mp_mongodb_open(mp_store **out, const mp_options *options, pond_error **err) {
@@ -413,6 +444,10 @@ int mp_mongodb_open(mp_store **out, const mp_options *options, pond_error **err)
     if (store == NULL) return mp_fail(err, POND_ENOMEM, "store: no memory");
     int rc = mp_mongodb_pool_open(&store->pool, options->store != NULL ? options->store : "", clients,
                                   options->store_timeout, err);
+    if (rc == POND_OK && !(store->behind = mp_mongodb_behind_new(store->pool))) {
+        mp_mongodb_pool_close(store->pool);
+        rc = mp_fail(err, POND_ENOMEM, "store: no memory");
+    }
     if (rc != POND_OK) {
         free(store);
         return rc;

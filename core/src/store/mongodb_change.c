@@ -115,14 +115,30 @@ static int show(mp_change *change, const ready *r, mp_mongodb_kind kind, int64_t
                             : mp_fail(err, POND_ENOMEM, "%.64s: no memory for a document", change->collection);
 }
 
+/* What the caller has is no BSON, and is only shown: it is what makes the new document. */
+static int read_base(const mp_change *change, ready *r, pond_error **err) {
+    const mp_document_name name = {change->collection, change->id, change->id_len};
+    char *packed = NULL;
+    size_t len = 0, given;
+    r->kind = MP_ID_OTHER;
+    if (pond_value_state(change->base) == POND_ABSENT) return POND_OK;
+    const char *text = pond_value_data(change->base, &given);
+    int rc = mp_document_pack_numbered(&name, text, given, &packed, &len, err);
+    if (rc == POND_OK) rc = mp_mongodb_bson(&r->old, &name, packed, len, err);
+    if (rc == POND_OK) r->kind = MP_ID_STRING;
+    free(packed);
+    return rc;
+}
+
 /* From the patch to the whole document. */
 static int patch(mp_mongodb_pool *pool, const mp_change *change, ready *r, const bson_t *by, pond_error **err) {
-    int rc = look(pool, change, &r->kind, &r->old, err);
+    int rc = change->based ? read_base(change, r, err) : look(pool, change, &r->kind, &r->old, err);
     if (rc != POND_OK || r->kind == MP_ID_OTHER) return rc;
     if (!mp_mongodb_patch(&r->doc, &r->old, by))
         return mp_fail(err, POND_EVALUE, "%.64s: the document is too large for MongoDB, or damaged",
                        change->collection);
-    if ((uint64_t)r->old.len + r->doc.len > MP_MONGODB_BSON_MAX) /* both go into one statement, see attempt() */
+    if (!change->based &&
+        (uint64_t)r->old.len + r->doc.len > MP_MONGODB_BSON_MAX) /* both go into one statement, see attempt() */
         return mp_fail(err, POND_EVALUE,
                        "%.64s: an update names the document before it and after it, %u and %u bytes, and MongoDB takes "
                        "no more than %d: replace the document",

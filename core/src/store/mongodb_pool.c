@@ -354,6 +354,17 @@ void mp_mongodb_end(mp_mongodb_call *call) {
     call->slot = NULL;
 }
 
+void mp_mongodb_rest(const mp_mongodb_call *call) {
+    (void)call;
+    mp_mongodb_wait_until(0);
+}
+
+void mp_mongodb_resume(mp_mongodb_call *call) {
+    call->tries = 0;
+    call->deadline = mp_clock_ms() + call->pool->timeout_ms;
+    mp_mongodb_wait_until(call->deadline);
+}
+
 const char *mp_mongodb_database(const mp_mongodb_call *call) { return mongoc_uri_get_database(call->pool->uri); }
 
 int64_t mp_mongodb_left_ms(const mp_mongodb_call *call) {

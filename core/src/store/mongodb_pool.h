@@ -55,6 +55,9 @@ typedef struct mp_mongodb_call {
 /* Waits for a client. Otherwise nothing has to be ended, but may be. */
 int mp_mongodb_begin(mp_mongodb_call *call);
 void mp_mongodb_end(mp_mongodb_call *call);
+/* A call that is kept for what hangs on its client rests between its parts; each of them has a time of its own. */
+void mp_mongodb_rest(const mp_mongodb_call *call);
+void mp_mongodb_resume(mp_mongodb_call *call);
 const char *mp_mongodb_database(const mp_mongodb_call *call);
 
 /* What is left for the server of the call's time, somewhat before we give up ourselves: at least 1. */

@@ -214,8 +214,8 @@ static mp_flushed bury(mp_sqlite_conn *conn, const mp_flush *f, const mp_flush_r
 }
 
 /* The row's part: a document that is older than what stands there changes nothing. */
-static mp_flushed change_row(mp_sqlite_conn *conn, const mp_flush *f, mp_flush_row *row, const char *doc, size_t len,
-                             pond_error **err) {
+static mp_flushed change_row(mp_sqlite_conn *conn, const mp_flush *f, const mp_flush_row *row, const char *doc,
+                             size_t len, pond_error **err) {
     sqlite3_stmt *statement;
     if (mp_sqlite_statement(conn, f->collection, doc ? MP_SQL_FLUSH : MP_SQL_FLUSH_DELETE, &statement, err) != POND_OK)
         return MP_FLUSH_FAILED;
@@ -224,7 +224,6 @@ static mp_flushed change_row(mp_sqlite_conn *conn, const mp_flush *f, mp_flush_r
     if (step == SQLITE_OK && doc) step = bind(statement, 3, doc, len);
     if (step == SQLITE_OK) step = sqlite3_step(statement);
     mp_flushed how = step == SQLITE_DONE ? MP_FLUSHED : row_failed(conn, f, row, err);
-    row->stale = how == MP_FLUSHED && doc && sqlite3_changes(conn->db) == 0;
     mp_sqlite_done(statement);
     return how;
 }

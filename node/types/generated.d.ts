@@ -190,12 +190,18 @@ export interface PondOptions extends PolicyOptions {
   events?: string | null | undefined
   /** How often what this process counts is put into Redis, for `millpond stats`; 0: never. Default: 0ms. */
   publishStats?: Duration | null | undefined
+  /** Write=behind: this process takes what was accepted, by whomever, to the store. Default: on. */
+  worker?: boolean | 'on' | 'off' | null | undefined
 }
 
 /** What a collection may set, beside PolicyOptions. */
 export interface CollectionOptions extends PolicyOptions {
-  /** After a change is in the store: cache the new document, or only drop the old one. Default: through. */
-  write?: 'through' | 'aside' | null | undefined
+  /** Through: after a change is in the store the new document is cached; aside: the old one is only dropped; behind: Redis accepts the change, and a worker takes it to the store later. Default: through. */
+  write?: 'through' | 'aside' | 'behind' | null | undefined
+  /** Write=behind: most documents that wait to be taken to the store, about. Default: 100000. */
+  backlogMax?: number | string | null | undefined
+  /** Write=behind: when so many wait: wait for room (write_timeout at most), or fail at once. Default: wait. */
+  backlogFull?: 'wait' | 'fail' | null | undefined
   /** What the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of. Default: {collection}.{event}. */
   eventKey?: string | null | undefined
   /** Write what is told of a change into the store with it, and deliver it at least once; off: at most once. Default: off. */
@@ -268,6 +274,12 @@ export interface Counters {
   written_values: number
   /** Values of writes that were not cached, because another writer was about. */
   refused_values: number
+  /** Changes that the backlog has accepted (write=behind), counted as writes, too. */
+  accepted: number
+  /** Documents that this process has taken from the backlog to the store. */
+  flushed: number
+  /** Documents that the store refused time and again, put aside by this process. */
+  dead_letters: number
   /** Change events that were delivered. */
   events: number
   /** Change events that were given up: the broker failed in the midst of one, too many waited, or the pond was closed. */

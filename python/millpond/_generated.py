@@ -311,6 +311,8 @@ class PondOptions(TypedDict, total=False):
     events: str | None
     # how often what this process counts is put into Redis, for `millpond stats`; 0: never (default 0ms)
     publish_stats: Duration | None
+    # write=behind: this process takes what was accepted, by whomever, to the store (default on)
+    worker: bool | str | None
     # how long a value is served (default 5m)
     ttl: Duration | None
     # how long an absence is served; 0: absences are not cached (default 30s)
@@ -354,8 +356,12 @@ class PondOptions(TypedDict, total=False):
 class CollectionOptions(PolicyOptions, total=False):
     """What a collection may set."""
 
-    # after a change is in the store: cache the new document, or only drop the old one (default through)
-    write: Literal["through", "aside"] | None
+    # through: after a change is in the store the new document is cached; aside: the old one is only dropped; behind: Redis accepts the change, and a worker takes it to the store later (default through)
+    write: Literal["through", "aside", "behind"] | None
+    # write=behind: most documents that wait to be taken to the store, about (default 100000)
+    backlog_max: int | str | None
+    # write=behind: when so many wait: wait for room (write_timeout at most), or fail at once (default wait)
+    backlog_full: Literal["wait", "fail"] | None
     # what the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of (default {collection}.{event})
     event_key: str | None
     # write what is told of a change into the store with it, and deliver it at least once; off: at most once (default off)
@@ -406,6 +412,9 @@ CounterName = Literal[
     "write_errors",
     "written_values",
     "refused_values",
+    "accepted",
+    "flushed",
+    "dead_letters",
     "events",
     "lost_events",
     "renewed_intents",
@@ -460,6 +469,12 @@ class Counters(TypedDict):
     written_values: int
     # values of writes that were not cached, because another writer was about
     refused_values: int
+    # changes that the backlog has accepted (write=behind), counted as writes, too
+    accepted: int
+    # documents that this process has taken from the backlog to the store
+    flushed: int
+    # documents that the store refused time and again, put aside by this process
+    dead_letters: int
     # change events that were delivered
     events: int
     # change events that were given up: the broker failed in the midst of one, too many waited, or the pond was closed

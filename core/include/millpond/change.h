@@ -3,7 +3,11 @@
  * Each is a write as write.h has it, on the document's key and on all pages of the collection: once it has returned POND_OK no reader,
  * in any process that is connected to the same cache, gets the document, or a page, as it was before. With the collection's option
  * write=through (the default) the new document is then in the cache, unless somebody else was changing it too; with write=aside it is
- * loaded when it is next asked for. If the cache fails after the store was written to, the change has been made all the same. */
+ * loaded when it is next asked for. If the cache fails after the store was written to, the change has been made all the same.
+ *
+ * With write=behind (over Redis only) a change counts as soon as Redis has accepted it, and a worker takes it to the store afterwards:
+ * readers of the document see it at once, pages when it is stored. A replacement or a deletion does not look whether there is a document;
+ * creates and updates do. See GUIDE.md for what that promises. */
 #ifndef MILLPOND_CHANGE_H
 #define MILLPOND_CHANGE_H
 
@@ -37,7 +41,8 @@ typedef void (*pond_checker)(pond_check *check, void *ctx);
  * Errors: POND_EKEY, POND_EVALUE (nothing happened); POND_EINVALID (the checker's); POND_EABSENT (replace, update, delete: there is
  * none); POND_EDUPLICATE (create: there is one); POND_ESTORE, POND_ETIMEOUT (if the message does not say that nothing was written, it may
  * have been, and the cache is passed by until that shows); POND_ECACHE and others before the store was touched
- * (when_cache_down_write=strict); POND_EINTERRUPTED (nothing was written); POND_ECLOSED. @threads any, blocks; not in a thread that drives
+ * (when_cache_down_write=strict); with write=behind POND_ECACHE says that nothing was accepted, or that it may have been, and POND_EOVERLOAD that
+ * the backlog is full; POND_EINTERRUPTED (nothing was written); POND_ECLOSED. @threads any, blocks; not in a thread that drives
  * a queue */
 POND_API int pond_collection_change(pond_collection *collection, pond_change_kind kind, const char *id, size_t id_len,
                                     const char *doc, size_t len, pond_checker checker, void *ctx, pond_value **out,

@@ -4,6 +4,7 @@
 #include "api/check.h"
 #include "base/error.h"
 #include "observe/metrics.h"
+#include "pattern/backlog.h"
 #include "pattern/wait.h"
 
 const char *pond_version(void) { return POND_VERSION_TEXT; }
@@ -29,6 +30,7 @@ int pond_stats(pond *p, pond_value **out, pond_error **err) {
     mp_buf_printf(&json, ",\"calls\":%zu,\"overdue_ends\":%zu,", atomic_load(&p->calls), atomic_load(&p->overdue));
     p->cache->vt->describe(p->cache, &json);
     mp_notifier_describe(&p->notifier, &json);
+    mp_backlogs_describe(p, &json);
     mp_buf_text(&json, "}");
     return give(&json, POND_JSON, out, err);
 }

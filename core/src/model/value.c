@@ -25,6 +25,7 @@ static void fill(pond_value *value, pond_state state, pond_codec codec, const ch
     value->codec = (uint8_t)codec;
     value->stale = false;
     value->len = (uint32_t)len;
+    value->version = 0;
     value->data = data;
     value->free = free_it;
 }

@@ -13,6 +13,7 @@ struct pond_value {
     uint8_t codec; /* pond_codec */
     bool stale;    /* served past its time */
     uint32_t len;
+    int64_t version;  /* of a document that is written behind; 0 else */
     const char *data; /* NUL-terminated */
     void (*free)(pond_value *self);
 };

@@ -5,10 +5,13 @@
 
 #include "base/error.h"
 #include "base/quote.h"
+#include "pattern/accept.h"
+#include "pattern/backlog.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
+#include "pattern/wait.h"
 
-typedef enum step_kind { MAKE_READY, JUDGE, APPLY } step_kind;
+typedef enum step_kind { MAKE_READY, JUDGE, APPLY, TAKE_EPOCH } step_kind;
 
 /* The whole change; the host knows it as what it is asked to judge. Whoever does a step has it for himself meanwhile. */
 struct pond_check {
@@ -20,6 +23,8 @@ struct pond_check {
     mp_write *write;       /* lane's lock; NULL: nobody waits for it any more */
     pond_writing *writing; /* the intents stand, and an answer is owed */
     mp_change change;
+    mp_accept *accept; /* lane's lock; write=behind: instead of a write; NULL else */
+    pond_value *base;  /* of an UPDATE that is accepted: what it was made of */
     bool checked;
     step_kind step;
     bool waits;            /* lane's lock: the step is for the blocking caller, who has not taken it */
@@ -64,6 +69,8 @@ void mp_check_unref(pond_check *c) {
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) return;
     mp_lane *lane = c->lane;
     store_of(c)->vt->discard(store_of(c), &c->change);
+    mp_accept_free(c->accept);
+    pond_value_free(c->base);
     pond_error_free(c->left);
     pond_error_free(c->error);
     pond_collection_free(c->collection);
@@ -136,8 +143,37 @@ static void ask_host(pond_check *c) {
     mp_call_push_event(c->lane, &c->event);
 }
 
+/* Into the backlog, instead of the store. */
+static void accept(pond_check *c) {
+    mp_change_kind kind = c->change.kind;
+    mp_expect expect = kind == MP_CHANGE_CREATE   ? MP_EXPECT_ABSENT
+                       : kind == MP_CHANGE_UPDATE ? MP_EXPECT_VERSION
+                                                  : MP_EXPECT_ANY;
+    c->write->call.quiet = true; /* no signal can undo it any more */
+    mp_accept_send(c->accept, expect, c->base ? c->base->version : 0,
+                   c->change.document ? c->change.document : mp_value_absent());
+}
+
+static void accepted(mp_accept *a, mp_accepted how) {
+    pond_check *c = a->owner;
+    pond_error *error = a->error;
+    a->error = NULL;
+    c->write->call.quiet = false;
+    switch (how) {
+    case MP_ACCEPTED:
+        mp_write_accepted(c->write);
+        c->write = NULL;
+        return;
+    case MP_ACCEPT_READ: start(c, MAKE_READY); return;
+    case MP_ACCEPT_EPOCH: start(c, TAKE_EPOCH); return;
+    case MP_ACCEPT_EXISTS: give_up(c, one_there(&c->change)); return;
+    default: give_up(c, error);
+    }
+}
+
 static void go_on(pond_check *c) {
     if (c->writing) start(c, APPLY);
+    else if (c->accept) accept(c);
     else mp_write_begin(c->write);
 }
 
@@ -160,6 +196,7 @@ void mp_change_begun(pond_check *c, pond_writing *writing) {
 
 void mp_change_unhook(pond_check *c) {
     c->write = NULL;
+    if (c->accept) mp_accept_leave(c->accept);
     bool owed = c->waits && c->step == JUDGE; /* by the thread that does not come any more */
     if (c->offered) {
         mp_list_remove(&c->event.node);
@@ -173,10 +210,30 @@ void mp_change_unhook(pond_check *c) {
 
 /* ---- the steps: no lock held ---- */
 
+/* What the document is now, by whatever was accepted: of an UPDATE, and of a CREATE if nobody knows. */
+static int read_base(pond_check *c, pond_error **err) {
+    pond_collection *documents = c->collection;
+    const mp_ask ask = {.policy = documents->document, .key = &c->accept->op.key, .source = &documents->documents};
+    pond_value_free(c->base);
+    c->base = NULL;
+    return mp_wait_read(documents->pond, &ask, true, mp_source_loader, &documents->documents, &c->base, err);
+}
+
+static int make_ready_behind(pond_check *c, pond_error **err) {
+    mp_change *change = &c->change;
+    int code = mp_backlog_open(c->collection->behind, err);
+    bool reads = change->kind == MP_CHANGE_UPDATE || (change->kind == MP_CHANGE_CREATE && c->accept->tries > 0);
+    if (code == POND_OK && reads) code = read_base(c, err);
+    if (code != POND_OK) return code;
+    change->based = change->kind == MP_CHANGE_UPDATE;
+    change->base = c->base;
+    return store_of(c)->vt->ready(store_of(c), change, err);
+}
+
 static void make_ready(pond_check *c) {
     mp_store *store = store_of(c);
     store->vt->discard(store, &c->change);
-    c->code = store->vt->ready(store, &c->change, &c->error);
+    c->code = c->accept ? make_ready_behind(c, &c->error) : store->vt->ready(store, &c->change, &c->error);
 }
 
 /* The change, and what is told of it: by the store's outbox together with it, or once it is known. */
@@ -248,12 +305,15 @@ static void run(pond_check *c) {
         if (!wanted(c) || apply(c)) return;
         for (make_ready(c); !c->checked && c->code == POND_OK && c->change.document; make_ready(c))
             if (apply(c)) return;
+    } else if (c->step == TAKE_EPOCH) {
+        c->code = mp_backlog_epoch(c->collection->behind, c->accept->op.key.shard, c->accept->seen, &c->error);
     } else {
         make_ready(c);
     }
     mp_lane_lock(c->lane);
     mp_loop_touch(c->lane->loop);
-    ready(c);
+    if (c->step == TAKE_EPOCH && c->code == POND_OK && c->write) go_on(c);
+    else ready(c);
     mp_lane_kick(c->lane, false);
     mp_lane_unlock(c->lane);
 }
@@ -344,6 +404,14 @@ int pond_check_fail_with(pond_check *c, const char *message, const void *owner, 
 
 /* ---- the start ---- */
 
+/* What is accepted without a look at what there is needs no other thread. */
+static bool at_once(pond_check *c) {
+    if (!c->accept || c->change.kind == MP_CHANGE_UPDATE || !atomic_load(&c->collection->behind->opened)) return false;
+    make_ready(c);
+    ready(c);
+    return true;
+}
+
 mp_call *mp_change_start(mp_lane *lane, const mp_change_args *args, uint64_t user, mp_waiter *waiter) {
     const pond_collection *collection = args->collection;
     char name[MP_NAME_MAX + 1];
@@ -352,6 +420,15 @@ mp_call *mp_change_start(mp_lane *lane, const mp_change_args *args, uint64_t use
     const char *const keys[] = {key.name + key.ns_len + 1};
     const size_t lens[] = {key.len - key.ns_len - 1};
     pond_check *c = new_change(lane, args);
+    if (c && collection->behind) {
+        c->accept = mp_accept_new(lane, collection, args->id, args->id_len);
+        if (!c->accept) {
+            mp_check_unref(c);
+            return NULL;
+        }
+        c->accept->owner = c;
+        c->accept->done = accepted;
+    }
     mp_write *w = c ? mp_write_new(lane, collection->document, keys, lens, 1, collection->pages, user, waiter) : NULL;
     if (!w) {
         if (c) mp_check_unref(c); /* not the lane's last reference: the queue, or the pond, has one */
@@ -359,6 +436,6 @@ mp_call *mp_change_start(mp_lane *lane, const mp_change_args *args, uint64_t use
     }
     w->change = c; /* its reference */
     c->write = w;
-    start(c, MAKE_READY);
+    if (!at_once(c)) start(c, MAKE_READY);
     return &w->call;
 }

@@ -7,12 +7,13 @@
 #include "base/error.h"
 #include "base/quote.h"
 #include "model/duration.h"
+#include "pattern/backlog.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/read.h"
 #include "pattern/wait.h"
 
-enum { DOCUMENT_TTL_MS = 3600000, BOUND_MAX_MS = 3600000, EVENT_KEY_MAX = 120 };
+enum { DOCUMENT_TTL_MS = 3600000, BOUND_MAX_MS = 3600000, EVENT_KEY_MAX = 120, NEGATIVE_LEAST_MS = 1000 };
 
 /* ---- documents ---- */
 
@@ -46,7 +47,39 @@ static int read_documents(pond_collection *c, pond_load *const *loads, size_t n,
     return code;
 }
 
+/* Of a write-behind collection: with its version, and what was accepted in a history of Redis that was lost (load->dirty) is compared with
+ * the store, where it may have been written since. The higher version wins. */
+static int read_versioned(pond_collection *c, const pond_load *load, pond_value **out, pond_error **err) {
+    mp_store *store = c->pond->store;
+    size_t len;
+    int64_t version = 0;
+    const char *id = id_of(load, &len);
+    int code = store->vt->behind_get(store, c->name, id, len, out, &version, err);
+    if (code != POND_OK) return code;
+    if (pond_value_state(*out) == POND_VALUE) {
+        (*out)->codec = (uint8_t)store->vt->codec;
+        (*out)->version = version;
+    }
+    if (!load->dirty || load->dirty_version <= version) return POND_OK;
+    pond_value_free(*out);
+    *out = pond_value_ref(load->dirty);
+    return POND_OK;
+}
+
+static void load_versioned(pond_collection *c, pond_load *const *loads, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        pond_error *error = NULL;
+        pond_value *value = NULL;
+        if (read_versioned(c, loads[i], &value, &error) == POND_OK) mp_loads_answer(&loads[i], &value, 1);
+        else mp_load_fail_as(loads[i], error);
+    }
+}
+
 static void load_documents(mp_source *source, pond_load *const *loads, size_t n) {
+    if (((pond_collection *)source)->behind) {
+        load_versioned((pond_collection *)source, loads, n);
+        return;
+    }
     pond_error *error = NULL;
     pond_value *one = NULL, **values = n == 1 ? &one : calloc(n, sizeof *values);
     if (!values) fail_all(loads, n, mp_error_new(POND_ENOMEM, "no memory for a call to the store"));
@@ -59,7 +92,7 @@ void mp_collection_key(const pond_collection *c, mp_key *key, char name[MP_NAME_
     char text[MP_KEY_MAX];
     text[0] = 's';
     memcpy(text + 1, id, len);
-    mp_key_make(key, name, c->document->options.namespace, c->document->ns_len, text, len + 1);
+    mp_policy_key(c->document, key, name, text, len + 1);
 }
 
 /* ---- pages ---- */
@@ -338,6 +371,33 @@ static int read_events(pond_collection *c, const mp_options *o, pond_error **err
     return POND_OK;
 }
 
+/* write=behind. What its documents are read by is the backlog as much as the store, so nothing goes past the cache, and nothing past its
+ * time is served. */
+static int set_behind(pond_collection *c, pond_error **err) {
+    pond *p = c->pond;
+    mp_options *o = &c->document->options;
+    if (o->write != MP_WRITE_BEHIND) return POND_OK;
+    if (p->cache->vt->peek)
+        return mp_fail(err, POND_EOPTION,
+                       "write=behind: the backlog is kept in Redis, and this pond's cache is memory: open it with "
+                       "cache=redis://...");
+    if (!p->store->vt->behind_flush)
+        return mp_fail(err, POND_EOPTION, "write=behind: the store %s: cannot do it", p->store->vt->scheme);
+    if (!p->options.fence)
+        return mp_fail(err, POND_EOPTION, "write=behind: it needs the fence: open the pond without fence=off");
+    if (c->tells)
+        return mp_fail(err, POND_EOPTION,
+                       "write=behind: its changes are not told of: set event_key=off for this collection");
+    o->when_cache_down = MP_CACHE_DOWN_ERROR;
+    o->when_wait_ends = MP_WAIT_ENDS_ERROR;
+    o->grace = o->stale_if_error = o->early_refresh = 0;
+    if (o->negative_ttl < NEGATIVE_LEAST_MS) o->negative_ttl = NEGATIVE_LEAST_MS; /* a create asks for the absence */
+    o->negative_max = INT32_MAX;
+    c->document->shards = MP_BACKLOG_SHARDS;
+    c->behind = mp_backlog_of(p, c->name, c->document, c->pages);
+    return c->behind ? POND_OK : mp_fail(err, POND_ENOMEM, "no memory for a collection");
+}
+
 /* The options of a collection: a policy's, whose own ttl is that of documents, and the bounds of its queries. */
 static int read_options(pond_collection *c, const char *const *options, size_t n, pond_error **err) {
     pond *p = c->pond;
@@ -359,6 +419,7 @@ static int read_options(pond_collection *c, const char *const *options, size_t n
     if (code == POND_OK) code = read_indexes(c, o->indexes, err);
     c->cache_empty = o->cache_empty;
     if (code == POND_OK) code = read_events(c, o, err);
+    if (code == POND_OK) code = set_behind(c, err);
     pond_policy_free(given);
     return code;
 }
@@ -378,6 +439,7 @@ int mp_collection_new(pond_collection **out, pond *p, const char *name, const ch
         return code;
     }
     if (c->outbox) mp_notifier_watch(&p->notifier);
+    if (c->behind && p->options.worker) mp_drain_start(c->behind);
     *out = c;
     return POND_OK;
 }
@@ -388,5 +450,6 @@ int mp_collection_prepare(pond_collection *c, pond_error **err) {
     if (code == POND_OK && c->outbox) code = store->vt->outbox_prepare(store, err);
     for (size_t i = 0; c->indexes && i + 1 < c->indexes->sort_count && code == POND_OK; i++)
         code = store->vt->index(store, c->name, &c->indexes->sort[i], err);
+    if (code == POND_OK && c->behind) code = mp_backlog_open(c->behind, err);
     return code;
 }

@@ -23,7 +23,8 @@ struct pond_collection {
     mp_query_bounds *indexable; /* any field may be indexed */
     mp_query *indexes;          /* its sort, without the last (`id`); NULL: none */
     bool cache_empty;
-    bool tells, outbox; /* of changes: at all; from the store's outbox */
+    bool tells, outbox;        /* of changes: at all; from the store's outbox */
+    struct mp_backlog *behind; /* the pond's; NULL: it is written through or aside */
 };
 
 int mp_collection_new(pond_collection **out, pond *p, const char *name, const char *const *options, size_t n,

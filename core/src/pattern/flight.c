@@ -73,6 +73,7 @@ static void ground(mp_flight *f) {
 static void scrap(mp_flight *f) {
     pond_policy_free(f->policy);
     pond_value_free(f->value);
+    pond_value_free(f->dirty);
     pond_error_free(f->error);
     mp_tagging_free(f->tagging);
     free(f);
@@ -122,6 +123,8 @@ static void restart(mp_flight *f) {
     f->left = first->spare_left;
     pond_value_free(f->value);
     f->value = NULL;
+    pond_value_free(f->dirty);
+    f->dirty = NULL;
     pond_error_free(f->error);
     f->error = NULL;
     f->home = first->call.lane;

@@ -73,6 +73,7 @@ static void asked(mp_op *op) {
     case MP_HIT: {
         pond_value *value = op->value;
         op->value = NULL;
+        if (op->version && value != mp_value_absent()) value->version = op->version;
         mp_flight_finish(f, value, NULL, false);
         return;
     }
@@ -89,6 +90,13 @@ static void asked(mp_op *op) {
     case MP_RESTING:
         found_meanwhile(f, op, true);
         mp_flight_move_on(f); /* who is not served has nothing to wait for */
+        return;
+    case MP_DIRTY:
+        pond_value_free(f->dirty);
+        f->dirty = op->value;
+        f->dirty_version = op->version;
+        op->value = NULL;
+        mp_flight_load(f);
         return;
     case MP_INDOUBT:
         if (f->refresh) mp_flight_lost(f);

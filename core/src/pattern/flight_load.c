@@ -39,6 +39,9 @@ void mp_flight_load(mp_flight *f) {
     f->loader = r;
     f->load = load;
     load->flight = f;
+    load->dirty = f->dirty;
+    load->dirty_version = f->dirty_version;
+    f->dirty = NULL;
     mp_read_loads(r);
     f->load_began = mp_loop_now(loop);
     mp_flight_count(f, MP_COUNT_loads);
@@ -176,6 +179,7 @@ void mp_flight_loaded(mp_flight *f, pond_value *value, pond_error *error, bool u
     *op = (mp_op){
         .kind = MP_FILL, .key = f->key, .timeout_ms = o->command_timeout, .value = value, .done = mp_flight_filled};
     mp_policy_times(f->policy, negative, ttl, op);
+    op->version = value->version;
     op->load_ms = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
     memcpy(op->token, f->token, MP_TOKEN_LEN);
     memcpy(op->fence, f->fence, MP_FENCE_LEN);

@@ -56,7 +56,9 @@ struct mp_flight {
     pond_load *load;
     pond_policy *policy; /* of who loads */
     pond_value *value;   /* being filled */
-    pond_error *error;   /* of a load, while the lease goes back */
+    pond_value *dirty;   /* MP_DIRTY: the load compares it with the store */
+    int64_t dirty_version;
+    pond_error *error; /* of a load, while the lease goes back */
     bool error_shared;
     mp_tagging *tagging; /* NULL: no tags */
     bool spared;         /* guarded by the shard: some read of it had found a value, which may have gone */

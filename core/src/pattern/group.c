@@ -238,7 +238,7 @@ mp_key *mp_group_keys(const pond_policy *policy, const char *const *keys, const 
     mp_key *out = malloc(n * sizeof *out + room + 1);
     char *name = (char *)(out + n);
     for (size_t i = 0; out && i < n; i++) {
-        mp_key_make(&out[i], name, policy->options.namespace, policy->ns_len, keys[i], lens[i]);
+        mp_policy_key(policy, &out[i], name, keys[i], lens[i]);
         name += out[i].len + 1;
     }
     return out;

@@ -37,7 +37,7 @@ mp_intent *mp_intent_new(mp_lane *lane, const pond_policy *policy, const char *c
             it->op.key = tags->keys[i - n];
             it->op.cut_ms = tags->bound_ms;
         } else {
-            mp_key_make(&it->op.key, name, policy->options.namespace, policy->ns_len, keys[i], lens[i]);
+            mp_policy_key(policy, &it->op.key, name, keys[i], lens[i]);
             name += it->op.key.len + 1;
         }
     }

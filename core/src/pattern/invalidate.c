@@ -100,7 +100,7 @@ mp_call *mp_invalidate_start(mp_lane *lane, const pond_policy *policy, const cha
     inv->call.waiter = waiter;
     for (size_t i = 0; i < n; i++) {
         mp_op *op = prepare(inv, i);
-        mp_key_make(&op->key, name, policy->options.namespace, policy->ns_len, keys[i], lens[i]);
+        mp_policy_key(policy, &op->key, name, keys[i], lens[i]);
         name += op->key.len + 1;
     }
     for (size_t i = n; i < all; i++) {

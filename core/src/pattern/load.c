@@ -29,6 +29,7 @@ pond_load *mp_load_new(mp_lane *lane, const mp_key *key, int64_t max_value) {
 void mp_load_unref(pond_load *load) {
     if (atomic_fetch_sub_explicit(&load->refs, 1, memory_order_acq_rel) != 1) return;
     mp_lane_unref(load->lane);
+    pond_value_free(load->dirty);
     free(load);
 }
 

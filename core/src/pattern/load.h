@@ -10,6 +10,8 @@ struct pond_load {
     mp_lane *lane;
     struct mp_flight *flight; /* lane's lock; NULL: nobody wants the answer any more */
     int64_t max_value;
+    pond_value *dirty; /* accepted in a history of Redis that was lost; NULL: there is none */
+    int64_t dirty_version;
     _Atomic bool answered;
     size_t ns_len;
     size_t len;

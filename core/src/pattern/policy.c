@@ -67,6 +67,12 @@ int mp_policy_in(pond_policy **out, pond *p, const pond_policy *base, const char
     return POND_OK;
 }
 
+void mp_policy_key(const pond_policy *policy, mp_key *key, char *out, const char *user_key, size_t len) {
+    const char *ns = policy->options.namespace;
+    if (policy->shards) mp_key_make_behind(key, out, ns, policy->ns_len, user_key, len, policy->shards);
+    else mp_key_make(key, out, ns, policy->ns_len, user_key, len);
+}
+
 void mp_policy_times(const pond_policy *policy, bool absence, int64_t ttl, mp_op *op) {
     const mp_options *o = &policy->options;
     op->ttl_ms = o->jitter ? mp_jittered(ttl, o->jitter, mp_random_below(UINT32_MAX)) : ttl;

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include "model/config.h"
+#include "model/key.h"
 #include "observe/stats.h"
 #include "pattern/negative.h"
 #include <millpond/pond.h>
@@ -20,14 +21,19 @@ typedef struct mp_space {
 struct pond_policy {
     _Atomic uint32_t refs;
     mp_options options;
-    size_t ns_len; /* of options.namespace */
+    size_t ns_len;  /* of options.namespace */
+    uint8_t shards; /* of a namespace that is written behind; 0 else */
     mp_space *space;
 };
 
-enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };    /* when_wait_ends */
-enum { MP_CACHE_DOWN_STORE = 0, MP_CACHE_DOWN_ERROR = 1 }; /* when_cache_down */
-enum { MP_WRITE_STRICT = 0, MP_WRITE_LENIENT = 1 };        /* when_cache_down_write */
-enum { MP_WRITE_THROUGH = 0, MP_WRITE_ASIDE = 1 };         /* write */
+/* The key of this name in the policy's namespace: writes to `out` (MP_NAME_MAX + 1 bytes) and points `key` at it. */
+void mp_policy_key(const pond_policy *policy, mp_key *key, char *out, const char *user_key, size_t len);
+
+enum { MP_WAIT_ENDS_ERROR = 0, MP_WAIT_ENDS_LOAD = 1 };                 /* when_wait_ends */
+enum { MP_CACHE_DOWN_STORE = 0, MP_CACHE_DOWN_ERROR = 1 };              /* when_cache_down */
+enum { MP_WRITE_STRICT = 0, MP_WRITE_LENIENT = 1 };                     /* when_cache_down_write */
+enum { MP_WRITE_THROUGH = 0, MP_WRITE_ASIDE = 1, MP_WRITE_BEHIND = 2 }; /* write */
+enum { MP_BACKLOG_WAIT = 0, MP_BACKLOG_FAIL = 1 };                      /* backlog_full */
 
 /* The cache has failed a read that has a loader: does it go on without the cache, or end with that error? */
 bool mp_policy_goes_on(const pond_policy *policy, const pond_error *why);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "pattern/backlog.h"
 #include "pattern/load.h"
 
 mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err) {
@@ -66,6 +67,7 @@ static void begin_again(pond *p, mp_cache *cache, mp_flights *flights) {
     fresh_locks(p);
     mp_publisher_init(&p->publisher);
     mp_notifier_restart(&p->notifier);
+    mp_backlogs_restart(p);
     mp_stats_restart(p->stats);
     for (mp_space *space = p->spaces; space; space = space->next) mp_negative_init(&space->negative);
 }
@@ -89,6 +91,7 @@ int mp_pond_adopt(pond *p, pond_error **err) {
     }
     pthread_mutex_unlock(&adopting);
     if (code == POND_OK && p->notifier.watched) mp_notifier_look(&p->notifier);
+    if (code == POND_OK) mp_backlogs_start(p);
     return code;
 }
 
@@ -127,6 +130,7 @@ static void destroy(pond *p) {
         mp_leave_aside(p);
         return;
     }
+    mp_backlogs_close(p, 0); /* while the cache can be told */
     atomic_store(&p->closed, true);
     atomic_store(&p->ending, true);
     mp_lane *blocking = atomic_load(&p->blocking);
@@ -140,6 +144,7 @@ static void destroy(pond *p) {
     }
     mp_pool_free(p->pool);
     mp_notifier_close(&p->notifier);
+    mp_backlogs_free(p);
     if (p->store) p->store->vt->close(p->store);
     if (p->cache) p->cache->vt->close(p->cache);
     pond_policy_free(p->defaults);
@@ -216,13 +221,15 @@ int pond_close(pond *p, int64_t timeout_ms) {
     atomic_store(&p->closed, true);
     if (!mp_pond_inherited(p)) rehome_all(p);
     size_t own = mp_frames_here(p); /* calls of this thread that wait for the loader or writer which closes */
-    for (int64_t until = mp_clock_after(timeout_ms), now; !mp_pond_inherited(p);) {
+    int64_t until = mp_clock_after(timeout_ms);
+    for (int64_t now; !mp_pond_inherited(p);) {
         int64_t slice = mp_clock_after(p->interrupt ? MP_SLICE_MS : timeout_ms);
         drain(p, own, slice < until ? slice : until);
         now = mp_clock_ms();
         if (atomic_load(&p->calls) <= own || now >= until) break;
         if (p->interrupt && p->interrupt(p->interrupt_ctx)) return POND_EINTERRUPTED;
     }
+    if (!mp_pond_inherited(p)) mp_backlogs_close(p, until);
     atomic_store(&p->ending, true);
     if (mp_pond_inherited(p)) return POND_OK; /* what is under way is the parent's */
     bool left = atomic_load(&p->calls) > own;

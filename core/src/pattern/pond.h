@@ -37,8 +37,9 @@ struct pond {
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t drained;
     mp_node lanes;
-    mp_pool *pool;            /* made with the first job */
-    mp_space *_Atomic spaces; /* only ever added */
+    mp_pool *pool;                       /* made with the first job */
+    mp_space *_Atomic spaces;            /* only ever added */
+    struct mp_backlog *_Atomic backlogs; /* likewise */
 
     int (*interrupt)(void *ctx);
     void *interrupt_ctx;

@@ -228,6 +228,7 @@ static void heard(mp_read *r) {
     if (op->reply == MP_HIT) {
         pond_value *value = op->value;
         op->value = NULL;
+        if (op->version && value != mp_value_absent()) value->version = op->version; /* nobody else has it yet */
         if (use(r, value)) return;
         op->reply = MP_MISSED;
     }

@@ -206,6 +206,16 @@ int mp_wait_stream(pond *p, const char *stream, int64_t most, const mp_notice *n
     return finish(lane, call, &waiter, true, NULL, NULL, NULL, err);
 }
 
+int mp_wait_errands(pond *p, mp_errand *each, size_t n, pond_error **err) {
+    int code;
+    mp_lane *lane = enter(p, true, &code, err);
+    if (!lane) return code;
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_call *call = mp_errands_start(lane, each, n, &waiter);
+    return finish(lane, call, &waiter, true, NULL, NULL, NULL, err);
+}
+
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
                     pond_error **err) {
     int code;

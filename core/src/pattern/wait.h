@@ -9,6 +9,7 @@
 #include "pattern/batch.h"
 #include "pattern/call.h"
 #include "pattern/change.h"
+#include "pattern/errand.h"
 #include "notify/notify.h"
 #include "pattern/read.h"
 #include "pattern/source.h"
@@ -30,6 +31,8 @@ int mp_wait_change(const mp_change_args *args, pond_checker checker, void *ctx, 
 /* Entries of a stream (pattern/stream.h), inside. */
 int mp_wait_stream(pond *p, const char *stream, int64_t most, const mp_notice *notices, size_t n, size_t *confirmed,
                    pond_error **err);
+/* Inside: until each of them has ended, well or not. On an error (POND_ECLOSED, POND_ENOMEM) some may have been done. */
+int mp_wait_errands(pond *p, mp_errand *each, size_t n, pond_error **err);
 /* What the cache knows of a key, as a JSON object. */
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,
                     pond_error **err);

@@ -101,7 +101,8 @@ static void end_call(mp_write *w) {
     else mp_call_end(&w->call, error ? POND_EVENT_ERROR : POND_EVENT_OK, NULL, error);
 }
 
-void mp_write_refuse(mp_write *w, pond_error *error) {
+/* Without the host, or the store, having been asked. Takes over the error. */
+static void end_before(mp_write *w, pond_error *error) {
     mp_intent *intent = w->intent;
     w->intent = NULL;
     mp_writing_unref(w->handle);
@@ -109,10 +110,14 @@ void mp_write_refuse(mp_write *w, pond_error *error) {
     intent->done = NULL;
     if (w->begun) mp_intent_end(intent, NULL, false); /* nothing was written */
     else mp_intent_leave(intent);
-    count(w->call.policy, MP_COUNT_write_errors);
+    count(w->call.policy, error ? MP_COUNT_write_errors : MP_COUNT_writes);
     w->error = error;
     end_call(w);
 }
+
+void mp_write_refuse(mp_write *w, pond_error *error) { end_before(w, error); }
+
+void mp_write_accepted(mp_write *w) { end_before(w, NULL); }
 
 /* The host, or the library, is asked to write. */
 static void offer(mp_write *w) {

@@ -1,0 +1,168 @@
+#include "pattern/accept.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "pattern/pond.h"
+
+enum {
+    FIRST_PAUSE_MS = 5,
+    LAST_PAUSE_MS = 200,
+    AT_ONCE = 3 /* times that something else was read is read again without a pause */
+};
+
+static int64_t today(void) { return mp_clock_wall_ms() / 86400000; }
+
+static void answered(mp_op *op);
+
+static void done(mp_accept *a, mp_accepted how) {
+    if (a->slot) mp_backlog_give_slot(a->backlog, a->slot);
+    a->slot = 0;
+    a->done(a, how);
+}
+
+static void fail(mp_accept *a, pond_error *error) {
+    a->error = error;
+    done(a, MP_ACCEPT_FAILED);
+}
+
+/* ---- again, after a pause ---- */
+
+static void submit(mp_accept *a) {
+    a->flying = true;
+    a->waits = false;
+    a->seen = atomic_load(&a->backlog->epochs[a->op.key.shard]);
+    mp_lane_submit(a->lane, &a->op);
+}
+
+static void pause_over(mp_timer *timer) {
+    mp_accept *a = MP_OF(timer, mp_accept, timer);
+    if (a->waits) submit(a);
+    else a->done(a, a->how);
+}
+
+/* False: the time is over. */
+static bool pause(mp_accept *a) {
+    int64_t now = mp_loop_now(a->lane->loop);
+    a->pause_ms = a->pause_ms ? a->pause_ms * 2 : FIRST_PAUSE_MS;
+    if (a->pause_ms > LAST_PAUSE_MS) a->pause_ms = LAST_PAUSE_MS;
+    return now + a->pause_ms < a->until && mp_loop_timer_set(a->lane->loop, &a->timer, now + a->pause_ms);
+}
+
+static void full(mp_accept *a) {
+    a->waits = a->options->backlog_full == MP_BACKLOG_WAIT && pause(a);
+    if (a->waits) return;
+    fail(a, mp_error_new(POND_EOVERLOAD,
+                         "nothing was accepted: the backlog of %.64s is full (backlog_max %lld): is the store slow, or "
+                         "no worker there? Try again later",
+                         a->backlog->collection, (long long)a->options->backlog_max));
+}
+
+static void read_again(mp_accept *a) {
+    if (a->tries++ < AT_ONCE) {
+        done(a, MP_ACCEPT_READ);
+        return;
+    }
+    mp_backlog_give_slot(a->backlog, a->slot);
+    a->slot = 0;
+    a->how = MP_ACCEPT_READ;
+    if (!pause(a))
+        fail(a, mp_error_new_retriable(POND_ETIMEOUT, 1,
+                                       "nothing was accepted: others change this document of %.64s all the time: try "
+                                       "again, or raise write_timeout",
+                                       a->backlog->collection));
+}
+
+/* ---- the answer ---- */
+
+static void refused(mp_accept *a) {
+    switch (a->behind.verdict) {
+    case MP_STALE_FENCE:
+        if (a->tries++ < 16) done(a, MP_ACCEPT_EPOCH);
+        else
+            fail(a, mp_error_new(POND_ECACHE, "nothing was accepted: the backlog of %.64s has another epoch each time",
+                                 a->backlog->collection));
+        return;
+    case MP_FULL: full(a); return;
+    case MP_CHANGED: read_again(a); return;
+    case MP_EXISTS: done(a, MP_ACCEPT_EXISTS); return;
+    default:
+        fail(a, mp_error_new(POND_EPROTOCOL, "the backlog of %.64s gave an answer that makes no sense here",
+                             a->backlog->collection));
+    }
+}
+
+static void answered(mp_op *op) {
+    mp_accept *a = MP_OF(op, mp_accept, op);
+    a->flying = false;
+    switch (op->reply) {
+    case MP_STORED:
+        mp_count(a->backlog->policy->space->stats, MP_COUNT_accepted);
+        mp_drain_accepted(a->backlog);
+        done(a, MP_ACCEPTED);
+        return;
+    case MP_REFUSED: refused(a); return;
+    default: {
+        pond_error *error = op->error;
+        op->error = NULL;
+        fail(a, error ? error : mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here"));
+    }
+    }
+}
+
+/* ---- its life ---- */
+
+mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id, size_t len) {
+    mp_accept *a = calloc(1, sizeof *a + c->document->ns_len + 1 + 1 + len + 1);
+    char name[MP_NAME_MAX + 1];
+    if (!a) return NULL;
+    a->lane = lane;
+    a->backlog = c->behind;
+    a->options = &c->document->options;
+    a->timer.fire = pause_over;
+    mp_collection_key(c, &a->op.key, name, id, len);
+    a->op.key.name = memcpy(a->name, name, a->op.key.len + 1);
+    a->until = mp_loop_now(lane->loop) + a->options->write_timeout;
+    return a;
+}
+
+void mp_accept_send(mp_accept *a, mp_expect expect, int64_t version, pond_value *value) {
+    mp_op *op = &a->op;
+    const mp_options *o = a->options;
+    bool absence = pond_value_state(value) == POND_ABSENT;
+    mp_key key = op->key;
+    *op = (mp_op){.kind = MP_ACCEPT,
+                  .key = key,
+                  .value = value,
+                  .timeout_ms = o->command_timeout,
+                  .behind = &a->behind,
+                  .done = answered};
+    mp_policy_times(a->backlog->policy, absence, absence ? o->negative_ttl : o->ttl, op);
+    a->behind = (mp_behind){.expect = expect,
+                            .expect_version = version,
+                            .most = (o->backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS,
+                            .day = today()};
+    a->slot = mp_backlog_take_slot(a->backlog, a->behind.session, &a->behind.n);
+    if (!a->slot) {
+        fail(a, mp_error_new(POND_EOVERLOAD, "nothing was accepted: too many changes at once"));
+        return;
+    }
+    a->behind.slot = a->slot;
+    submit(a);
+}
+
+void mp_accept_leave(mp_accept *a) {
+    mp_loop_timer_stop(a->lane->loop, &a->timer);
+    if (a->flying) mp_lane_forget(a->lane, &a->op);
+    if (a->slot) mp_backlog_give_slot(a->backlog, a->slot);
+    a->flying = a->waits = false;
+    a->slot = 0;
+}
+
+void mp_accept_free(mp_accept *a) {
+    if (!a) return;
+    pond_error_free(a->error);
+    free(a);
+}

@@ -1,0 +1,211 @@
+#include "pattern/backlog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "cache/behind.h"
+#include "pattern/pond.h"
+#include "pattern/wait.h"
+
+/* ---- its life ---- */
+
+static void fresh(mp_backlog *b) {
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_mutex_init(&b->opening, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->idle, &attr);
+    pthread_condattr_destroy(&attr);
+    mp_random_bytes(b->session, sizeof b->session);
+    mp_drain_init(b);
+}
+
+static void destroy(mp_backlog *b) {
+    mp_drain_clear(b);
+    pond_policy_free(b->policy);
+    pond_tags_free(b->pages);
+    pthread_cond_destroy(&b->idle);
+    pthread_mutex_destroy(&b->opening);
+    pthread_mutex_destroy(&b->lock);
+    free(b->slots);
+    free(b->collection);
+    free(b);
+}
+
+static mp_backlog *find(pond *p, const char *collection, const char *ns) {
+    mp_backlog *b = p->backlogs;
+    while (b && (strcmp(b->collection, collection) != 0 || strcmp(b->policy->options.namespace, ns) != 0)) b = b->next;
+    return b;
+}
+
+mp_backlog *mp_backlog_of(pond *p, const char *collection, const pond_policy *document, pond_tags *pages) {
+    mp_backlog *fresh_one = calloc(1, sizeof *fresh_one);
+    if (fresh_one && !(fresh_one->collection = strdup(collection))) {
+        free(fresh_one);
+        fresh_one = NULL;
+    }
+    pthread_mutex_lock(&p->lock);
+    mp_backlog *b = find(p, collection, document->options.namespace);
+    if (!b && fresh_one) {
+        b = fresh_one;
+        fresh_one = NULL;
+        b->pond = p;
+        b->policy = pond_policy_ref((pond_policy *)document);
+        b->pages = pond_tags_ref(pages);
+        fresh(b);
+        b->next = p->backlogs;
+        p->backlogs = b;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (fresh_one) free(fresh_one->collection);
+    free(fresh_one);
+    return b;
+}
+
+void mp_backlogs_restart(pond *p) {
+    for (mp_backlog *b = p->backlogs; b; b = b->next) {
+        b->slots_used = b->slot_free = 0; /* the parent's, in its session */
+        atomic_store(&b->opened, false);
+        fresh(b);
+    }
+}
+
+void mp_backlogs_start(pond *p) {
+    for (mp_backlog *b = p->backlogs; b && p->options.worker; b = b->next) mp_drain_start(b);
+}
+
+void mp_backlogs_close(pond *p, int64_t until) {
+    for (mp_backlog *b = p->backlogs; b; b = b->next) mp_drain_wait(b, until);
+    for (mp_backlog *b = p->backlogs; b; b = b->next) mp_drain_stop(b);
+}
+
+void mp_backlogs_free(pond *p) {
+    for (mp_backlog *b = p->backlogs, *next; b; b = next) {
+        next = b->next;
+        destroy(b);
+    }
+    p->backlogs = NULL;
+}
+
+/* ---- opening ---- */
+
+static void shard_key(const mp_backlog *b, mp_key *key, char name[MP_NAME_MAX + 1], uint8_t shard) {
+    mp_key_make_shard(key, name, b->policy->options.namespace, b->policy->ns_len, MP_BACKLOG_SHARDS, shard);
+}
+
+/* One operation on a shard as a whole. */
+static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t shard, mp_behind *behind,
+               char name[MP_NAME_MAX + 1], pond_error **err) {
+    *errand = (mp_errand){.op = {.kind = kind, .behind = behind, .timeout_ms = b->policy->options.command_timeout}};
+    shard_key(b, &errand->op.key, name, shard);
+    int code = mp_wait_errands(b->pond, errand, 1, err);
+    if (code != POND_OK || errand->op.reply != MP_FAILED) return code;
+    code = pond_error_code(errand->op.error);
+    if (err) *err = errand->op.error;
+    else pond_error_free(errand->op.error);
+    return code;
+}
+
+static int open_it(mp_backlog *b, pond_error **err) {
+    mp_store *store = b->pond->store;
+    char name[MP_NAME_MAX + 1];
+    mp_errand errand;
+    mp_behind behind = {.most = MP_BACKLOG_SHARDS};
+    int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, name, err);
+    if (code == POND_OK) code = store->vt->behind_prepare(store, b->collection, err);
+    if (code == POND_OK && !errand.op.ms) {
+        pthread_mutex_lock(&b->lock);
+        snprintf(b->problem, sizeof b->problem,
+                 "this Redis keeps no append-only file: what is accepted is lost if it dies: set appendonly yes");
+        pthread_mutex_unlock(&b->lock);
+    }
+    return code;
+}
+
+int mp_backlog_open(mp_backlog *b, pond_error **err) {
+    int code = POND_OK;
+    if (atomic_load_explicit(&b->opened, memory_order_acquire)) return POND_OK;
+    pthread_mutex_lock(&b->opening);
+    if (!atomic_load(&b->opened)) code = open_it(b, err);
+    if (code == POND_OK) atomic_store_explicit(&b->opened, true, memory_order_release);
+    pthread_mutex_unlock(&b->opening);
+    return code;
+}
+
+/* ---- epochs ---- */
+
+/* Taken in the store, so that no two histories of a Redis have the same; put in force in Redis, unless a higher one is. */
+static int take_epoch(mp_backlog *b, uint8_t shard, pond_error **err) {
+    mp_store *store = b->pond->store;
+    for (int tries = 0; tries < 8; tries++) {
+        char name[MP_NAME_MAX + 1];
+        mp_errand errand;
+        mp_behind behind = {0};
+        int code = store->vt->behind_epoch(store, b->policy->options.namespace, &behind.epoch, err);
+        if (code == POND_OK) code = ask(b, &errand, MP_EPOCH, shard, &behind, name, err);
+        if (code != POND_OK || errand.op.reply == MP_DONE) return code;
+    }
+    return mp_fail(err, POND_ECACHE, "%.64s: others take epochs of the backlog's shard %d all the time: try again",
+                   b->collection, shard);
+}
+
+int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err) {
+    int code = POND_OK;
+    pthread_mutex_lock(&b->opening);
+    if (atomic_load(&b->epochs[shard]) == seen) {
+        code = take_epoch(b, shard, err);
+        if (code == POND_OK) atomic_fetch_add(&b->epochs[shard], 1);
+    }
+    pthread_mutex_unlock(&b->opening);
+    return code;
+}
+
+/* ---- slots ---- */
+
+static bool grow(mp_backlog *b) {
+    unsigned room = b->slots_room ? b->slots_room * 2u : 64;
+    if (room > UINT16_MAX) room = UINT16_MAX;
+    mp_slot *slots = b->slots_room < room ? realloc(b->slots, room * sizeof *slots) : NULL;
+    if (!slots) return false;
+    memset(slots + b->slots_room, 0, (room - b->slots_room) * sizeof *slots);
+    b->slots = slots;
+    b->slots_room = (uint16_t)room;
+    return true;
+}
+
+/* The last one given back is the next one taken, so that no more of them are known to Redis than were ever in use at once. */
+uint16_t mp_backlog_take_slot(mp_backlog *b, uint8_t session[16], int64_t *n) {
+    uint16_t slot = 0;
+    pthread_mutex_lock(&b->lock);
+    if (b->slot_free) {
+        slot = b->slot_free;
+        b->slot_free = b->slots[slot - 1].next;
+    } else if (b->slots_used < b->slots_room || grow(b)) {
+        slot = ++b->slots_used;
+    }
+    if (slot) *n = ++b->slots[slot - 1].n;
+    memcpy(session, b->session, sizeof b->session);
+    pthread_mutex_unlock(&b->lock);
+    return slot;
+}
+
+void mp_backlog_give_slot(mp_backlog *b, uint16_t slot) {
+    pthread_mutex_lock(&b->lock);
+    b->slots[slot - 1].next = b->slot_free;
+    b->slot_free = slot;
+    pthread_mutex_unlock(&b->lock);
+}
+
+void mp_backlogs_describe(pond *p, mp_buf *json) {
+    bool first = true;
+    for (mp_backlog *b = p->backlogs; b; b = b->next, first = false) {
+        mp_buf_text(json, first ? ",\"behind\":{" : ",");
+        mp_buf_json(json, b->policy->options.namespace, b->policy->ns_len);
+        mp_drain_describe(b, json);
+    }
+    if (!first) mp_buf_text(json, "}");
+}

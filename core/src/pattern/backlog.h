@@ -1,0 +1,120 @@
+/* The backlog of a write-behind collection: what was accepted and is not in the store yet (protocol.md, section 8).
+ *
+ * It stands in Redis, in shards; this is a process's side of it, one for all handles of the collection. accept.c puts changes into it,
+ * drain.c takes them to the store. */
+#ifndef MP_PATTERN_BACKLOG_H
+#define MP_PATTERN_BACKLOG_H
+
+#include <pthread.h>
+#include "engine/loop.h"
+#include "engine/pool.h"
+#include "pattern/policy.h"
+#include "pattern/tags.h"
+#include "store/store.h"
+
+enum { MP_BACKLOG_SHARDS = 16, MP_BATCH_MOST = 500 };
+
+/* An accepting operation that is under way has a slot of its own, so that a repeated one is known by (session, slot, number). */
+typedef struct mp_slot {
+    uint16_t next; /* free: in the list of those */
+    int64_t n;     /* the number of its last use */
+} mp_slot;
+
+/* What the worker knows of a shard. */
+typedef struct mp_drained {
+    bool hinted; /* Redis says that it is ours */
+    bool owned;  /* so does the store */
+    int64_t left;
+    int64_t swept;            /* the day on which old sessions were dropped */
+    char name[MP_NS_MAX + 8]; /* "ns/s3": its fence document */
+} mp_drained;
+
+/* A document that the store has refused. */
+typedef struct mp_refusal {
+    char *key; /* owned */
+    size_t len;
+    int64_t version;
+    unsigned times;
+    int64_t again_at; /* mp_clock_ms */
+} mp_refusal;
+enum { MP_REFUSALS = 256 };
+
+typedef struct mp_backlog {
+    struct mp_backlog *next; /* pond->backlogs; only ever added */
+    struct pond *pond;
+    char *collection;
+    pond_policy *policy; /* of the documents */
+    pond_tags *pages;
+
+    pthread_mutex_t lock;    /* of what follows, down to the worker */
+    pthread_mutex_t opening; /* held over calls to cache and store: one thread opens, or takes an epoch, at a time */
+    _Atomic bool opened;
+    _Atomic uint32_t epochs[MP_BACKLOG_SHARDS]; /* how often one was taken: who waited for that need not take another */
+    uint8_t session[16];
+    mp_slot *slots;
+    uint16_t slots_room, slots_used, slot_free; /* 1-based; 0: none */
+
+    /* The worker: a job on the pool, one at a time. `lock` guards the first lines. */
+    bool running, pausing; /* a job is under way; none starts before the timer ends */
+    bool due, over;
+    unsigned working; /* jobs that are queued or have not returned */
+    pthread_cond_t idle;
+    uint64_t accepted,
+        drained; /* by this process; the first `drained` of them are in the store, or somebody else's to take there */
+    char problem[200];
+    mp_job job;
+    mp_timer timer; /* on the lane of blocking calls, whose lock guards `timed` */
+    bool timed;
+    size_t shown_shards; /* of the last round, for describe */
+    int64_t shown_left;
+    /* The job's own. */
+    uint8_t owner[16];
+    mp_drained shard[MP_BACKLOG_SHARDS];
+    int64_t hinted_at, pause_ms, idle_ms;
+    size_t batch; /* most documents at once: fewer after a conflict */
+    mp_refusal refused[MP_REFUSALS];
+    size_t refusals;
+} mp_backlog;
+
+/* The pond's, for this namespace and collection; made if there is none. NULL without memory. */
+mp_backlog *mp_backlog_of(struct pond *p, const char *collection, const pond_policy *document, pond_tags *pages);
+/* Looks once whether cache and store can do it. Blocks; no lock held. */
+int mp_backlog_open(mp_backlog *b, pond_error **err);
+/* The shard's versions cannot go on: takes an epoch from the store, unless another thread has since `seen`. Blocks; no lock held. */
+int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err);
+/* A slot (1-based) and its next number; 0: all are in use. @threads any */
+uint16_t mp_backlog_take_slot(mp_backlog *b, uint8_t session[16], int64_t *n);
+void mp_backlog_give_slot(mp_backlog *b, uint16_t slot);
+
+/* drain.c: the worker. */
+void mp_drain_init(mp_backlog *b);
+void mp_drain_clear(mp_backlog *b);
+/* This process has accepted something. @threads any, also with a lane's lock held */
+void mp_drain_accepted(mp_backlog *b);
+/* What waits is to be taken to the store, by this process if it can. @threads any, no lock held */
+void mp_drain_start(mp_backlog *b);
+/* Waits until what this process has accepted is in the store, or `until` (mp_clock_ms). No lock held. */
+bool mp_drain_wait(mp_backlog *b, int64_t until);
+/* No job starts any more; returns when none is under way, and gives the shards back. */
+void mp_drain_stop(mp_backlog *b);
+void mp_drain_describe(mp_backlog *b, mp_buf *json); /* :{...} */
+
+/* flush.c: one round of it. */
+typedef enum mp_round {
+    MP_ROUND_EMPTY, /* there was nothing to do, or nothing that is ours */
+    MP_ROUND_SOME,  /* what there was was done */
+    MP_ROUND_FULL,  /* there is more */
+    MP_ROUND_FAILED /* *err says why: again after a pause */
+} mp_round;
+mp_round mp_flush_round(mp_backlog *b, pond_error **err);
+/* The shards are for others to take, at once. */
+void mp_flush_leave(mp_backlog *b);
+
+/* Of all of a pond's. */
+void mp_backlogs_restart(struct pond *p); /* in the child of a fork; then start */
+void mp_backlogs_start(struct pond *p);
+void mp_backlogs_close(struct pond *p, int64_t until); /* drains them and stops their workers */
+void mp_backlogs_free(struct pond *p);
+void mp_backlogs_describe(struct pond *p, mp_buf *json);
+
+#endif

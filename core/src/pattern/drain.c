@@ -1,0 +1,196 @@
+/* When the rounds of the worker run: as a job on the pool, and between two of them a timer. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "pattern/backlog.h"
+#include "pattern/pond.h"
+
+enum {
+    LINGER_MS = 50, /* what is written again meanwhile costs the store one write */
+    IDLE_MS = 400,  /* other processes accept, too: how long theirs may wait at most */
+    FIRST_PAUSE_MS = 1000,
+    LAST_PAUSE_MS = 30000
+};
+
+/* ---- when ---- */
+
+/* Lock held. */
+static void start(mp_backlog *b) {
+    if (b->over || b->running || b->pausing) return;
+    mp_pool *pool = mp_pond_pool(b->pond);
+    b->running = pool && mp_pool_submit(pool, &b->job);
+    if (b->running) b->working++;
+}
+
+static void pause_over(mp_timer *timer) {
+    mp_backlog *b = MP_OF(timer, mp_backlog, timer);
+    mp_loop_duty(atomic_load(&b->pond->blocking)->loop, -1);
+    b->timed = false;
+    pthread_mutex_lock(&b->lock);
+    b->pausing = false;
+    start(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* No lock held; nothing starts before. Without a timer the next change that is accepted starts it. */
+static void wake_in(mp_backlog *b, int64_t ms) {
+    mp_lane *lane = mp_pond_blocking_lane(b->pond, NULL);
+    bool set = false;
+    if (lane) {
+        mp_lane_lock(lane);
+        mp_loop_touch(lane->loop);
+        set = !lane->closed && mp_loop_timer_set(lane->loop, &b->timer, mp_loop_now(lane->loop) + ms);
+        if (set && !b->timed) {
+            mp_loop_duty(lane->loop, 1);
+            b->timed = true;
+        }
+        mp_lane_kick(lane, false);
+        mp_lane_unlock(lane);
+    }
+    pthread_mutex_lock(&b->lock);
+    if (!set) b->pausing = false;
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- the job ---- */
+
+static bool all_in_store(const mp_backlog *b) {
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++)
+        if (b->shard[i].owned && b->shard[i].left) return false;
+    return true;
+}
+
+static int64_t with_jitter(int64_t ms) { return ms / 2 + (int64_t)mp_random_below((uint32_t)(ms / 2) + 1); }
+
+/* Lock held: until the next round; 0: at once. */
+static int64_t pause_after(mp_backlog *b, mp_round how, uint64_t accepted) {
+    if (how != MP_ROUND_FAILED) b->pause_ms = 0;
+    switch (how) {
+    case MP_ROUND_FULL: return 0;
+    case MP_ROUND_SOME: b->idle_ms = LINGER_MS; return LINGER_MS;
+    case MP_ROUND_EMPTY:
+        if (all_in_store(b)) {
+            b->drained = accepted;
+            pthread_cond_broadcast(&b->idle);
+        }
+        b->idle_ms = b->accepted != accepted || b->idle_ms * 2 > IDLE_MS ? b->idle_ms : b->idle_ms * 2;
+        if (b->accepted != accepted) b->idle_ms = LINGER_MS;
+        return b->idle_ms;
+    default:
+        b->pause_ms = b->pause_ms ? b->pause_ms * 2 : FIRST_PAUSE_MS;
+        if (b->pause_ms > LAST_PAUSE_MS) b->pause_ms = LAST_PAUSE_MS;
+        return with_jitter(b->pause_ms);
+    }
+}
+
+static int64_t one_round(mp_backlog *b) {
+    pond_error *why = NULL;
+    pthread_mutex_lock(&b->lock);
+    uint64_t accepted = b->accepted;
+    pthread_mutex_unlock(&b->lock);
+    mp_round how = mp_backlog_open(b, &why) == POND_OK ? mp_flush_round(b, &why) : MP_ROUND_FAILED;
+    pthread_mutex_lock(&b->lock);
+    if (how == MP_ROUND_FAILED)
+        snprintf(b->problem, sizeof b->problem, "%s", why ? pond_error_message(why) : "no memory");
+    else b->problem[0] = 0;
+    b->shown_shards = 0;
+    b->shown_left = 0;
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        b->shown_shards += b->shard[i].owned;
+        b->shown_left += b->shard[i].owned ? b->shard[i].left : 0;
+    }
+    int64_t ms = pause_after(b, how, accepted);
+    pthread_mutex_unlock(&b->lock);
+    pond_error_free(why);
+    return ms;
+}
+
+static void work(mp_job *job, bool refused) {
+    mp_backlog *b = MP_OF(job, mp_backlog, job);
+    int64_t ms = 0;
+    bool over = refused;
+    while (!over && !(ms = one_round(b))) {
+        pthread_mutex_lock(&b->lock);
+        over = b->over;
+        pthread_mutex_unlock(&b->lock);
+    }
+    pthread_mutex_lock(&b->lock);
+    b->running = false;
+    b->pausing = !b->over && !over;
+    bool pause = b->pausing;
+    pthread_mutex_unlock(&b->lock);
+    if (pause) wake_in(b, ms);
+    pthread_mutex_lock(&b->lock);
+    if (--b->working == 0) pthread_cond_broadcast(&b->idle);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- from outside ---- */
+
+void mp_drain_init(mp_backlog *b) {
+    b->job = (mp_job){.run = work};
+    b->timer = (mp_timer){.fire = pause_over};
+    b->timed = b->running = b->pausing = false;
+    b->working = 0;
+    b->accepted = b->drained = 0;
+    b->pause_ms = b->hinted_at = 0;
+    b->idle_ms = LINGER_MS;
+    b->batch = MP_BATCH_MOST;
+    mp_random_bytes(b->owner, sizeof b->owner);
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        b->shard[i] = (mp_drained){0};
+        snprintf(b->shard[i].name, sizeof b->shard[i].name, "%s/s%zu", b->policy->options.namespace, i);
+    }
+}
+
+void mp_drain_clear(mp_backlog *b) {
+    for (size_t i = 0; i < b->refusals; i++) free(b->refused[i].key);
+    b->refusals = 0;
+}
+
+void mp_drain_accepted(mp_backlog *b) {
+    pthread_mutex_lock(&b->lock);
+    b->accepted++;
+    pthread_mutex_unlock(&b->lock);
+}
+
+void mp_drain_start(mp_backlog *b) {
+    pthread_mutex_lock(&b->lock);
+    start(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+bool mp_drain_wait(mp_backlog *b, int64_t until) {
+    struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+    pthread_mutex_lock(&b->lock);
+    uint64_t accepted = b->accepted;
+    while (b->drained < accepted && !b->over && mp_clock_ms() < until) pthread_cond_timedwait(&b->idle, &b->lock, &ts);
+    bool well = b->drained >= accepted;
+    pthread_mutex_unlock(&b->lock);
+    return well;
+}
+
+void mp_drain_stop(mp_backlog *b) {
+    pthread_mutex_lock(&b->lock);
+    b->over = true;
+    if (b->working && mp_pool_withdraw(mp_pond_pool(b->pond), &b->job)) {
+        b->working--;
+        b->running = false;
+    }
+    while (b->working) pthread_cond_wait(&b->idle, &b->lock);
+    pthread_mutex_unlock(&b->lock);
+    mp_flush_leave(b);
+}
+
+void mp_drain_describe(mp_backlog *b, mp_buf *json) {
+    pthread_mutex_lock(&b->lock);
+    mp_buf_printf(json, ":{\"shards\":%zu,\"backlog\":%lld,\"problem\":", b->shown_shards, (long long)b->shown_left);
+    if (b->problem[0]) mp_buf_json(json, b->problem, strlen(b->problem));
+    else mp_buf_text(json, "null");
+    mp_buf_text(json, "}");
+    pthread_mutex_unlock(&b->lock);
+}

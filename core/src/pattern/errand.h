@@ -1,0 +1,15 @@
+/* Errands: operations on the cache that are no read or write of a caller's, some at once, and one wait for all of them. */
+#ifndef MP_PATTERN_ERRAND_H
+#define MP_PATTERN_ERRAND_H
+
+#include "pattern/call.h"
+
+typedef struct mp_errand {
+    mp_op op; /* set up but for `done`; what it points to stays as it is until the wait is over */
+    struct mp_errands *of;
+} mp_errand;
+
+/* Lane's lock held. Ends with OK when each of them has ended, well or not. NULL without memory. */
+mp_call *mp_errands_start(mp_lane *lane, mp_errand *each, size_t n, mp_waiter *waiter);
+
+#endif

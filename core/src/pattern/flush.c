@@ -1,0 +1,387 @@
+/* One round of the worker: whose the shards are, what waits in them, to the store, told to the pages, and out of the backlog. Whatever
+ * stops it on the way, the next round, perhaps another process', does it again: the store refuses what is older than what it has. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "cache/behind.h"
+#include "pattern/backlog.h"
+#include "pattern/pond.h"
+#include "pattern/wait.h"
+
+enum {
+    HINT_MS = 10000, /* of who dies others take the shards after this */
+    RENEW_MS = 3000,
+    BATCH_BYTES = 8 * 1024 * 1024, /* of one transaction in MongoDB; a single document may have more */
+    ATTEMPTS = 3,                  /* until what the store refuses is a dead letter */
+    FIRST_AGAIN_MS = 1000,
+    DAY_MS = 86400000,
+    CONFLICTS = 16 /* in a row, until the round ends */
+};
+
+typedef struct round {
+    mp_backlog *b;
+    mp_errand errand[MP_BACKLOG_SHARDS];
+    mp_behind behind[MP_BACKLOG_SHARDS];
+    char name[MP_BACKLOG_SHARDS][MP_NAME_MAX + 1];
+    uint8_t shard[MP_BACKLOG_SHARDS]; /* of each of the errands */
+    size_t errands;
+    /* What was taken. */
+    mp_behind taken[MP_BACKLOG_SHARDS]; /* by shard */
+    mp_flush_row *rows;
+    mp_behind_entry **entry; /* of each row */
+    uint8_t *of;             /* its shard */
+    size_t n, poison;        /* `poison`: the one of them that the store will not have */
+    bool more;
+} round;
+
+/* ---- errands to the shards ---- */
+
+static void shard_key(const mp_backlog *b, mp_key *key, char *name, uint8_t shard) {
+    mp_key_make_shard(key, name, b->policy->options.namespace, b->policy->ns_len, MP_BACKLOG_SHARDS, shard);
+}
+
+static mp_op *add(round *r, mp_op_kind kind, uint8_t shard) {
+    size_t at = r->errands++;
+    mp_op *op = &r->errand[at].op;
+    r->shard[at] = shard;
+    r->behind[at] = (mp_behind){0};
+    r->errand[at] = (mp_errand){
+        .op = {.kind = kind, .behind = &r->behind[at], .timeout_ms = r->b->policy->options.command_timeout}};
+    memcpy(op->token, r->b->owner, sizeof op->token);
+    shard_key(r->b, &op->key, r->name[at], shard);
+    return op;
+}
+
+/* Sends those that were added. All ends well, or *err is the first error. */
+static int send(round *r, pond_error **err) {
+    int code = r->errands ? mp_wait_errands(r->b->pond, r->errand, r->errands, err) : POND_OK;
+    bool ended = code == POND_OK;
+    for (size_t i = 0; ended && i < r->errands; i++) {
+        mp_op *op = &r->errand[i].op;
+        if (op->reply != MP_FAILED) continue;
+        if (code == POND_OK) {
+            code = pond_error_code(op->error);
+            if (err) {
+                *err = op->error;
+                op->error = NULL;
+            }
+        }
+        pond_error_free(op->error);
+    }
+    return code;
+}
+
+/* ---- whose the shards are ---- */
+
+/* Once a day, and when a shard is new here: the sessions of days gone by. */
+static int forget_sessions(round *r, pond_error **err) {
+    int64_t today = mp_clock_wall_ms() / DAY_MS;
+    r->errands = 0;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        mp_drained *d = &r->b->shard[i];
+        if (!d->hinted || d->swept == today) continue;
+        add(r, MP_FORGET, i)->behind->day = today;
+        d->swept = today;
+    }
+    return send(r, err);
+}
+
+/* Redis says who may try; the store decides (behind_own, and the fence of each flush). */
+static int ask_hints(round *r, pond_error **err) {
+    mp_backlog *b = r->b;
+    int64_t now = mp_clock_ms();
+    if (b->hinted_at && now - b->hinted_at < RENEW_MS) return POND_OK;
+    r->errands = 0;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) add(r, MP_OWN, i)->lease_ms = HINT_MS;
+    int code = send(r, err);
+    if (code != POND_OK) return code;
+    for (size_t i = 0; i < r->errands; i++) {
+        mp_drained *d = &b->shard[r->shard[i]];
+        d->hinted = r->errand[i].op.reply == MP_STORED;
+        if (!d->hinted) d->owned = false;
+    }
+    b->hinted_at = now;
+    return forget_sessions(r, err);
+}
+
+static int take_over(mp_backlog *b, pond_error **err) {
+    mp_store *store = b->pond->store;
+    const char *names[MP_BACKLOG_SHARDS];
+    size_t n = 0;
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++)
+        if (b->shard[i].hinted && !b->shard[i].owned) names[n++] = b->shard[i].name;
+    int code = n ? store->vt->behind_own(store, b->owner, names, n, err) : POND_OK;
+    for (size_t i = 0; code == POND_OK && i < MP_BACKLOG_SHARDS; i++) b->shard[i].owned = b->shard[i].hinted;
+    return code;
+}
+
+static void lose_all(mp_backlog *b) {
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) b->shard[i].owned = false;
+}
+
+/* ---- what waits ---- */
+
+/* A batch, of each shard its part by what it had last. */
+static int take(round *r, pond_error **err) {
+    mp_backlog *b = r->b;
+    int64_t all = 0, owned = 0;
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++)
+        if (b->shard[i].owned) {
+            all += b->shard[i].left;
+            owned++;
+        }
+    r->errands = 0;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        const mp_drained *d = &b->shard[i];
+        if (!d->owned) continue;
+        mp_behind *behind = add(r, MP_TAKE, i)->behind;
+        int64_t part = (int64_t)b->batch * (all ? d->left : 1) / (all ? all : owned);
+        behind->most = part > 0 ? part : 1;
+        behind->bytes_most = BATCH_BYTES / owned;
+    }
+    int code = send(r, err);
+    for (size_t i = 0; i < r->errands; i++) {
+        if (r->errand[i].op.reply != MP_DONE) continue;
+        r->taken[r->shard[i]] = r->behind[i];
+        b->shard[r->shard[i]].left = r->behind[i].backlog;
+    }
+    return code;
+}
+
+static mp_refusal *refusal_of(mp_backlog *b, const mp_behind_entry *e) {
+    for (size_t i = 0; i < b->refusals; i++)
+        if (b->refused[i].len == e->key_len && memcmp(b->refused[i].key, e->key, e->key_len) == 0)
+            return &b->refused[i];
+    return NULL;
+}
+
+static void forget_refusal(mp_backlog *b, mp_refusal *of) {
+    free(of->key);
+    *of = b->refused[--b->refusals];
+}
+
+/* Was it refused a short while ago? A newer version is another matter. */
+static bool rests(mp_backlog *b, const mp_behind_entry *e, int64_t now) {
+    mp_refusal *of = refusal_of(b, e);
+    if (of && of->version != e->version) {
+        forget_refusal(b, of);
+        of = NULL;
+    }
+    return of && of->again_at > now;
+}
+
+static void add_row(round *r, uint8_t shard, mp_behind_entry *e) {
+    r->rows[r->n] = (mp_flush_row){.id = e->key + 1, /* behind the 's' */
+                                   .id_len = e->key_len - 1,
+                                   .version = e->version,
+                                   .value = e->value,
+                                   .verify = e->version >> 40 < r->taken[shard].epoch};
+    r->entry[r->n] = e;
+    r->of[r->n++] = shard;
+}
+
+static int sort_out(round *r, pond_error **err) {
+    size_t count = 0;
+    int64_t now = mp_clock_ms();
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) count += r->taken[i].count;
+    r->rows = calloc(count + 1, sizeof *r->rows);
+    r->entry = calloc(count + 1, sizeof *r->entry);
+    r->of = calloc(count + 1, sizeof *r->of);
+    if (!r->rows || !r->entry || !r->of) return mp_fail(err, POND_ENOMEM, "no memory for a batch");
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        mp_behind *t = &r->taken[i];
+        r->more |= t->backlog > (int64_t)t->count;
+        for (size_t k = 0; k < t->count; k++) {
+            mp_behind_entry *e = &t->entries[k];
+            e->acked = 0;
+            if (e->value && e->key_len > 1 && !rests(r->b, e, now)) add_row(r, i, e);
+        }
+    }
+    return POND_OK;
+}
+
+/* ---- dead letters ---- */
+
+static int bury(round *r, uint8_t shard, mp_behind_entry *e, const char *why, pond_error **err) {
+    r->errands = 0;
+    mp_behind *behind = add(r, MP_DEAD, shard)->behind;
+    behind->entries = e;
+    behind->count = 1;
+    behind->error = why;
+    behind->error_len = strlen(why);
+    int code = send(r, err);
+    if (code != POND_OK) return code;
+    mp_refusal *of = refusal_of(r->b, e);
+    if (of) forget_refusal(r->b, of);
+    if (r->errand[0].op.reply == MP_STORED) mp_count(r->b->policy->space->stats, MP_COUNT_dead_letters);
+    return POND_OK;
+}
+
+static int bury_damaged(round *r, pond_error **err) {
+    int code = POND_OK;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++)
+        for (size_t k = 0; k < r->taken[i].count && code == POND_OK; k++)
+            if (r->taken[i].entries[k].damaged)
+                code = bury(r, i, &r->taken[i].entries[k], "what stands in the backlog is damaged", err);
+    return code;
+}
+
+static void drop_row(round *r, size_t at) {
+    r->n--;
+    memmove(r->rows + at, r->rows + at + 1, (r->n - at) * sizeof *r->rows);
+    memmove(r->entry + at, r->entry + at + 1, (r->n - at) * sizeof *r->entry);
+    memmove(r->of + at, r->of + at + 1, (r->n - at) * sizeof *r->of);
+}
+
+/* The store will not have this one: the others go on without it, and it is tried again some times. */
+static int refuse(round *r, size_t at, pond_error *why, pond_error **err) {
+    mp_backlog *b = r->b;
+    mp_behind_entry *e = r->entry[at];
+    mp_refusal *of = refusal_of(b, e);
+    if (!of && b->refusals < MP_REFUSALS) {
+        char *key = malloc(e->key_len + 1);
+        if (key) {
+            memcpy(key, e->key, e->key_len);
+            of = &b->refused[b->refusals++];
+            *of = (mp_refusal){.key = key, .len = e->key_len, .version = e->version};
+        }
+    }
+    int code = POND_OK;
+    if (!of || ++of->times >= ATTEMPTS) {
+        code = bury(r, r->of[at], e, pond_error_message(why), err);
+    } else {
+        int64_t pause = FIRST_AGAIN_MS << (of->times - 1);
+        of->again_at = mp_clock_ms() + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+    }
+    drop_row(r, at);
+    return code;
+}
+
+/* ---- to the store ---- */
+
+static mp_flushed flush(round *r, pond_error **err) {
+    mp_store *store = r->b->pond->store;
+    const char *shards[MP_BACKLOG_SHARDS];
+    bool in[MP_BACKLOG_SHARDS] = {false};
+    mp_flush f = {.collection = r->b->collection, .owner = r->b->owner, .shards = shards, .rows = r->rows, .n = r->n};
+    for (size_t i = 0; i < r->n; i++) in[r->of[i]] = true;
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++)
+        if (in[i]) shards[f.nshards++] = r->b->shard[i].name;
+    mp_flushed how = store->vt->behind_flush(store, &f, err);
+    r->poison = f.poison < r->n ? f.poison : 0;
+    return how;
+}
+
+/* All rows that are left, until they stand in the store. False: *err, or (NULL) the round is over for now. */
+static bool store_rows(round *r, pond_error **err) {
+    mp_backlog *b = r->b;
+    for (unsigned conflicts = 0; r->n;) {
+        pond_error *why = NULL;
+        switch (flush(r, &why)) {
+        case MP_FLUSHED:
+            if (b->batch < MP_BATCH_MOST) b->batch = b->batch * 2 < MP_BATCH_MOST ? b->batch * 2 : MP_BATCH_MOST;
+            return true;
+        case MP_FLUSH_POISON: {
+            int code = refuse(r, r->poison, why, err);
+            pond_error_free(why);
+            if (code != POND_OK) return false;
+            break;
+        }
+        case MP_FLUSH_CONFLICT: /* a large batch meets others' writes at each try, a small one seldom */
+            pond_error_free(why);
+            b->batch = b->batch > 4 ? b->batch / 4 : 1;
+            if (r->n > b->batch) r->n = b->batch;
+            r->more = true;
+            if (++conflicts == CONFLICTS) return false;
+            break;
+        case MP_FLUSH_LOST:
+            pond_error_free(why);
+            lose_all(b);
+            b->hinted_at = 0;
+            r->more = true;
+            return false;
+        default:
+            lose_all(b); /* nobody knows what came of it: taking over decides that */
+            if (err) *err = why;
+            else pond_error_free(why);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- and out of the backlog ---- */
+
+static int tell_pages(const mp_backlog *b, pond_error **err) {
+    return mp_wait_invalidate(b->pond, b->policy, NULL, NULL, 0, b->pages, true, err);
+}
+
+/* Those that stand in the store, and what was left of others that had been there before. */
+static int acknowledge(round *r, pond_error **err) {
+    r->errands = 0;
+    for (size_t i = 0; i < r->n; i++) r->entry[i]->acked = 1;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        mp_behind *t = &r->taken[i];
+        size_t n = 0;
+        for (size_t k = 0; k < t->count; k++) {
+            mp_behind_entry *e = &t->entries[k];
+            if (!e->acked && (e->value || e->damaged)) continue;
+            mp_behind_entry swap = t->entries[n];
+            t->entries[n++] = *e;
+            *e = swap;
+        }
+        if (!n) continue;
+        mp_behind *behind = add(r, MP_ACK, i)->behind;
+        behind->entries = t->entries;
+        behind->count = n;
+    }
+    return send(r, err);
+}
+
+static mp_round run(round *r, pond_error **err) {
+    mp_backlog *b = r->b;
+    if (ask_hints(r, err) != POND_OK || take_over(b, err) != POND_OK || take(r, err) != POND_OK ||
+        sort_out(r, err) != POND_OK || bury_damaged(r, err) != POND_OK)
+        return MP_ROUND_FAILED;
+    size_t taken = 0, had = r->n;
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) taken += r->taken[i].count;
+    if (!store_rows(r, err)) return *err ? MP_ROUND_FAILED : MP_ROUND_FULL;
+    if (r->n && tell_pages(b, err) != POND_OK) return MP_ROUND_FAILED;
+    if (taken && acknowledge(r, err) != POND_OK) return MP_ROUND_FAILED;
+    for (size_t i = 0; i < r->n; i++) mp_count(b->policy->space->stats, MP_COUNT_flushed);
+    if (!taken) return MP_ROUND_EMPTY;
+    return r->more && had ? MP_ROUND_FULL : MP_ROUND_SOME;
+}
+
+mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
+    round *r = calloc(1, sizeof *r);
+    *err = NULL;
+    if (!r) {
+        mp_fail(err, POND_ENOMEM, "no memory for a batch");
+        return MP_ROUND_FAILED;
+    }
+    r->b = b;
+    mp_round how = run(r, err);
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) mp_behind_clear(&r->taken[i]);
+    free(r->rows);
+    free(r->entry);
+    free(r->of);
+    free(r);
+    return how;
+}
+
+void mp_flush_leave(mp_backlog *b) {
+    round *r = calloc(1, sizeof *r);
+    if (!r) return; /* then their time runs out */
+    r->b = b;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        if (b->shard[i].hinted) add(r, MP_OWN, i)->lease_ms = 0;
+        b->shard[i].hinted = b->shard[i].owned = false;
+    }
+    send(r, NULL);
+    free(r);
+    b->hinted_at = 0;
+}

@@ -1,0 +1,429 @@
+/* Write-behind collections from end to end: what is accepted, read, and taken to the store; workers that come and go. */
+#include "support/support.h"
+
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "support/redis.h"
+#include "support/server.h"
+
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS];
+static char ns[64];
+
+static int set_up(void **state) {
+    (void)state;
+    shop_make(folder, address);
+    snprintf(ns, sizeof ns, "%s", fresh("behind"));
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    return shop_remove(folder);
+}
+
+static pond_collection *behind(pond *p, const char *option, const char *value) {
+    const char *const options[] = {"write", "behind", option, value};
+    pond_collection *c = NULL;
+    pond_error *err = NULL;
+    if (pond_collection_new(&c, p, "films", options, option ? 2 : 1, &err) != POND_OK)
+        fail_msg("%s", pond_error_message(err));
+    if (pond_collection_prepare(c, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
+    return c;
+}
+
+static pond *made(const char *worker) {
+    return pond_made(redis_url(), "store", address, "namespace", ns, "worker", worker, "command_timeout", "5s", NULL);
+}
+
+static int change_as(pond_collection *c, pond_change_kind kind, const char *id, const char *doc, pond_error **err) {
+    return pond_collection_change(c, kind, id, strlen(id), doc, doc ? strlen(doc) : 0, NULL, NULL, NULL, err);
+}
+
+static void changes(pond_collection *c, pond_change_kind kind, const char *id, const char *doc) {
+    pond_error *err = NULL;
+    if (change_as(c, kind, id, doc, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
+}
+
+static void refuses(pond_collection *c, pond_change_kind kind, const char *id, const char *doc, int code) {
+    pond_error *err = NULL;
+    assert_int_equal(change_as(c, kind, id, doc, &err), code);
+    pond_error_free(err);
+}
+
+/* NULL: that there is none. */
+static void reads(pond_collection *c, const char *id, const char *text) {
+    pond_value *value = NULL;
+    pond_error *err = NULL;
+    if (pond_collection_get(c, id, strlen(id), &value, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
+    if (text) assert_string_equal(pond_value_data(value, NULL), text);
+    else assert_int_equal(pond_value_state(value), POND_ABSENT);
+    pond_value_free(value);
+}
+
+static bool stored_is(pond *p, const char *id, const char *text) {
+    pond_value *value = NULL;
+    assert_int_equal(pond_store_get(p, "films", id, strlen(id), &value, NULL), POND_OK);
+    bool is = text ? strcmp(pond_value_data(value, NULL), text) == 0 : pond_value_state(value) == POND_ABSENT;
+    pond_value_free(value);
+    return is;
+}
+
+static void gets_stored(pond *p, const char *id, const char *text) {
+    for (int64_t until = mp_clock_after(10000); !stored_is(p, id, text); usleep(5000))
+        if (mp_clock_ms() > until) fail_msg("%s does not get to be %s in the store", id, text ? text : "absent");
+}
+
+static long long waiting(redisContext *redis) {
+    long long n = 0;
+    for (int i = 0; i < 16; i++) n += redis_number(redis, "XLEN mp:s:{%s/films:%d}", ns, i);
+    return n;
+}
+
+/* ---- */
+
+static void what_is_accepted_is_read_and_stored(void **state) {
+    (void)state;
+    pond *p = made("on");
+    pond_collection *c = behind(p, NULL, NULL);
+    changes(c, POND_CREATE, "1", "{\"n\":1}");
+    reads(c, "1", "{\"id\":\"1\",\"n\":1}");
+    refuses(c, POND_CREATE, "1", "{\"n\":2}", POND_EDUPLICATE);
+    changes(c, POND_UPDATE, "1", "{\"m\":[2]}");
+    reads(c, "1", "{\"id\":\"1\",\"n\":1,\"m\":[2]}");
+    gets_stored(p, "1", "{\"id\":\"1\",\"n\":1,\"m\":[2]}");
+    changes(c, POND_REPLACE, "1", "{\"k\":3}");
+    reads(c, "1", "{\"id\":\"1\",\"k\":3}");
+    changes(c, POND_DELETE, "1", NULL);
+    reads(c, "1", NULL);
+    refuses(c, POND_UPDATE, "1", "{\"k\":4}", POND_EABSENT);
+    gets_stored(p, "1", NULL);
+    changes(c, POND_CREATE, "1", "{\"n\":5}");
+    assert_int_equal(pond_close(p, 10000), POND_OK); /* it is stored before that returns */
+    pond *q = made("off");
+    assert_true(stored_is(q, "1", "{\"id\":\"1\",\"n\":5}"));
+    pond_collection_free(c);
+    pond_free(p);
+    pond_free(q);
+}
+
+static void pages_show_what_was_stored(void **state) {
+    (void)state;
+    pond *p = made("on");
+    pond_collection *c = behind(p, NULL, NULL);
+    pond_value *page = NULL;
+    assert_int_equal(pond_collection_find(c, POND_QUERY_TEXT, "n=1", 3, &page, NULL), POND_OK);
+    assert_non_null(strstr(pond_value_data(page, NULL), "\"total\":0"));
+    pond_value_free(page);
+    changes(c, POND_REPLACE, "1", "{\"n\":1}");
+    for (int64_t until = mp_clock_after(10000);; usleep(5000)) {
+        assert_int_equal(pond_collection_find(c, POND_QUERY_TEXT, "n=1", 3, &page, NULL), POND_OK);
+        bool shows = strstr(pond_value_data(page, NULL), "\"total\":1") != NULL;
+        pond_value_free(page);
+        if (shows) break;
+        assert_true(mp_clock_ms() < until);
+    }
+    pond_collection_free(c);
+    pond_free(p);
+}
+
+static void a_hot_key_costs_the_store_little(void **state) {
+    (void)state;
+    enum { TIMES = 2000 };
+    pond *p = made("on");
+    pond_collection *c = behind(p, NULL, NULL);
+    char doc[40], text[60];
+    for (int i = 1; i <= TIMES; i++) {
+        snprintf(doc, sizeof doc, "{\"n\":%d}", i);
+        changes(c, POND_REPLACE, "hot", doc);
+    }
+    snprintf(text, sizeof text, "{\"id\":\"hot\",\"n\":%d}", TIMES);
+    reads(c, "hot", text);
+    gets_stored(p, "hot", text);
+    char row[80];
+    snprintf(row, sizeof row, "%s/films", ns);
+    assert_int_equal(pond_stat(p, row, "accepted"), TIMES);
+    assert_true(pond_stat(p, row, "flushed") <= TIMES / 10);
+    pond_collection_free(c);
+    pond_free(p);
+}
+
+static void an_evicted_value_is_read_from_the_backlog(void **state) {
+    (void)state;
+    redisContext *redis = redis_open(redis_url());
+    pond *p = made("off");
+    pond_collection *c = behind(p, NULL, NULL);
+    changes(c, POND_REPLACE, "1", "{\"n\":1}");
+    for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:b:{%s/films:%d}s1", ns, i);
+    reads(c, "1", "{\"id\":\"1\",\"n\":1}");
+    assert_true(stored_is(p, "1", NULL));
+    changes(c, POND_UPDATE, "1", "{\"n\":2}");
+    for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:b:{%s/films:%d}s1", ns, i);
+    changes(c, POND_UPDATE, "1", "{\"m\":3}");
+    reads(c, "1", "{\"id\":\"1\",\"n\":2,\"m\":3}");
+    pond_collection_free(c);
+    pond_free(p);
+    redisFree(redis);
+}
+
+static void another_process_takes_over(void **state) {
+    (void)state;
+    enum { DOCUMENTS = 1200 };
+    redisContext *redis = redis_open(redis_url());
+    pond *p = made("off"), *q;
+    pond_collection *c = behind(p, NULL, NULL), *d;
+    char id[16];
+    for (int i = 0; i < DOCUMENTS; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        changes(c, POND_REPLACE, id, "{\"n\":1}");
+    }
+    assert_int_equal(waiting(redis), DOCUMENTS);
+    q = made("on");
+    d = behind(q, NULL, NULL);
+    for (int64_t until = mp_clock_after(10000); waiting(redis); usleep(5000)) assert_true(mp_clock_ms() < until);
+    for (int i = 0; i < DOCUMENTS; i += 7) {
+        snprintf(id, sizeof id, "%d", i);
+        char text[40];
+        snprintf(text, sizeof text, "{\"id\":\"%d\",\"n\":1}", i);
+        assert_true(stored_is(p, id, text));
+    }
+    pond_collection_free(d);
+    pond_free(q); /* it gives the shards back: the next has them at once */
+    q = made("on");
+    d = behind(q, NULL, NULL);
+    int64_t began = mp_clock_ms();
+    changes(c, POND_REPLACE, "0", "{\"n\":2}");
+    gets_stored(p, "0", "{\"id\":\"0\",\"n\":2}");
+    assert_true(mp_clock_ms() - began < 5000);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(p);
+    pond_free(q);
+    redisFree(redis);
+}
+
+static void a_redis_that_lost_its_memory(void **state) {
+    (void)state;
+    server *redis = server_start(NULL);
+    pond *p = pond_made(server_url(redis), "store", address, "namespace", ns, NULL);
+    pond_collection *c = behind(p, NULL, NULL);
+    changes(c, POND_REPLACE, "1", "{\"n\":1}");
+    gets_stored(p, "1", "{\"id\":\"1\",\"n\":1}");
+    server_kill(redis, false);
+    server_again(redis);
+    for (int64_t until = mp_clock_after(10000); change_as(c, POND_UPDATE, "1", "{\"m\":2}", NULL) != POND_OK;
+         usleep(20000))
+        assert_true(mp_clock_ms() < until);
+    reads(c, "1", "{\"id\":\"1\",\"n\":1,\"m\":2}");
+    gets_stored(p, "1", "{\"id\":\"1\",\"n\":1,\"m\":2}"); /* its version is above the one of before */
+    pond_collection_free(c);
+    pond_free(p);
+    server_stop(redis);
+}
+
+static void an_old_memory_does_not_win(void **state) {
+    (void)state;
+    server *redis = server_start(NULL);
+    pond *off = pond_made(server_url(redis), "store", address, "namespace", ns, "worker", "off", NULL);
+    pond_collection *c = behind(off, NULL, NULL);
+    changes(c, POND_REPLACE, "1", "{\"n\":1}");
+    changes(c, POND_REPLACE, "2", "{\"n\":1}");
+    redis_do(server_client(redis), "SAVE"); /* with both in the backlog */
+    changes(c, POND_REPLACE, "1", "{\"n\":2}");
+    pond *on = pond_made(server_url(redis), "store", address, "namespace", ns, NULL);
+    pond_collection *d = behind(on, NULL, NULL);
+    gets_stored(off, "1", "{\"id\":\"1\",\"n\":2}");
+    gets_stored(off, "2", "{\"id\":\"2\",\"n\":1}");
+    pond_collection_free(d);
+    pond_free(on);
+    server_kill(redis, false);
+    server_again(redis);
+    for (int64_t until = mp_clock_after(10000);; usleep(20000)) {
+        pond_value *value = NULL;
+        int code = pond_collection_get(c, "1", 1, &value, NULL);
+        bool right = code == POND_OK && strcmp(pond_value_data(value, NULL), "{\"id\":\"1\",\"n\":2}") == 0;
+        if (code == POND_OK) assert_true(right);
+        pond_value_free(value);
+        if (right) break;
+        assert_true(mp_clock_ms() < until);
+    }
+    reads(c, "2", "{\"id\":\"2\",\"n\":1}");
+    on = pond_made(server_url(redis), "store", address, "namespace", ns, NULL);
+    d = behind(on, NULL, NULL);
+    changes(d, POND_REPLACE, "3", "{}");
+    gets_stored(off, "3", "{\"id\":\"3\"}");
+    assert_int_equal(pond_close(on, 10000), POND_OK);
+    assert_true(stored_is(off, "1", "{\"id\":\"1\",\"n\":2}"));
+    reads(c, "1", "{\"id\":\"1\",\"n\":2}");
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(on);
+    pond_free(off);
+    server_stop(redis);
+}
+
+static void a_full_backlog(void **state) {
+    (void)state;
+    pond *p = made("off");
+    const char *const options[] = {"write", "behind", "backlog_max", "16", "backlog_full", "fail"};
+    pond_collection *c = NULL;
+    assert_int_equal(pond_collection_new(&c, p, "films", options, 3, NULL), POND_OK);
+    assert_int_equal(pond_collection_prepare(c, NULL), POND_OK);
+    char id[16];
+    int full = 0;
+    for (int i = 0; i < 200; i++) {
+        pond_error *err = NULL;
+        snprintf(id, sizeof id, "%d", i);
+        int code = change_as(c, POND_REPLACE, id, "{}", &err);
+        if (code == POND_EOVERLOAD) {
+            assert_non_null(strstr(pond_error_message(err), "backlog_max"));
+            full++;
+        } else {
+            assert_int_equal(code, POND_OK);
+            changes(c, POND_REPLACE, id, "{\"again\":1}"); /* what waits already takes no more room */
+        }
+        pond_error_free(err);
+    }
+    assert_int_equal(full, 200 - 16);
+    pond_collection_free(c);
+    pond_free(p);
+}
+
+static void writers_wait_for_room(void **state) {
+    (void)state;
+    pond *p = made("on");
+    pond_collection *c = behind(p, "backlog_max", "16");
+    char id[16];
+    for (int i = 0; i < 300; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        changes(c, POND_REPLACE, id, "{\"n\":1}");
+    }
+    assert_int_equal(pond_close(p, 10000), POND_OK);
+    pond *q = made("off");
+    assert_true(stored_is(q, "299", "{\"id\":\"299\",\"n\":1}"));
+    pond_collection_free(c);
+    pond_free(p);
+    pond_free(q);
+}
+
+/* ---- many at once ---- */
+
+enum { UPDATERS = 4, UPDATES = 50 };
+
+typedef struct updater {
+    pthread_t thread;
+    pond_collection *c;
+    int number;
+} updater;
+
+static void *update_again_and_again(void *arg) {
+    updater *u = arg;
+    for (int i = 0; i < UPDATES; i++) {
+        char patch[40];
+        snprintf(patch, sizeof patch, "{\"f%d_%d\":1}", u->number, i);
+        changes(u->c, POND_UPDATE, "all", patch);
+    }
+    return NULL;
+}
+
+static void no_update_is_lost(void **state) {
+    (void)state;
+    pond *ponds[2] = {made("on"), made("on")};
+    pond_collection *c[2] = {behind(ponds[0], NULL, NULL), behind(ponds[1], NULL, NULL)};
+    updater u[UPDATERS];
+    changes(c[0], POND_CREATE, "all", "{}");
+    for (int i = 0; i < UPDATERS; i++) {
+        u[i] = (updater){.c = c[i % 2], .number = i};
+        assert_int_equal(pthread_create(&u[i].thread, NULL, update_again_and_again, &u[i]), 0);
+    }
+    for (int i = 0; i < UPDATERS; i++) pthread_join(u[i].thread, NULL);
+    pond_value *value = NULL;
+    assert_int_equal(pond_collection_get(c[1], "all", 3, &value, NULL), POND_OK);
+    for (int i = 0; i < UPDATERS * UPDATES; i++) {
+        char member[40];
+        snprintf(member, sizeof member, "\"f%d_%d\":1", i / UPDATES, i % UPDATES);
+        if (!strstr(pond_value_data(value, NULL), member)) fail_msg("%s is lost", member);
+    }
+    gets_stored(ponds[0], "all", pond_value_data(value, NULL));
+    pond_value_free(value);
+    for (int i = 0; i < 2; i++) {
+        pond_collection_free(c[i]);
+        pond_free(ponds[i]);
+    }
+}
+
+/* ---- what the store will not have ---- */
+
+static void a_dead_letter(void **state) {
+    (void)state;
+    redisContext *redis = redis_open(redis_url());
+    pond *p = made("on");
+    pond_collection *c = behind(p, NULL, NULL);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT "
+                                  "RAISE(ABORT, 'we do not want it'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    char id[16];
+    for (int i = 0; i < 100; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        changes(c, POND_REPLACE, i == 50 ? "bad" : id, "{\"n\":1}");
+    }
+    gets_stored(p, "99", "{\"id\":\"99\",\"n\":1}");
+    reads(c, "bad", "{\"id\":\"bad\",\"n\":1}"); /* it is tried some times */
+    for (int64_t until = mp_clock_after(20000); waiting(redis); usleep(20000)) assert_true(mp_clock_ms() < until);
+    reads(c, "bad", NULL); /* what the store has */
+    long long dead = 0;
+    for (int i = 0; i < 16; i++) dead += redis_number(redis, "XLEN mp:x:{%s/films:%d}", ns, i);
+    assert_int_equal(dead, 1);
+    sqlite3_close(db);
+    pond_collection_free(c);
+    pond_free(p);
+    redisFree(redis);
+}
+
+static void where_it_cannot_be(void **state) {
+    (void)state;
+    const char *const options[] = {"write", "behind"};
+    pond_collection *c = NULL;
+    pond_error *err = NULL;
+    pond *p = pond_made("memory:", "store", address, NULL);
+    assert_int_equal(pond_collection_new(&c, p, "films", options, 1, &err), POND_EOPTION);
+    assert_non_null(strstr(pond_error_message(err), "redis://"));
+    pond_error_free(err);
+    pond_free(p);
+    server *redis = server_start((const char *const[]){"--maxmemory-policy", "allkeys-lru", NULL});
+    p = pond_made(server_url(redis), "store", address, NULL);
+    assert_int_equal(pond_collection_new(&c, p, "films", options, 1, NULL), POND_OK);
+    assert_int_equal(pond_collection_prepare(c, &err), POND_EOPTION);
+    assert_non_null(strstr(pond_error_message(err), "allkeys-lru"));
+    pond_error_free(err);
+    pond_collection_free(c);
+    pond_free(p);
+    server_stop(redis);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    watchdog(110);
+    const struct CMUnitTest tests[] = {
+        CASE(what_is_accepted_is_read_and_stored),
+        CASE(pages_show_what_was_stored),
+        CASE(a_hot_key_costs_the_store_little),
+        CASE(an_evicted_value_is_read_from_the_backlog),
+        CASE(another_process_takes_over),
+        CASE(a_redis_that_lost_its_memory),
+        CASE(an_old_memory_does_not_win),
+        CASE(a_full_backlog),
+        CASE(writers_wait_for_room),
+        CASE(no_update_is_lost),
+        CASE(a_dead_letter),
+        CASE(where_it_cannot_be),
+    };
+    return cmocka_run_group_tests_name("backlog_redis", tests, NULL, NULL);
+}

@@ -134,8 +134,8 @@ static void the_fence_takes_stale_values(void **state) {
 /* A user who may not ask for the time is told so. */
 static void a_user_without_pttl_is_told(void **state) {
     (void)state;
-    redis_do(redis, "ACL SETUSER narrow on >narrow ~mp:* +@all -pttl");
-    pond *p = pond_made(redis_url(), "username", "narrow", "password", "narrow", "namespace", "narrow", "grace", "1h",
+    redis_do(redis, "ACL SETUSER narrow on >thin ~mp:* +@all -pttl");
+    pond *p = pond_made(redis_url(), "username", "narrow", "password", "thin", "namespace", "narrow", "grace", "1h",
                         "when_cache_down", "error", NULL);
     pond_value *value = NULL;
     pond_error *err = NULL;

@@ -4,7 +4,6 @@
 #define BEHIND_OPS_H
 
 #include "support/redis.h"
-#include "support/server.h"
 #include "support/support.h"
 
 #include "base/clock.h"

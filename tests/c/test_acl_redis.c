@@ -2,6 +2,7 @@
  * password in anything that the library says. */
 #include <ctype.h>
 
+#include "behind_ops.h"
 #include "cache/redis_scripts.h"
 #include "support/fake.h"
 #include "support/fetch_cases.h"
@@ -165,6 +166,36 @@ static void waits_are_told(void **state) {
     heard("\"problem\":null");
     pond_free(p);
     pond_free(q);
+}
+
+/* Each operation of write-behind, of which some are commands of their own. */
+static void writing_behind_asks_for_no_more(void **state) {
+    (void)state;
+    char url[128];
+    side s;
+    act a, taken;
+    snprintf(url, sizeof url, "redis://%s:%s@%s", words[2], SECRET, redis_url() + strlen("redis://"));
+    side_open(&s, url, "on");
+    assert_true(epoch(&s, 1) > 0);
+    assert_int_equal(put(&s, "sa", "{}", NULL), MP_VERDICT_OK);
+    assert_int_equal(put(&s, "sb", "{}", NULL), MP_VERDICT_OK);
+    redis_do(server, "DEL mp:b:{b:0}sa");
+    assert_int_equal(lease(&s, "sa", 1, NULL, NULL), MP_HIT);
+    assert_int_equal(take(&s, &taken), 2);
+    assert_int_equal(ack(&s, taken.behind.entries, 1), MP_DONE);
+    static const mp_op_kind kinds[] = {MP_BEHIND_OPEN, MP_OWN,    MP_DEAD,   MP_DEAD_LIST,
+                                       MP_DEAD_DROP,   MP_FORGET, MP_INSPECT};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        act_make(&a, kinds[i], kinds[i] == MP_INSPECT ? "sa" : NULL, 1);
+        a.behind.entries = &taken.behind.entries[1];
+        a.behind.count = 1;
+        a.behind.error = "";
+        a.behind.most = 1;
+        if (act_run(&s, &a) == MP_FAILED) fail_msg("%s", pond_error_message(a.op.error));
+        if (kinds[i] == MP_DEAD_LIST || kinds[i] == MP_INSPECT) pond_value_free(a.op.value);
+    }
+    mp_behind_clear(&taken.behind);
+    side_close(&s);
 }
 
 /* ---- what changes under way ---- */
@@ -360,6 +391,7 @@ int main(void) {
         TEST(the_manual_grants_what_is_used),
         TEST(the_manuals_user_may_do_no_more),
         TEST(waits_are_told),
+        TEST(writing_behind_asks_for_no_more),
         TEST(a_password_changes),
         TEST(a_user_is_deleted),
         TEST(a_permission_is_taken),

@@ -3,6 +3,7 @@
 #include "behind_ops.h"
 
 #include "support/relay.h"
+#include "support/server.h"
 
 static redisContext *redis;
 

@@ -213,7 +213,7 @@ static void plain(dice *d) {
     case 17: word("ZREM"), word(set_key(d)), word(token(d)); break;
     case 18: word("ZREMRANGEBYSCORE"), word(set_key(d)), word("-inf"), word(pick(d, scores, 7)); break;
     case 19: word("ZREVRANGE"), word(set_key(d)), word("0"), word(PICK(d, "0", "1", "-1")), word("WITHSCORES"); break;
-    case 20: word("UNLINK"), word(key(d)), word(key(d)); break;
+    case 20: word("HINCRBY"), word("mp:m:{n:0}"), word("seq"), word("1"); break;
     case 21: word("HSETNX"), word(hash_key(d)), word("f"), word(token(d)); break;
     case 22: word("HDEL"), word(hash_key(d)), word("f"), word(PICK(d, "g", "a")); break;
     case 23: word("HEXISTS"), word(hash_key(d)), word(PICK(d, "f", "a")); break;

@@ -47,8 +47,6 @@ function commands.DEL(server, ...)
   return n
 end
 
-commands.UNLINK = commands.DEL
-
 function commands.EXISTS(server, ...)
   local n = 0
   for i = 1, select('#', ...) do

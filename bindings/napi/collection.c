@@ -54,6 +54,20 @@ static napi_value prepare(napi_env napi, napi_callback_info info) {
     return mpn_started(p, rc, NULL, error);
 }
 
+/* flush(collection, milliseconds, user) */
+static napi_value flush(napi_env napi, napi_callback_info info) {
+    napi_value args[3];
+    uint32_t place = 0, user = 0;
+    int64_t ms = 0;
+    mpn_pond *p = mpn_args(napi, info, 3, args);
+    if (!p || !mpn_uint_get(napi, args[0], &place) || napi_get_value_int64(napi, args[1], &ms) != napi_ok ||
+        !mpn_uint_get(napi, args[2], &user))
+        return NULL;
+    pond_error *error = NULL;
+    int rc = pond_collection_flush_start(collection_at(p, place), p->queue, ms, user, &error);
+    return mpn_started(p, rc, NULL, error);
+}
+
 /* document(collection, id, user) */
 static napi_value document(napi_env napi, napi_callback_info info) {
     napi_value args[3];
@@ -149,6 +163,7 @@ const napi_property_descriptor mpn_collection_methods[] = {
     METHOD("collection", collection),
     METHOD("freeCollection", free_collection),
     METHOD("prepare", prepare),
+    METHOD("flush", flush),
     METHOD("document", document),
     METHOD("documents", documents),
     METHOD("invalidateDocuments", invalidate),

@@ -212,6 +212,23 @@ static PyObject *sync_prepare(PyObject *object, PyObject *unused) {
     return waited(&block, code, NULL, err, NULL, NULL, NULL);
 }
 
+/* Of flush: milliseconds. -1: an exception. */
+static long long time_of(PyObject *arg) {
+    long long ms = PyLong_AsLongLong(arg);
+    return PyErr_Occurred() ? -1 : ms < 0 ? 0 : ms;
+}
+
+static PyObject *sync_flush(PyObject *object, PyObject *arg) {
+    collection *self = self_of(object);
+    long long ms = time_of(arg);
+    if (!self || ms < 0) return NULL;
+    mp_block block;
+    pond_error *err = NULL;
+    mp_py_block(&block);
+    int code = pond_collection_flush(self->collection, ms, &err);
+    return waited(&block, code, NULL, err, NULL, NULL, NULL);
+}
+
 static PyObject *sync_get(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     collection *self = self_of(object);
     PyObject *key;
@@ -323,6 +340,18 @@ static PyObject *loop_prepare(PyObject *object, PyObject *unused) {
     if (!a) return mp_py_later(object, "prepare", NULL, 0, NULL);
     pond_error *err = NULL;
     int code = pond_collection_prepare_start(self->collection, queue->queue, user_of(a), &err);
+    return mp_py_started(a, queue, code, NULL, err);
+}
+
+static PyObject *loop_flush(PyObject *object, PyObject *arg) {
+    collection *self = self_of(object);
+    long long ms = time_of(arg);
+    mp_py_queue *queue;
+    if (!self || ms < 0) return NULL;
+    mp_await *a = begin(self, MP_PY_DONE, &queue);
+    if (!a) return mp_py_later(object, "_flush", &arg, 1, NULL);
+    pond_error *err = NULL;
+    int code = pond_collection_flush_start(self->collection, queue->queue, ms, user_of(a), &err);
     return mp_py_started(a, queue, code, NULL, err);
 }
 
@@ -439,6 +468,7 @@ static PyMethodDef sync_methods[] = {
     {"find", FAST(sync_find), METH_FASTCALL | METH_KEYWORDS, FIND},
     {"explain", FAST(sync_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(sync_invalidate), METH_FASTCALL, INVALIDATE},
+    {"_flush", sync_flush, METH_O, "_flush(milliseconds)"},
     {"_change", FAST(mp_py_sync_change), METH_FASTCALL, "_change(kind, id, document, judge) -> the document."},
     {NULL, NULL, 0, NULL},
 };
@@ -450,6 +480,7 @@ static PyMethodDef loop_methods[] = {
     {"find", FAST(loop_find), METH_FASTCALL | METH_KEYWORDS, FIND},
     {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL, INVALIDATE},
+    {"_flush", loop_flush, METH_O, "_flush(milliseconds)"},
     {"_change", FAST(mp_py_loop_change), METH_FASTCALL,
      "_change(kind, id, document, checked) -> what is awaited; checked: (check, end)."},
     {NULL, NULL, 0, NULL},

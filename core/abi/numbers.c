@@ -19,4 +19,6 @@ _Static_assert(POND_EOVERLOAD == -15, "POND_EOVERLOAD was -15");
 _Static_assert(POND_EMISUSE == -16, "POND_EMISUSE was -16");
 _Static_assert(POND_EABSENT == -17, "POND_EABSENT was -17");
 _Static_assert(POND_EQUERY == -18, "POND_EQUERY was -18");
+_Static_assert(POND_EDUPLICATE == -19, "POND_EDUPLICATE was -19");
+_Static_assert(POND_EINVALID == -20, "POND_EINVALID was -20");
 _Static_assert(POND_LOAD_UNCACHED == 1u, "POND_LOAD_UNCACHED was 1u");

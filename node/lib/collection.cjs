@@ -6,7 +6,7 @@ const { Request } = require('./core.cjs')
 const { succeeded } = require('./view.cjs')
 const { checkId, checkIds } = require('./store.cjs')
 const { fromStore } = require('./documents.cjs')
-const { parse, inOurNames, show } = require('./options.cjs')
+const { milliseconds, parse, inOurNames, show } = require('./options.cjs')
 const { toCore } = require('./query.cjs')
 const { KIND } = require('./values.cjs')
 const { classes: { Absent, OptionError }, fromAddon } = require('./errors.cjs')
@@ -47,6 +47,12 @@ class Collection {
   /** Makes the table and the declared indexes, where they are missing. */
   async prepare () {
     await this.#view.start((native, number) => native.prepare(this.#index, number))
+  }
+
+  /** Written behind: waits until all that was accepted before, by any process, is in the store. */
+  async flush ({ timeout = '30s' } = {}) {
+    const patience = milliseconds('timeout', timeout)
+    await this.#view.start((native, number) => native.flush(this.#index, patience, number))
   }
 
   /** A call that may answer at once: `call(native, number)`, and what is made of a kind and its value. */

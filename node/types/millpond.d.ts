@@ -204,6 +204,9 @@ export interface Collection<D extends object = Record<string, unknown>> {
   find(query?: Query): Promise<Page<D & { id: string }>>
   /** How a query is understood. */
   explain(query?: Query): Promise<QueryExplanation>
+  /** Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store. Rejects with
+   * TimeoutError if it is still on its way after `timeout` ('30s'). */
+  flush(options?: { timeout?: Duration }): Promise<void>
   /** Writes a document that is not there yet, and gives it. Its id is its `id`; without one it gets one (24 hexadecimal digits).
    * Rejects with DuplicateError if there is one. The store is written to first, then the cache; every page of the collection goes. */
   create(document: Omit<D, 'id'> & { id?: string }): Promise<D & { id: string }>

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Iterator, cast
 from . import _core
 from ._changing import CREATE, DELETE, REPLACE, UPDATE, event_of, judge, listener, listener_failed, validation
 from ._errors import OptionError
-from ._options import option_text
+from ._options import milliseconds, option_text
 from ._store import document_text
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ._generated import Duration
     from ._pond import Pond
     from ._types import ViewOptions
 
@@ -113,6 +114,11 @@ class Collection(_core.SyncCollection):
     def delete(self, id: str) -> None:
         """Absent: there is none."""
         self._changed(DELETE, id, None)
+
+    def flush(self, timeout: Duration = "30s") -> None:
+        """Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store.
+        TimeoutError: it is still on its way."""
+        self._flush(milliseconds("timeout", timeout))
 
     def __repr__(self) -> str:
         return f"<millpond.Collection {self.name!r}>"

@@ -302,6 +302,11 @@ class Collection(_core.LoopCollection):
         """Absent: there is none."""
         await self._changed(DELETE, id, None)
 
+    async def flush(self, timeout: Duration = "30s") -> None:
+        """Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store.
+        TimeoutError: it is still on its way."""
+        await self._flush(milliseconds("timeout", timeout))
+
     def __repr__(self) -> str:
         return f"<millpond.aio.Collection {self.name!r}>"
 

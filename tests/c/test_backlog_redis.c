@@ -1,7 +1,9 @@
 /* Write-behind collections from end to end: what is accepted, read, and taken to the store; workers that come and go. */
 #include "support/support.h"
 
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -147,6 +149,46 @@ static void a_hot_key_costs_the_store_little(void **state) {
     assert_true(pond_stat(p, row, "flushed") <= TIMES / 10);
     pond_collection_free(c);
     pond_free(p);
+}
+
+/* Behind a flush the store has what was accepted before it, also of a key that is written all the time. */
+static atomic_bool enough;
+
+static void *write_on(void *arg) {
+    for (int i = 0; !atomic_load(&enough); i++) {
+        char doc[40];
+        snprintf(doc, sizeof doc, "{\"n\":%d}", i);
+        changes(arg, POND_REPLACE, "hot", doc);
+    }
+    return NULL;
+}
+
+static void a_flush_waits_for_what_was_accepted(void **state) {
+    (void)state;
+    pond *p = made("on"), *q = made("off");
+    pond_collection *c = behind(p, NULL, NULL), *d = behind(q, NULL, NULL);
+    pthread_t thread;
+    char id[16], text[40];
+    atomic_store(&enough, false);
+    assert_int_equal(pthread_create(&thread, NULL, write_on, c), 0);
+    for (int i = 0; i < 20; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        snprintf(text, sizeof text, "{\"id\":\"%d\",\"n\":1}", i);
+        changes(d, POND_REPLACE, id, "{\"n\":1}");
+        assert_int_equal(pond_collection_flush(d, 10000, NULL), POND_OK);
+        assert_true(stored_is(q, id, text));
+    }
+    atomic_store(&enough, true);
+    pthread_join(thread, NULL);
+    pond_collection_free(c);
+    pond_free(p); /* nobody takes it to the store any more */
+    changes(d, POND_REPLACE, "1", "{}");
+    pond_error *err = NULL;
+    assert_int_equal(pond_collection_flush(d, 200, &err), POND_ETIMEOUT);
+    assert_true(pond_error_retriable(err));
+    pond_error_free(err);
+    pond_collection_free(d);
+    pond_free(q);
 }
 
 static void an_evicted_value_is_read_from_the_backlog(void **state) {
@@ -415,6 +457,7 @@ int main(void) {
         CASE(what_is_accepted_is_read_and_stored),
         CASE(pages_show_what_was_stored),
         CASE(a_hot_key_costs_the_store_little),
+        CASE(a_flush_waits_for_what_was_accepted),
         CASE(an_evicted_value_is_read_from_the_backlog),
         CASE(another_process_takes_over),
         CASE(a_redis_that_lost_its_memory),

@@ -68,35 +68,37 @@ static void answers_of_another_form_are_errors(void **state) {
     static const struct {
         mp_op_kind kind;
         const char *resp;
-    } more[] = {{MP_ACCEPT, "*1\r\n:1\r\n"},
-                {MP_ACCEPT, "*2\r\n:1\r\n$7\r\n1234567\r\n"},
-                {MP_ACCEPT, "*2\r\n:1\r\n:5\r\n"},
-                {MP_ACCEPT, "*1\r\n:2\r\n"},
-                {MP_ACCEPT, "*1\r\n:-5\r\n"},
-                {MP_ACCEPT, "*1\r\n$-1\r\n"},
-                {MP_TAKE, "*1\r\n:0\r\n"},
-                {MP_TAKE, "*2\r\n:-1\r\n:0\r\n"},
-                {MP_TAKE, "*2\r\n:0\r\n$1\r\nx\r\n"},
-                {MP_TAKE, "*4\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n"},
-                {MP_TAKE, "*5\r\n:1\r\n:1\r\n$3\r\n1+1\r\n$1\r\nk\r\n$-1\r\n"},
-                {MP_TAKE, "*5\r\n:1\r\n:1\r\n$0\r\n\r\n$1\r\nk\r\n$-1\r\n"},
-                {MP_TAKE, "*5\r\n:1\r\n:1\r\n$24\r\n123456789012-12345678901\r\n$1\r\nk\r\n$-1\r\n"},
-                {MP_TAKE, "*5\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:1\r\n$-1\r\n"},
-                {MP_TAKE, "*5\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n:1\r\n"},
-                {MP_TAKE, "*8\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\nx\r\n$1\r\nk\r\n$-1\r\n"},
-                {MP_ACK, "$1\r\n1\r\n"},
-                {MP_ACK, "$3\r\n111\r\n"},
-                {MP_DEAD_LIST, "*2\r\n:1\r\n$1\r\nx\r\n"},
-                {MP_DEAD_LIST, "*1\r\n:-1\r\n"},
-                {MP_DEAD_LIST, "*5\r\n:1\r\n$1\r\nx\r\n$1\r\nk\r\n$-1\r\n$1\r\ne\r\n"},
-                {MP_BEHIND_OPEN, "*3\r\n:16\r\n$1\r\nx\r\n$1\r\n0\r\n"},
-                {MP_LEASE, "*3\r\n:6\r\n$-1\r\n:1\r\n"},
-                {MP_LEASE, "*4\r\n:6\r\n$-1\r\n:1\r\n*0\r\n"}};
+    } more[] = {
+        {MP_ACCEPT, "*1\r\n:1\r\n"},
+        {MP_ACCEPT, "*2\r\n:1\r\n$7\r\n1234567\r\n"},
+        {MP_ACCEPT, "*2\r\n:1\r\n:5\r\n"},
+        {MP_ACCEPT, "*1\r\n:2\r\n"},
+        {MP_ACCEPT, "*1\r\n:-5\r\n"},
+        {MP_ACCEPT, "*1\r\n$-1\r\n"},
+        {MP_TAKE, "*1\r\n:0\r\n"},
+        {MP_TAKE, "*3\r\n:-1\r\n:0\r\n$3\r\n1-1\r\n"},
+        {MP_TAKE, "*3\r\n:0\r\n$1\r\nx\r\n$3\r\n1-1\r\n"},
+        {MP_TAKE, "*3\r\n:0\r\n:1\r\n$1\r\nx\r\n"},
+        {MP_TAKE, "*5\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n"},
+        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1+1\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$0\r\n\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$24\r\n123456789012-12345678901\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n:1\r\n$-1\r\n"},
+        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n:1\r\n"},
+        {MP_TAKE, "*9\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\nx\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_ACK, "$1\r\n1\r\n"},
+        {MP_ACK, "$3\r\n111\r\n"},
+        {MP_DEAD_LIST, "*2\r\n:1\r\n$1\r\nx\r\n"},
+        {MP_DEAD_LIST, "*1\r\n:-1\r\n"},
+        {MP_DEAD_LIST, "*5\r\n:1\r\n$1\r\nx\r\n$1\r\nk\r\n$-1\r\n$1\r\ne\r\n"},
+        {MP_BEHIND_OPEN, "*3\r\n:16\r\n$1\r\nx\r\n$1\r\n0\r\n"},
+        {MP_LEASE, "*3\r\n:6\r\n$-1\r\n:1\r\n"},
+        {MP_LEASE, "*4\r\n:6\r\n$-1\r\n:1\r\n*0\r\n"}};
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
         assert_int_equal(answer(more[i].kind, more[i].resp), MP_FAILED);
     /* And those that are right are none. */
     assert_int_equal(answer(MP_ACCEPT, "*2\r\n:1\r\n$8\r\n12345678\r\n"), MP_STORED);
-    assert_int_equal(answer(MP_TAKE, "*5\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n"), MP_DONE);
+    assert_int_equal(answer(MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n"), MP_DONE);
     assert_int_equal(answer(MP_ACK, "$2\r\n10\r\n"), MP_DONE);
     assert_int_equal(answer(MP_BEHIND_OPEN, "*3\r\n$2\r\n16\r\n$0\r\n\r\n$0\r\n\r\n"), MP_DONE);
     assert_int_equal(answer(MP_DEAD_LIST, "*5\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n"), MP_HIT);
@@ -117,7 +119,7 @@ static size_t with_records(char *out, mp_op_kind kind) {
     mp_envelope e = {.flags = MP_ENVELOPE_SRCVER, .codec = POND_JSON, .payload = doc, .payload_len = sizeof doc - 1};
     memcpy(e.fence, fence, sizeof e.fence);
     if (kind == MP_LEASE) n += (size_t)sprintf(out, "*3\r\n:6\r\n");
-    if (kind == MP_TAKE) n += (size_t)sprintf(out, "*11\r\n:3\r\n:1\r\n");
+    if (kind == MP_TAKE) n += (size_t)sprintf(out, "*12\r\n:3\r\n:1\r\n$3\r\n1-1\r\n");
     if (kind == MP_DEAD_LIST) n += (size_t)sprintf(out, "*13\r\n:3\r\n");
     for (int i = 0; i < (kind == MP_LEASE ? 1 : 3); i++) {
         if (kind != MP_LEASE) n += add_text(out + n, "1099511627776-0", 15);

@@ -3,6 +3,7 @@
 #ifndef MILLPOND_MILLPOND_H
 #define MILLPOND_MILLPOND_H
 
+#include <millpond/behind.h>
 #include <millpond/bulk.h>
 #include <millpond/change.h>
 #include <millpond/collection.h>

@@ -37,7 +37,7 @@ typedef struct mp_behind_entry {
                           it is damaged */
     bool old_fence; /* accepted in a history of the server that was lost since: perhaps others know of a newer one */
     bool damaged;   /* the record cannot be read */
-    int acked;      /* ACK, out: 1; 0: a newer record came, and keeps the entry */
+    int acked;      /* ACK, out: 1; 0: a newer record came, and waits in an entry of its own */
 } mp_behind_entry;
 
 typedef struct mp_behind {
@@ -55,7 +55,8 @@ typedef struct mp_behind {
     /* TAKE: out, the owner's (mp_behind_clear), none when it is sent. In, borrowed: ACK: any; DEAD, DEAD_DROP: one. */
     mp_behind_entry *entries;
     size_t count;
-    int64_t backlog;           /* out: TAKE: entries of the shard; DEAD_LIST: dead letters of the shard */
+    char newest[MP_BEHIND_ID_MAX]; /* out: TAKE: the id of the entry that came last; "": there is none */
+    int64_t backlog;               /* out: TAKE: entries of the shard; DEAD_LIST: dead letters of the shard */
     int64_t epoch;             /* EPOCH: in, and out: the one in force. ACCEPT, TAKE: out: the shard's; 0: none yet */
     mp_behind_verdict verdict; /* out: ACCEPT, EPOCH */
     const char *error;         /* in: DEAD: why, in words */

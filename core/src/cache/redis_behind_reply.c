@@ -153,15 +153,18 @@ static taken take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
 
 static mp_reply taken_in(mp_op *op, redisReply *r, const uint8_t *fence) {
     mp_behind *b = op->behind;
-    if (r->type != REDIS_REPLY_ARRAY || r->elements < 2 || (r->elements - 2) % 3 != 0) return mp_op_odd(op);
-    size_t n = (r->elements - 2) / 3;
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 3 || r->elements % 3 != 0 || !is_text(r->element[2]))
+        return mp_op_odd(op);
+    size_t n = (r->elements - 3) / 3;
+    b->newest[0] = 0;
+    if (r->element[2]->len && !take_id(b->newest, r->element[2])) return mp_op_odd(op);
     b->backlog = mp_reply_integer(r, 0);
     b->epoch = mp_reply_integer(r, 1);
     if (b->backlog < 0 || b->epoch < 0) return mp_op_odd(op);
     b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
     if (n && !b->entries) return no_memory(op, "what waits for the store");
     for (b->count = 0; b->count < n;) {
-        taken how = take(&b->entries[b->count], r->element + 2 + 3 * b->count, fence);
+        taken how = take(&b->entries[b->count], r->element + 3 + 3 * b->count, fence);
         b->count++;
         if (how == TAKEN) continue;
         mp_behind_clear(b);

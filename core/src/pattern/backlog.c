@@ -78,8 +78,7 @@ void mp_backlogs_start(pond *p) {
     for (mp_backlog *b = p->backlogs; b && p->options.worker; b = b->next) mp_drain_start(b);
 }
 
-void mp_backlogs_close(pond *p, int64_t until) {
-    for (mp_backlog *b = p->backlogs; b; b = b->next) mp_drain_wait(b, until);
+void mp_backlogs_stop(pond *p) {
     for (mp_backlog *b = p->backlogs; b; b = b->next) mp_drain_stop(b);
 }
 

@@ -56,11 +56,12 @@ typedef struct mp_backlog {
 
     /* The worker: a job on the pool, one at a time. `lock` guards the first lines. */
     bool running, pausing; /* a job is under way; none starts before the timer ends */
-    bool due, over;
+    bool over;
     unsigned working; /* jobs that are queued or have not returned */
     pthread_cond_t idle;
-    uint64_t accepted,
-        drained; /* by this process; the first `drained` of them are in the store, or somebody else's to take there */
+    uint64_t accepted; /* by this process */
+    bool
+        owes; /* not all of that is in the store, as far as was seen, and it is for this process to take there: counts as a call */
     char problem[200];
     mp_job job;
     mp_timer timer; /* on the lane of blocking calls, whose lock guards `timed` */
@@ -93,8 +94,6 @@ void mp_drain_clear(mp_backlog *b);
 void mp_drain_accepted(mp_backlog *b);
 /* What waits is to be taken to the store, by this process if it can. @threads any, no lock held */
 void mp_drain_start(mp_backlog *b);
-/* Waits until what this process has accepted is in the store, or `until` (mp_clock_ms). No lock held. */
-bool mp_drain_wait(mp_backlog *b, int64_t until);
 /* No job starts any more; returns when none is under way, and gives the shards back. */
 void mp_drain_stop(mp_backlog *b);
 void mp_drain_describe(mp_backlog *b, mp_buf *json); /* :{...} */
@@ -113,7 +112,7 @@ void mp_flush_leave(mp_backlog *b);
 /* Of all of a pond's. */
 void mp_backlogs_restart(struct pond *p); /* in the child of a fork; then start */
 void mp_backlogs_start(struct pond *p);
-void mp_backlogs_close(struct pond *p, int64_t until); /* drains them and stops their workers */
+void mp_backlogs_stop(struct pond *p); /* their workers; no lane is closed yet */
 void mp_backlogs_free(struct pond *p);
 void mp_backlogs_describe(struct pond *p, mp_buf *json);
 

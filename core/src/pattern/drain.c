@@ -73,10 +73,6 @@ static int64_t pause_after(mp_backlog *b, mp_round how, uint64_t accepted) {
     case MP_ROUND_FULL: return 0;
     case MP_ROUND_SOME: b->idle_ms = LINGER_MS; return LINGER_MS;
     case MP_ROUND_EMPTY:
-        if (all_in_store(b)) {
-            b->drained = accepted;
-            pthread_cond_broadcast(&b->idle);
-        }
         b->idle_ms = b->accepted != accepted || b->idle_ms * 2 > IDLE_MS ? b->idle_ms : b->idle_ms * 2;
         if (b->accepted != accepted) b->idle_ms = LINGER_MS;
         return b->idle_ms;
@@ -104,7 +100,10 @@ static int64_t one_round(mp_backlog *b) {
         b->shown_left += b->shard[i].owned ? b->shard[i].left : 0;
     }
     int64_t ms = pause_after(b, how, accepted);
+    bool paid = b->owes && how == MP_ROUND_EMPTY && b->accepted == accepted && all_in_store(b);
+    if (paid) b->owes = false;
     pthread_mutex_unlock(&b->lock);
+    if (paid) mp_pond_call_ended(b->pond);
     pond_error_free(why);
     return ms;
 }
@@ -136,7 +135,8 @@ void mp_drain_init(mp_backlog *b) {
     b->timer = (mp_timer){.fire = pause_over};
     b->timed = b->running = b->pausing = false;
     b->working = 0;
-    b->accepted = b->drained = 0;
+    b->accepted = 0;
+    b->owes = false;
     b->pause_ms = b->hinted_at = 0;
     b->idle_ms = LINGER_MS;
     b->batch = MP_BATCH_MOST;
@@ -155,6 +155,10 @@ void mp_drain_clear(mp_backlog *b) {
 void mp_drain_accepted(mp_backlog *b) {
     pthread_mutex_lock(&b->lock);
     b->accepted++;
+    if (!b->owes && !b->over && b->pond->options.worker) {
+        b->owes = true;
+        atomic_fetch_add(&b->pond->calls, 1);
+    }
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -162,16 +166,6 @@ void mp_drain_start(mp_backlog *b) {
     pthread_mutex_lock(&b->lock);
     start(b);
     pthread_mutex_unlock(&b->lock);
-}
-
-bool mp_drain_wait(mp_backlog *b, int64_t until) {
-    struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
-    pthread_mutex_lock(&b->lock);
-    uint64_t accepted = b->accepted;
-    while (b->drained < accepted && !b->over && mp_clock_ms() < until) pthread_cond_timedwait(&b->idle, &b->lock, &ts);
-    bool well = b->drained >= accepted;
-    pthread_mutex_unlock(&b->lock);
-    return well;
 }
 
 void mp_drain_stop(mp_backlog *b) {
@@ -182,7 +176,10 @@ void mp_drain_stop(mp_backlog *b) {
         b->running = false;
     }
     while (b->working) pthread_cond_wait(&b->idle, &b->lock);
+    bool owes = b->owes;
+    b->owes = false;
     pthread_mutex_unlock(&b->lock);
+    if (owes) mp_pond_call_ended(b->pond); /* others take it there */
     mp_flush_leave(b);
 }
 

@@ -130,7 +130,7 @@ static void destroy(pond *p) {
         mp_leave_aside(p);
         return;
     }
-    mp_backlogs_close(p, 0); /* while the cache can be told */
+    mp_backlogs_stop(p); /* while the cache can be told */
     atomic_store(&p->closed, true);
     atomic_store(&p->ending, true);
     mp_lane *blocking = atomic_load(&p->blocking);
@@ -221,15 +221,14 @@ int pond_close(pond *p, int64_t timeout_ms) {
     atomic_store(&p->closed, true);
     if (!mp_pond_inherited(p)) rehome_all(p);
     size_t own = mp_frames_here(p); /* calls of this thread that wait for the loader or writer which closes */
-    int64_t until = mp_clock_after(timeout_ms);
-    for (int64_t now; !mp_pond_inherited(p);) {
+    for (int64_t until = mp_clock_after(timeout_ms), now; !mp_pond_inherited(p);) {
         int64_t slice = mp_clock_after(p->interrupt ? MP_SLICE_MS : timeout_ms);
         drain(p, own, slice < until ? slice : until);
         now = mp_clock_ms();
         if (atomic_load(&p->calls) <= own || now >= until) break;
         if (p->interrupt && p->interrupt(p->interrupt_ctx)) return POND_EINTERRUPTED;
     }
-    if (!mp_pond_inherited(p)) mp_backlogs_close(p, until);
+    if (!mp_pond_inherited(p)) mp_backlogs_stop(p);
     atomic_store(&p->ending, true);
     if (mp_pond_inherited(p)) return POND_OK; /* what is under way is the parent's */
     bool left = atomic_load(&p->calls) > own;

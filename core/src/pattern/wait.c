@@ -10,6 +10,7 @@
 #include "pattern/pond.h"
 #include "pattern/read.h"
 #include "pattern/set.h"
+#include "pattern/settle.h"
 #include "pattern/stream.h"
 
 static int no_memory(pond_error **err) { return mp_fail(err, POND_ENOMEM, "no memory for a call"); }
@@ -214,6 +215,16 @@ int mp_wait_errands(pond *p, mp_errand *each, size_t n, pond_error **err) {
     mp_waiter_init(&waiter);
     mp_call *call = mp_errands_start(lane, each, n, &waiter);
     return finish(lane, call, &waiter, true, NULL, NULL, NULL, err);
+}
+
+int mp_wait_settle(pond *p, mp_backlog *backlog, int64_t timeout_ms, pond_error **err) {
+    int code;
+    mp_lane *lane = enter(p, false, &code, err);
+    if (!lane) return code;
+    mp_waiter waiter;
+    mp_waiter_init(&waiter);
+    mp_call *call = mp_settle_start(lane, backlog, timeout_ms, 0, &waiter);
+    return finish(lane, call, &waiter, false, NULL, NULL, NULL, err);
 }
 
 int mp_wait_inspect(pond *p, const pond_policy *policy, const mp_key *key, bool inside, pond_value **out,

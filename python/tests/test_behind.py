@@ -1,0 +1,155 @@
+"""Collections that are written behind: what is accepted, read, and taken to the store, on SQLite and MongoDB; by the blocking calls and
+by the awaited ones."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import time
+
+import pytest
+
+import millpond
+from conftest import Mode, forks_with_threads
+
+MONGODB = os.environ.get("MILLPOND_TEST_MONGODB")
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+def store(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path}/films.db"
+    if not MONGODB:
+        pytest.skip("MILLPOND_TEST_MONGODB is not set")
+    return MONGODB.replace("/?", f"/millpond_behind_{os.getpid()}?")
+
+
+def in_both(test):
+    @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+    def run(asynchronous, redis, store, name):
+        async def main():
+            call = Mode(asynchronous)
+            pond = call.open(redis.url, namespace=name, store=store, command_timeout="5s")
+            try:
+                films = pond.collection(name.replace("-", "_"), write="behind")
+                await call(films.prepare())
+                await test(call, pond, films)
+            finally:
+                await call(pond.close(timeout="10s"))
+
+        asyncio.run(main())
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+async def becomes(call, read, expected):
+    """What read() gives is this within 10 s."""
+    until = time.monotonic() + 10
+    while (found := await call(read())) != expected:
+        assert time.monotonic() < until, found
+        await asyncio.sleep(0.01)
+
+
+@in_both
+async def test_what_is_accepted_is_read_and_stored(call, pond, films):
+    table = pond.store(films.name)
+    assert await call(films.create({"id": "1", "title": "Heat"})) == {"id": "1", "title": "Heat"}
+    with pytest.raises(millpond.DuplicateError):
+        await call(films.create({"id": "1"}))
+    assert await call(films.update("1", {"cast": {"lead": "Pacino"}})) == {"id": "1", "title": "Heat", "cast": {"lead": "Pacino"}}
+    assert await call(films.get("1")) == {"id": "1", "title": "Heat", "cast": {"lead": "Pacino"}}
+    await becomes(call, lambda: table.get("1"), {"id": "1", "title": "Heat", "cast": {"lead": "Pacino"}})
+    await becomes(call, lambda: films.find("title=Heat"), await call(films.find("title=Heat")))
+    assert await call(films.replace("1", {"title": "Ronin"})) == {"id": "1", "title": "Ronin"}
+    await call(films.delete("1"))
+    assert await call(films.get("1")) is None
+    with pytest.raises(millpond.Absent):
+        await call(films.update("1", {"a": 1}))
+    await becomes(call, lambda: table.get("1"), None)
+
+
+@in_both
+async def test_many_at_once(call, pond, films):
+    table = pond.store(films.name)
+    ids = [f"{n:04}" for n in range(300)]
+    if call.asynchronous:
+        await asyncio.gather(*(films.replace(id, {"n": 1}) for id in ids))
+    else:
+        for id in ids:
+            films.replace(id, {"n": 1})
+    assert len([film for film in await call(films.get_many(ids)) if film]) == 300
+    for id in (ids[0], ids[-1]):
+        await becomes(call, lambda: table.get(id), {"id": id, "n": 1})
+    await call(films.flush(timeout="10s"))
+    assert await call(table.get(ids[7])) == {"id": ids[7], "n": 1}
+    stats = await call(pond.stats())
+    assert [behind["problem"] is None or "append" in behind["problem"] for behind in stats["behind"].values()] == [True]
+
+
+@in_both
+async def test_validation_touches_nothing(call, pond, films):
+    def judge(film):
+        if film.get("title") == "":
+            raise ValueError("a film has a title")
+
+    judged = pond.collection(films.name, write="behind", validate=call.function(judge))
+    with pytest.raises(ValueError, match="a film has a title"):
+        await call(judged.replace("1", {"title": ""}))
+    assert await call(films.get("1")) is None
+    assert await call(judged.replace("1", {"title": "Heat"})) == {"id": "1", "title": "Heat"}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+def test_a_full_backlog(asynchronous, redis, tmp_path, name):
+    async def main():
+        call = Mode(asynchronous)
+        pond = call.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db", worker=False)
+        films = pond.collection("films", write="behind", backlog_max=16, backlog_full="fail")
+        await call(films.prepare())
+        refused = 0
+        for n in range(100):
+            try:
+                await call(films.replace(str(n), {}))
+            except millpond.OverloadError as error:
+                assert "backlog_max" in str(error)
+                refused += 1
+        assert refused == 84
+        await call(pond.close(timeout="5s"))
+
+    asyncio.run(main())
+
+
+def counts(url, store, namespace, name, times):
+    with millpond.open(url, namespace=namespace, store=store, command_timeout="5s") as pond:
+        films = pond.collection(name, write="behind")
+        for n in range(times):
+            films.update("all", {f"{os.getpid()}-{n}": 1})
+
+
+@forks_with_threads
+def test_updates_of_several_processes(redis, store, name):
+    table = name.replace("-", "_")
+    with millpond.open(redis.url, namespace=name, store=store, command_timeout="5s") as pond:
+        films = pond.collection(table, write="behind")
+        films.prepare()
+        films.create({"id": "all"})
+        context = multiprocessing.get_context("spawn")
+        processes = [context.Process(target=counts, args=(redis.url, store, name, table, 30)) for _ in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+            assert process.exitcode == 0
+        assert len(films.get("all")) == 1 + 90
+        until = time.monotonic() + 10
+        while len(pond.store(table).get("all")) != 91:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_where_it_cannot_be(tmp_path, name):
+    with millpond.open("memory:", store=f"sqlite:{tmp_path}/films.db") as pond:
+        with pytest.raises(millpond.OptionError, match="redis://"):
+            pond.collection("films", write="behind")

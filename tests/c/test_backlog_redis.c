@@ -422,6 +422,9 @@ static void a_dead_letter(void **state) {
     long long dead = 0;
     for (int i = 0; i < 16; i++) dead += redis_number(redis, "XLEN mp:x:{%s/films:%d}", ns, i);
     assert_int_equal(dead, 1);
+    char row[80];
+    snprintf(row, sizeof row, "%s/films", ns);
+    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
     sqlite3_close(db);
     pond_collection_free(c);
     pond_free(p);

@@ -42,7 +42,8 @@ static void a_change_whose_answer_was_lost_is_applied_once(void **state) {
     epoch(&direct, 1);
     put(&direct, "sa", "{\"n\":0}", &before);
     assert_int_equal(get(&s, "none", NULL, NULL), MP_MISSED); /* a handshake, and 5 bytes */
-    relay_mute(r, 0, relay_bytes(r, 0) - 5);
+    /* The next handshake may be some bytes longer; of the answer to the change, 22 bytes, never all come through. */
+    relay_mute(r, 0, relay_bytes(r, 0) - 5 + 10);
     side_close(&s);
     side_open(&s, url, "on");
     accept_make(&s, &a, "sb", "{\"n\":1}");

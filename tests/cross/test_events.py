@@ -22,6 +22,7 @@ from rabbitmq_server import RabbitmqServer
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 EXCHANGE = "product-exchange"
+MONGODB = os.environ.get("MILLPOND_TEST_MONGODB")
 
 
 @pytest.fixture(scope="module")
@@ -177,12 +178,16 @@ for n in range(int(sys.argv[3]), 1000000):
 """
 
 
-def test_who_tells_killed(rabbitmq, events, tmp_path, ns):
+@pytest.mark.parametrize("kind", ["sqlite", "mongodb"])
+def test_who_tells_killed(rabbitmq, events, tmp_path, ns, kind):
     """kill -9 at any moment: what was acknowledged is told of, by whoever opens the outbox next."""
-    subscriber = Subscriber(rabbitmq, f"killed-{ns}")
-    store = f"sqlite:{tmp_path}/shop.db"
+    if kind == "mongodb" and not MONGODB:
+        pytest.skip("MILLPOND_TEST_MONGODB is not set")
+    subscriber = Subscriber(rabbitmq, f"killed-{ns}-{kind}")
+    store = f"sqlite:{tmp_path}/shop.db" if kind == "sqlite" else MONGODB.replace("/?", f"/millpond_events_{os.getpid()}?")
     done = -1
-    for round in range(4):
+    rounds = 4 if kind == "sqlite" else 2
+    for round in range(rounds):
         process = subprocess.Popen([sys.executable, "-c", TELLER, store, events, str(done + 1)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         for line in process.stdout:
@@ -202,4 +207,4 @@ def test_who_tells_killed(rabbitmq, events, tmp_path, ns):
     assert set(got) == set(range(done + 1))
     first = list(dict.fromkeys(got))
     assert first == sorted(first)
-    print(f"{done + 1} changes by 4 processes that were killed: all told of, {len(got) - done - 1} twice")
+    print(f"{done + 1} changes by {rounds} processes that were killed: all told of, {len(got) - done - 1} twice")

@@ -12,6 +12,7 @@
 #include "store/mongodb_find.h"
 #include "store/mongodb_id.h"
 #include "store/mongodb_json.h"
+#include "store/mongodb_outbox.h"
 #include "store/mongodb_pool.h"
 
 /* Calls under way at once: as many as libmongoc's own pools allow by default. */
@@ -386,6 +387,16 @@ static mp_applied apply(mp_store *store, mp_change *change, pond_error **err) {
 
 static void discard(mp_store *store, mp_change *change) { mp_mongodb_discard(change); }
 
+static int outbox_prepare(mp_store *store, pond_error **err) { return mp_mongodb_outbox_prepare(pool_of(store), err); }
+
+static int outbox_take(mp_store *store, const uint8_t owner[16], int64_t hold_ms, mp_outbox *out, pond_error **err) {
+    return mp_mongodb_outbox_take(pool_of(store), owner, hold_ms, out, err);
+}
+
+static int outbox_drop(mp_store *store, const uint8_t owner[16], const mp_outbox *rows, size_t n, pond_error **err) {
+    return mp_mongodb_outbox_drop(pool_of(store), owner, rows, n, err);
+}
+
 static mp_mongodb_behind *behind_of(mp_store *store) { return ((mongodb_store *)store)->behind; }
 
 static int behind_prepare(mp_store *store, const char *collection, pond_error **err) {
@@ -431,6 +442,9 @@ static const mp_store_vt vt = {
     .ready = ready,
     .apply = apply,
     .discard = discard,
+    .outbox_prepare = outbox_prepare,
+    .outbox_take = outbox_take,
+    .outbox_drop = outbox_drop,
     .behind_prepare = behind_prepare,
     .behind_epoch = behind_epoch,
     .behind_own = behind_own,

@@ -13,8 +13,9 @@
 #include "store/mongodb_flush.h"
 #include "store/mongodb_id.h"
 #include "store/mongodb_json.h"
+#include "store/mongodb_setup.h"
 
-enum { TOMB_SECONDS = 7 * 86400, EPOCH_MAX = (1 << 23) - 1, EXISTS = 48 };
+enum { TOMB_SECONDS = 7 * 86400, EPOCH_MAX = (1 << 23) - 1 };
 
 /* ---- owners ---- */
 
@@ -77,88 +78,14 @@ static owner *owner_of(mp_mongodb_behind *b, const uint8_t name[16], bool make) 
     return o;
 }
 
-/* ---- commands ---- */
-
-/* One command of a call that writes; repeated only where nothing was done. `well` also if the server says `fine`. */
-static int command(mp_mongodb_call *call, const bson_t *text, uint32_t fine, bson_t *reply) {
-    int rc = POND_OK;
-    for (bool well = false; rc == POND_OK && !well;) {
-        bson_t options = BSON_INITIALIZER;
-        bson_error_t error = {0};
-        bson_destroy(reply);
-        mongoc_write_concern_t *majority = mongoc_write_concern_new();
-        mongoc_write_concern_set_wmajority(majority, (int32_t)mp_mongodb_left_ms(call));
-        mongoc_write_concern_append(majority, &options);
-        mongoc_write_concern_destroy(majority);
-        well = mongoc_client_write_command_with_opts(call->client, mp_mongodb_database(call), text, &options, reply,
-                                                     &error) ||
-               (fine && error.code == fine);
-        if (!well) rc = mp_mongodb_again(call, &error, reply);
-        bson_destroy(&options);
-    }
-    return rc;
-}
-
-static int make_collection(mp_mongodb_call *call, const char *name) {
-    bson_t text = BSON_INITIALIZER, reply = BSON_INITIALIZER;
-    BSON_APPEND_UTF8(&text, "create", name);
-    int rc = command(call, &text, EXISTS, &reply);
-    bson_destroy(&reply);
-    bson_destroy(&text);
-    return rc;
-}
-
-/* MongoDB itself drops what is over. */
-static int make_tomb_index(mp_mongodb_call *call) {
-    bson_t text = BSON_INITIALIZER, reply = BSON_INITIALIZER, indexes, index, key;
-    BSON_APPEND_UTF8(&text, "createIndexes", MP_MONGODB_TOMBS);
-    BSON_APPEND_ARRAY_BEGIN(&text, "indexes", &indexes);
-    BSON_APPEND_DOCUMENT_BEGIN(&indexes, "0", &index);
-    BSON_APPEND_DOCUMENT_BEGIN(&index, "key", &key);
-    BSON_APPEND_INT32(&key, "at", 1);
-    bson_append_document_end(&index, &key);
-    BSON_APPEND_UTF8(&index, "name", "at");
-    BSON_APPEND_INT32(&index, "expireAfterSeconds", TOMB_SECONDS);
-    bson_append_document_end(&indexes, &index);
-    bson_append_array_end(&text, &indexes);
-    int rc = command(call, &text, 0, &reply);
-    bson_destroy(&reply);
-    bson_destroy(&text);
-    return rc;
-}
-
-/* Transactions want a replica set; and what a sharded cluster needs was never tried. */
-static int has_transactions(mp_mongodb_call *call) {
-    bson_t text = BSON_INITIALIZER, reply = BSON_INITIALIZER;
-    bson_iter_t iter;
-    int rc = POND_OK;
-    BSON_APPEND_INT32(&text, "hello", 1);
-    for (bool well = false; rc == POND_OK && !well;) {
-        bson_error_t error = {0};
-        bson_destroy(&reply);
-        well = mongoc_client_command_with_opts(call->client, "admin", &text, NULL, NULL, &reply, &error);
-        if (!well) rc = mp_mongodb_again(call, &error, &reply);
-    }
-    if (rc == POND_OK && bson_iter_init_find(&iter, &reply, "msg"))
-        rc = mp_mongodb_fail(call, POND_EOPTION, 0,
-                             "write=behind does not know sharded clusters (mongos): use write=through");
-    else if (rc == POND_OK && !bson_iter_init_find(&iter, &reply, "setName"))
-        rc = mp_mongodb_fail(call, POND_EOPTION, 0,
-                             "write=behind needs transactions, which a standalone MongoDB has not: start it as a "
-                             "one-member replica set (mongod --replSet rs0, then once rs.initiate())");
-    bson_destroy(&reply);
-    bson_destroy(&text);
-    return rc;
-}
-
 int mp_mongodb_behind_prepare(mp_mongodb_behind *b, const char *collection, pond_error **err) {
     mp_mongodb_call call = {.pool = b->pool, .collection = collection, .writes = true, .err = err};
     int rc = mp_mongodb_begin(&call);
-    if (rc == POND_OK) rc = has_transactions(&call);
-    if (rc == POND_OK) rc = make_collection(&call, collection);
-    if (rc == POND_OK) rc = make_collection(&call, MP_MONGODB_FENCES);
-    if (rc == POND_OK) rc = make_collection(&call, MP_MONGODB_TOMBS);
-    if (rc == POND_OK) rc = make_tomb_index(&call);
+    if (rc == POND_OK) rc = mp_mongodb_has_transactions(&call, "write=behind");
+    if (rc == POND_OK) rc = mp_mongodb_make_collection(&call, collection);
+    if (rc == POND_OK) rc = mp_mongodb_make_collection(&call, MP_MONGODB_FENCES);
+    if (rc == POND_OK) rc = mp_mongodb_make_collection(&call, MP_MONGODB_TOMBS);
+    if (rc == POND_OK) rc = mp_mongodb_make_index(&call, MP_MONGODB_TOMBS, "at", TOMB_SECONDS);
     mp_mongodb_end(&call);
     return rc;
 }
@@ -197,7 +124,7 @@ int mp_mongodb_behind_epoch(mp_mongodb_behind *b, const char *ns, int64_t *epoch
     int rc = mp_mongodb_begin(&call);
     for (int tries = 0; rc == POND_OK && *epoch == 0 && tries < TRIES; tries++) {
         bson_t reply = BSON_INITIALIZER;
-        rc = command(&call, &text, DUPLICATE_KEY, &reply); /* two that made the first */
+        rc = mp_mongodb_command(&call, &text, DUPLICATE_KEY, &reply); /* two that made the first */
         if (rc == POND_OK && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "value.epoch", &value))
             *epoch = bson_iter_as_int64(&value);
         bson_destroy(&reply);
@@ -264,7 +191,7 @@ static int own_shard(owner *o, const char *shard) {
     bson_iter_t iter;
     for (bool taken = false; rc == POND_OK && !taken;) {
         bson_t reply = BSON_INITIALIZER;
-        rc = command(&o->call, &text, DUPLICATE_KEY, &reply);
+        rc = mp_mongodb_command(&o->call, &text, DUPLICATE_KEY, &reply);
         taken = bson_iter_init_find(&iter, &reply, "value");
         bson_destroy(&reply);
     }

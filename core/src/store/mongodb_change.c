@@ -10,8 +10,10 @@
 #include "store/mongodb_find.h"
 #include "store/mongodb_id.h"
 #include "store/mongodb_json.h"
+#include "store/mongodb_outbox.h"
 #include "store/mongodb_patch.h"
 #include "store/mongodb_stream.h"
+#include "store/mongodb_transaction.h"
 
 typedef struct ready {
     bson_t doc; /* to be stored; CREATE: with its _id; else without, as it is not yet known how that is spelled */
@@ -192,16 +194,21 @@ void mp_mongodb_write_options(const mp_mongodb_call *call, bson_t *options) {
     mongoc_write_concern_destroy(majority);
 }
 
-/* One attempt; *n: how many documents it has found. */
+/* One attempt, in the session's transaction if there is one; *n: how many documents it has found. */
 static bool attempt(mp_mongodb_call *call, const mp_change *change, const mp_mongodb_id *id, mp_mongodb_kind kind,
-                    int64_t *n, bson_error_t *error, bson_t *reply) {
+                    mongoc_client_session_t *session, int64_t *n, bson_error_t *error, bson_t *reply) {
     const ready *r = change->ready;
     bson_t filter = BSON_INITIALIZER, options = BSON_INITIALIZER, doc = BSON_INITIALIZER;
     bson_iter_t iter;
     const char *counted = "insertedCount";
     bool well;
     mp_mongodb_id_append(&filter, "_id", id, kind);
-    mp_mongodb_write_options(call, &options);
+    if (session == NULL) {
+        mp_mongodb_write_options(call, &options);
+    } else {
+        mp_mongodb_collation(&options);
+        mp_mongodb_transaction_options(session, &options);
+    }
     if (change->kind == MP_CHANGE_DELETE) {
         counted = "deletedCount";
         well = mongoc_collection_delete_one(call->documents, &filter, &options, reply, error);
@@ -284,7 +291,7 @@ static mp_applied attempts(mp_mongodb_call *call, const mp_change *change, const
         int64_t n;
         if (cut_to(call, change) != POND_OK) return sent ? MP_IN_DOUBT : MP_NOT_APPLIED;
         bool there = anybody_there(call, &error);
-        if (there && attempt(call, change, id, kind, &n, &error, &reply)) {
+        if (there && attempt(call, change, id, kind, NULL, &n, &error, &reply)) {
             bson_destroy(&reply);
             return counted(change, n);
         }
@@ -297,6 +304,61 @@ static mp_applied attempts(mp_mongodb_call *call, const mp_change *change, const
         if (is_duplicate) return duplicate(call, change, id);
         if (rc != POND_OK) return !sent || (refused && call->tries <= 1) ? MP_NOT_APPLIED : MP_IN_DOUBT;
     }
+}
+
+/* The change and its event, or neither. In a transaction a statement that fails ends it, so nothing was done; only what came of a commit can
+ * be unknown. */
+static mp_applied attempts_told(mp_mongodb_call *call, const mp_change *change, const mp_mongodb_id *id,
+                                mp_mongodb_kind kind) {
+    bson_error_t error = {0};
+    mongoc_client_session_t *session = mongoc_client_start_session(call->client, NULL, &error);
+    if (session == NULL) {
+        mp_mongodb_fail(call, POND_ESTORE, 1, "%s", error.message);
+        return MP_NOT_APPLIED;
+    }
+    mp_applied applied = MP_NOT_APPLIED;
+    for (bool over = false; !over;) {
+        bson_t reply = BSON_INITIALIZER;
+        int64_t n = 0;
+        over = cut_to(call, change) != POND_OK || !mp_mongodb_transaction_begin(call, session);
+        if (over) break;
+        bool well = attempt(call, change, id, kind, session, &n, &error, &reply), committing = false;
+        if (well && n > 0) {
+            bson_destroy(&reply);
+            well = mp_mongodb_outbox_add(call, session, change->event, &error, &reply);
+        }
+        if (well && n > 0) {
+            bson_destroy(&reply);
+            committing = true;
+            well = mp_mongodb_transaction_commit(call, session, &error, &reply);
+        }
+        if (well && n > 0) {
+            applied = MP_APPLIED;
+            over = true;
+        } else if (well) {
+            applied = counted(change, 0);
+            over = true;
+        } else if (committing && mongoc_error_has_label(&reply, "UnknownTransactionCommitResult")) {
+            call->deadline = 0; /* no more tries */
+            mp_mongodb_again(call, &error, &reply);
+            applied = MP_IN_DOUBT;
+            over = true;
+        } else if (mp_mongodb_problem_of(&error, &reply).duplicate && change->kind == MP_CHANGE_CREATE) {
+            mongoc_client_session_abort_transaction(session, NULL);
+            call->tries = 0; /* none of ours was committed */
+            applied = duplicate(call, change, id);
+            over = true;
+        } else {
+            bool transient = mongoc_error_has_label(&reply, "TransientTransactionError");
+            call->writes = !transient; /* that nothing was done is sure: it may be tried again */
+            over = mp_mongodb_again(call, &error, &reply) != POND_OK;
+            call->writes = true;
+        }
+        if (mongoc_client_session_in_transaction(session)) mongoc_client_session_abort_transaction(session, NULL);
+        bson_destroy(&reply);
+    }
+    mongoc_client_session_destroy(session);
+    return applied;
 }
 
 /* How the id of the document to be changed is spelled there, if more than one way is possible. */
@@ -320,7 +382,8 @@ mp_applied mp_mongodb_apply(mp_mongodb_pool *pool, const mp_change *change, pond
         bool creates = change->kind == MP_CHANGE_CREATE;
         if (creates && looks && kind != MP_ID_OTHER) applied = MP_THERE_IS_ONE;
         else if (!creates && kind == MP_ID_OTHER) applied = MP_THERE_IS_NONE;
-        else applied = attempts(&call, change, &id, creates ? new_kind(change) : kind);
+        else
+            applied = (change->event ? attempts_told : attempts)(&call, change, &id, creates ? new_kind(change) : kind);
     }
     mp_mongodb_end(&call);
     return applied;

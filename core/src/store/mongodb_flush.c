@@ -9,6 +9,7 @@
 #include "store/mongodb_find.h"
 #include "store/mongodb_id.h"
 #include "store/mongodb_json.h"
+#include "store/mongodb_transaction.h"
 
 enum {
     BAD_VALUE = 2,
@@ -34,11 +35,6 @@ void mp_mongodb_tomb_id(bson_t *to, const char *collection, const char *id, size
     BSON_APPEND_UTF8(&both, "c", collection);
     bson_append_utf8(&both, "i", -1, id, (int)len);
     bson_append_document_end(to, &both);
-}
-
-static void add_session(const batch *b, bson_t *options) {
-    bson_error_t error;
-    mongoc_client_session_append(b->session, options, &error);
 }
 
 /* ---- what failed ---- */
@@ -101,7 +97,7 @@ static mp_flushed write_fences(batch *b) {
     BSON_APPEND_DOCUMENT_BEGIN(&update, "$inc", &part);
     BSON_APPEND_INT64(&part, "n", 1);
     bson_append_document_end(&update, &part);
-    add_session(b, &options);
+    mp_mongodb_transaction_options(b->session, &options);
     bool well = mongoc_collection_update_many(b->fences, &filter, &update, &options, &reply, &error);
     int64_t matched = well && bson_iter_init_find(&iter, &reply, "matchedCount") ? bson_iter_as_int64(&iter) : 0;
     mp_flushed how = MP_FLUSHED;
@@ -126,7 +122,7 @@ static mp_flushed find(batch *b, mongoc_collection_t *from, const bson_t *filter
     BSON_APPEND_DOCUMENT_BEGIN(&options, "projection", &fields);
     BSON_APPEND_INT32(&fields, field, 1);
     bson_append_document_end(&options, &fields);
-    add_session(b, &options);
+    mp_mongodb_transaction_options(b->session, &options);
     mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(from, filter, &options, NULL);
     while (mongoc_cursor_next(cursor, &doc)) each(b, doc);
     mp_flushed how = MP_FLUSHED;
@@ -335,7 +331,7 @@ static bool is_deleted(const mp_flush_row *row) { return pond_value_state(row->v
 static mongoc_bulk_operation_t *new_bulk(batch *b, mongoc_collection_t *of) {
     bson_t options = BSON_INITIALIZER;
     BSON_APPEND_BOOL(&options, "ordered", false);
-    add_session(b, &options);
+    mp_mongodb_transaction_options(b->session, &options);
     mongoc_bulk_operation_t *bulk = mongoc_collection_create_bulk_operation_with_opts(of, &options);
     bson_destroy(&options);
     b->operations = 0;
@@ -375,36 +371,17 @@ static mp_flushed write_tombs(batch *b) {
 
 /* ---- the transaction ---- */
 
-static bool begin(batch *b) {
-    bson_error_t error = {0};
-    mongoc_transaction_opt_t *options = mongoc_transaction_opts_new();
-    mongoc_write_concern_t *majority = mongoc_write_concern_new();
-    mongoc_write_concern_set_wmajority(majority, (int32_t)mp_mongodb_left_ms(b->call));
-    mongoc_transaction_opts_set_write_concern(options, majority);
-    mongoc_transaction_opts_set_max_commit_time_ms(options, mp_mongodb_left_ms(b->call));
-    bool well = mongoc_client_session_start_transaction(b->session, options, &error);
-    mongoc_write_concern_destroy(majority);
-    mongoc_transaction_opts_destroy(options);
-    if (!well) mp_mongodb_fail(b->call, POND_ESTORE, 1, "%s", error.message);
-    return well;
-}
-
-/* What came of it may be unknown: asked again until the time is over. */
 static mp_flushed commit(batch *b) {
-    for (int tries = 0;; tries++) {
-        bson_t reply;
-        bson_error_t error = {0};
-        bool well = mongoc_client_session_commit_transaction(b->session, &reply, &error);
-        bool again = !well && tries < 3 && mp_mongodb_left_ms(b->call) > 1 &&
-                     mongoc_error_has_label(&reply, "UnknownTransactionCommitResult");
-        if (!well && !again) tell(b, &error, &reply);
-        bson_destroy(&reply);
-        if (!again) return well ? MP_FLUSHED : MP_FLUSH_FAILED;
-    }
+    bson_t reply;
+    bson_error_t error = {0};
+    bool well = mp_mongodb_transaction_commit(b->call, b->session, &error, &reply);
+    if (!well) tell(b, &error, &reply);
+    bson_destroy(&reply);
+    return well ? MP_FLUSHED : MP_FLUSH_FAILED;
 }
 
 static mp_flushed transact(batch *b) {
-    if (!begin(b)) return MP_FLUSH_FAILED;
+    if (!mp_mongodb_transaction_begin(b->call, b->session)) return MP_FLUSH_FAILED;
     mp_flushed how = write_fences(b);
     if (how == MP_FLUSHED) how = find_tombs(b);
     if (how == MP_FLUSHED) how = find_spellings(b);

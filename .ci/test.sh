@@ -103,8 +103,8 @@ suite_valkey() {
     return $rc
 }
 cross_tests() { # cross_tests RESULT TEST...
-    MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${PYTEST[@]}" \
-        --junitxml="$RESULTS/$1.xml" "${@:2}"
+    MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${MONGODB[@]}" \
+        "${PYTEST[@]}" --junitxml="$RESULTS/$1.xml" "${@:2}"
 }
 suite_cross() { cross_tests cross tests/cross; }
 

@@ -17,7 +17,9 @@ void mp_flight_load(mp_flight *f) {
     mp_loop *loop = f->home->loop;
     mp_shard *s = mp_shard_of(f->home, &f->key);
     pthread_mutex_lock(&s->lock);
-    mp_list_move(&f->early, &f->mid);
+    /* Where writes are accepted in the cache the store is behind it: what a load gives is as new as the lease, for which the backlog was
+     * looked into, and not as the load's begin. */
+    mp_list_move(f->key.shards ? &f->late : &f->early, &f->mid);
     f->phase = MP_LOADING; /* from here on joiners are late */
     f->firm = f->leased;
     mp_read *r = choose(f);

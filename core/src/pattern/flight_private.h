@@ -33,7 +33,7 @@ struct mp_flight {
 
     /* Guarded by the shard. `early` may share whatever this flight gives; `mid` joined while an operation was under way that may
      * have been done before they came: of the lease they share the load, which starts later, but not a value that was
-     * found; of the fill they share nothing, for an invalidation may have come between it and them. `late` joined
+     * found (of a key that is written behind not the load either); of the fill they share nothing, for an invalidation may have come between it and them. `late` joined
      * during the load: they share it only if the fill, which came after them, was accepted. */
     mp_phase phase;
     mp_node early, mid, late;

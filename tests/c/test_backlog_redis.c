@@ -305,6 +305,37 @@ static void an_old_memory_does_not_win(void **state) {
     server_stop(redis);
 }
 
+static long long newest_epoch(redisContext *redis) {
+    long long newest = 0;
+    for (int i = 0; i < 16; i++) {
+        redisReply *r = redis_do(redis, "HGET mp:m:{%s/films:%d} epoch", ns, i);
+        if (r->type == REDIS_REPLY_STRING && atoll(r->str) > newest) newest = atoll(r->str);
+    }
+    return newest;
+}
+
+/* Connections look at the fence once a second. Until then one of them may still go by the old one, and must not take the shard back to it. */
+static void two_fences_do_not_take_epochs_in_turn(void **state) {
+    (void)state;
+    redisContext *redis = redis_open(redis_url());
+    pond *p = made("off");
+    pond_collection *c = behind(p, NULL, NULL);
+    changes(c, POND_REPLACE, "1", "{\"n\":1}");
+    redis_do(redis, "DEL mp:f");
+    pond *q = made("off"); /* its handshake makes a new fence */
+    pond_collection *d = behind(q, NULL, NULL);
+    for (int i = 0; i < 20; i++) {
+        changes(d, POND_REPLACE, "1", "{\"n\":2}");
+        changes(c, POND_REPLACE, "1", "{\"n\":3}");
+    }
+    assert_in_range(newest_epoch(redis), 2, 4);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(p);
+    pond_free(q);
+    redisFree(redis);
+}
+
 static void a_full_backlog(void **state) {
     (void)state;
     pond *p = made("off");
@@ -465,6 +496,7 @@ int main(void) {
         CASE(another_process_takes_over),
         CASE(a_redis_that_lost_its_memory),
         CASE(an_old_memory_does_not_win),
+        CASE(two_fences_do_not_take_epochs_in_turn),
         CASE(a_full_backlog),
         CASE(writers_wait_for_room),
         CASE(no_update_is_lost),

@@ -61,6 +61,7 @@ struct mp_line {
     bool fence_asked;
     uint8_t fence[MP_FENCE_LEN];
     int64_t fence_sent; /* when the last check was sent */
+    bool fence_doubted; /* a change was refused since that carried it */
     int64_t replaced;   /* when a connection was given up for what the server said */
     mp_node waiting;    /* operations until the handshake is done */
     mp_timer timer;     /* the earliest of their deadlines */

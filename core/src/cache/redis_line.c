@@ -152,6 +152,7 @@ static bool ask_fence(mp_line *line) {
     q->cmd.late = late_own;
     if (!mp_request_send_own(line, q)) return false;
     line->fence_asked = true;
+    line->fence_doubted = false;
     line->fence_sent = now;
     return true;
 }
@@ -232,6 +233,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         return;
     }
     mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under, pttl);
+    if (op->behind && op->behind->verdict == MP_STALE_FENCE) line->fence_doubted = true;
     /* LEASED, or a generation, under a fence that is no longer in force: the same call again sets it right. */
     bool leased = op->reply == MP_LEASED;
     bool outdated = verdict == MP_ANSWERED && (leased || op->kind == MP_TAG_MAKE) &&
@@ -414,10 +416,16 @@ static void end_waiting(mp_line *line, pond_error *why, bool waited) {
  * server has lost; all else is judged by the fence when it is answered. */
 static bool carries_fence(const mp_op *op) { return op->kind == MP_ACCEPT || op->kind == MP_EPOCH; }
 
+/* Once a second; and before an epoch, or after a refusal, that was for another fence than the line knows: lines with two of them would
+ * take one epoch after the other from each other. */
+static bool fence_due(const mp_line *line, const mp_op *op, unsigned again) {
+    return (op->kind == MP_EPOCH && !again) || (line->fence_doubted && op->kind == MP_ACCEPT) ||
+           mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS;
+}
+
 static void send_op(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
     if (fill_is_void(line, op)) return;
-    if (line->redis->fenced && !line->fence_asked && mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS)
-        ask_fence(line);
+    if (line->redis->fenced && !line->fence_asked && fence_due(line, op, again)) ask_fence(line);
     if (line->fence_asked && carries_fence(op)) park(line, op, deadline);
     else send_now(line, op, deadline, with_text, again);
 }

@@ -3,6 +3,7 @@
 #define SIM_ACTORS_H
 
 #include "judge.h"
+#include "ledger.h"
 #include "process.h"
 
 typedef struct reader {
@@ -31,6 +32,22 @@ typedef struct writer {
     uint64_t writes;  /* begun */
     pond_request *handle;
 } writer;
+
+/* Of documents that are written behind: reads and changes them. */
+typedef struct client {
+    request request;
+    process *p;
+    unsigned number, left;
+    bool calling, changes, audits;
+    ledger_since since; /* the call's begin */
+    unsigned op, ops;   /* ledger.h: of this change; changes begun */
+    pond_request *handle;
+    uint64_t calls; /* begun */
+} client;
+
+/* `audits`: at rest, and only reads, each key in turn. */
+client *client_start(process *p, unsigned number, unsigned calls, bool audits);
+bool client_over(const client *c);
 
 reader *reader_start(process *p, unsigned number, unsigned reads);
 /* At rest: every key three times, the last time from the cache. */

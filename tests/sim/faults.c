@@ -49,22 +49,41 @@ static void save(void *owner, uint64_t arg) {
     trace_line(&w->trace, "the server saves");
 }
 
+/* What is due from now on is what the store has, and what waits for it. */
+static void lose_tail(world *w) {
+    mp_buf key, record;
+    mp_buf_init(&key);
+    mp_buf_init(&record);
+    ledger_tail_lost(&w->ledger);
+    server_recall(w->server);
+    while (server_accepted(w->server, &key, &record)) {
+        ledger_survives(&w->ledger, key.data, record.data, record.len);
+        mp_buf_reset(&key);
+        mp_buf_reset(&record);
+    }
+    mp_buf_free(&key);
+    mp_buf_free(&record);
+}
+
 static void come_back(void *owner, uint64_t arg) {
     world *w = owner;
     static const char *const how[] = {"empty", "with what was saved", "as a replica that was promoted"};
     w->network->refuses = false;
     server_restart(w->server, (server_return)arg);
+    if (w->row->clients && !w->row->keeps) lose_tail(w);
     trace_line(&w->trace, "the server is back, %s", how[arg]);
 }
 
 static void restart(void *owner, uint64_t arg) {
     world *w = owner;
     if (w->calm || w->network->refuses) return;
+    if (w->row->keeps) server_save(w->server);
     trace_line(&w->trace, "the server dies");
     network_cut_all(w->network);
     w->network->refuses = true;
     int64_t down = dice_chance(&w->dice, 500) ? 1 : dice_between(&w->dice, 1, 300);
-    server_return how = dice_chance(&w->dice, 200)   ? SERVER_EMPTY
+    server_return how = w->row->keeps                ? SERVER_SAVED
+                        : dice_chance(&w->dice, 200) ? SERVER_EMPTY
                         : dice_chance(&w->dice, 500) ? SERVER_SAVED
                                                      : SERVER_PROMOTED;
     agenda_at(&w->agenda, virtual_now() + down, come_back, w, how);
@@ -93,6 +112,9 @@ void faults_plan(world *w) {
     const sim_row *row = w->row;
     plan(w, row->evict_values, evict, (uintptr_t) "mp:v:");
     plan(w, row->evict_leases, evict, (uintptr_t) "mp:l:");
+    plan(w, row->clients ? row->evict_values : 0, evict, (uintptr_t) "mp:b:");
+    plan(w, row->clients ? row->evict_leases : 0, evict, (uintptr_t) "mp:bl:");
+    plan(w, row->evict_hints, evict, (uintptr_t) "mp:t:");
     plan(w, row->evict_intents, evict, (uintptr_t) "mp:w:");
     plan(w, row->evict_intents, evict, (uintptr_t) "mp:gw:");
     plan(w, row->evict_tags, evict, (uintptr_t) "mp:g:");

@@ -25,8 +25,10 @@ static void wrong(judge *j, const char *what, size_t key, const char *text, size
     if (!*j->first) memcpy(j->first, line, sizeof line);
 }
 
-void judge_broken(judge *j, const char *what) {
-    j->counts.broken++;
+void judge_broken(judge *j, const char *what) { judge_counted(j, &j->counts.broken, what); }
+
+void judge_counted(judge *j, uint64_t *count, const char *what) {
+    ++*count;
     j->counts.violations++;
     trace_line(j->trace, "*** %s", what);
     if (!*j->first) snprintf(j->first, sizeof j->first, "%s", what);

@@ -18,6 +18,11 @@ typedef struct sim_counts {
     uint64_t went_backwards;  /* older than what another read had given before this one began */
     uint64_t stale_at_rest;   /* when all is quiet the cache serves something else than the store */
     uint64_t broken; /* rules that are no matter of age: a value of another key, a lease taken away, no answer... */
+    /* Of documents that are written behind: */
+    uint64_t lost;        /* a change that was accepted is missing in what came after it, or in the store at rest */
+    uint64_t left_dirty;  /* entries that wait in the backlog at rest */
+    uint64_t regressed;   /* the store, or the backlog, has an older version than before */
+    uint64_t resurrected; /* a document that was deleted since */
     uint64_t stale, loads, errors; /* not judged: how the row behaves */
 } sim_counts;
 
@@ -43,5 +48,6 @@ judge_floor judge_floor_of(const judge *j, size_t key, int64_t bound);
 void judge_read(judge *j, size_t key, judge_floor floor, const char *text, size_t len, bool at_rest);
 void judge_acked(judge *j, size_t key, uint32_t version);
 void judge_broken(judge *j, const char *what);
+void judge_counted(judge *j, uint64_t *count, const char *what); /* one of j->counts */
 
 #endif

@@ -120,6 +120,20 @@ void network_tell(network *n) {
     mp_buf_free(&text);
 }
 
+/* What the server has accepted counts from this moment on. */
+static void note_accepted(network *n) {
+    mp_buf key, record;
+    mp_buf_init(&key);
+    mp_buf_init(&record);
+    while (n->world->row->clients && server_accepted(n->world->server, &key, &record)) {
+        ledger_accepted(&n->world->ledger, key.data, record.data, record.len);
+        mp_buf_reset(&key);
+        mp_buf_reset(&record);
+    }
+    mp_buf_free(&key);
+    mp_buf_free(&record);
+}
+
 static void arrive_server(void *owner, uint64_t arg) {
     network_conn *c = owner;
     world *w = c->network->world;
@@ -134,6 +148,7 @@ static void arrive_server(void *owner, uint64_t arg) {
         trace_mark(&w->trace, "reply", reply.data, reply.len);
         trace_line(&w->trace, "p%u c%u %s", c->process->number, c->number, words.data);
         if (broken) judge_broken(&w->judge, broken);
+        note_accepted(c->network);
         send_on(c, &c->to_client, reply.data, reply.len);
         network_tell(c->network);
         mp_buf_free(&reply);

@@ -5,12 +5,19 @@
 #include <stdlib.h>
 
 #include "api/start.h"
+#include "documents.h"
 #include "engine/loop_private.h"
+#include "jobs.h"
 #include "loading.h"
+#include "pattern/pond.h"
 #include "pattern/tags.h"
 #include "storing.h"
 #include "virtual/virtual.h"
 #include "world.h"
+
+static process *here;
+
+process *process_here(void) { return here; }
 
 static void set(pond_config *config, const char *name, const char *value) {
     pond_error *error = NULL;
@@ -39,8 +46,22 @@ static void make_tags(process *p, size_t key) {
     if (mp_tags_make(&p->tags[key], "s", 1, p->world->row->bound, &tag, &len, 1, NULL) != POND_OK) abort();
 }
 
+/* Documents that are written behind. The workers are in the first processes, and in whoever comes when the trouble is over. */
+static void open_documents(process *p, bool worker) {
+    char ttl[32];
+    snprintf(ttl, sizeof ttl, "%lldms", (long long)(p->world->row->ttl ? p->world->row->ttl : 600000));
+    const char *const options[] = {"write", "behind", "ttl", ttl};
+    pond_error *error = NULL;
+    p->documents = p->pond->store = documents_store(p);
+    p->pond->options.worker = worker;
+    if (pond_collection_new(&p->collection, p->pond, "d", options, 2, &error) == POND_OK) return;
+    fprintf(stderr, "sim: %s\n", pond_error_message(error));
+    abort();
+}
+
 void process_open(process *p, world *w, unsigned number) {
     *p = (process){.world = w, .number = number, .lanes = w->row->lanes};
+    here = p;
     pond_config *config = pond_config_new();
     if (!config) abort();
     set(config, "cache", w->row->memory ? "memory:" : w->network->url);
@@ -59,7 +80,7 @@ void process_open(process *p, world *w, unsigned number) {
     set_ms(config, "load_timeout", 3000);
     pond_error *error = NULL;
     bool open = pond_open(&p->pond, config, &error) == POND_OK;
-    if (open && w->setting->layer != LAYER_NONE) layer_put(p->pond, w->setting->layer);
+    if (open && layer_is_one(w->setting->layer)) layer_put(p->pond, w->setting->layer);
     for (size_t i = 0; open && i < p->lanes; i++) open = pond_queue_new(&p->queue[i], p->pond, &error) == POND_OK;
     if (!open) {
         fprintf(stderr, "sim: %s\n", pond_error_message(error));
@@ -67,15 +88,30 @@ void process_open(process *p, world *w, unsigned number) {
     }
     pond_config_free(config);
     for (size_t i = 0; w->row->pages && i < w->row->keys; i++) make_tags(p, i);
+    if (w->row->clients) open_documents(p, number < w->row->workers || w->calm);
+    here = NULL;
+}
+
+/* Jobs that are parked run to their end: whatever they wait for ends with an error. */
+static void end_jobs(process *p) {
+    atomic_store(&p->pond->closed, true);
+    atomic_store(&p->pond->ending, true);
+    mp_lane *lane = atomic_load(&p->pond->blocking);
+    if (lane) mp_lane_close(lane, false);
+    jobs_end_all(p);
 }
 
 void process_close(process *p) {
     if (!p->pond) return;
+    here = p;
     loading_end_all(p);
     storing_end_all(p);
     for (size_t i = 0; i < STORE_KEYS; i++) pond_tags_free(p->tags[i]);
     for (size_t i = 0; i < p->lanes; i++) pond_queue_free(p->queue[i]);
-    pond_free(p->pond);
+    end_jobs(p);
+    pond_collection_free(p->collection);
+    pond_free(p->pond); /* and with it the way to the documents */
+    here = NULL;
 }
 
 void process_touch(process *p) { p->touched = true; }
@@ -87,13 +123,26 @@ int64_t process_due(const process *p) {
         int64_t timer = mp_loop_next_timer(p->queue[i]->lane->loop);
         if (timer < at) at = timer;
     }
+    mp_lane *blocking = atomic_load(&p->pond->blocking);
+    int64_t timer = blocking ? mp_loop_next_timer(blocking->loop) : INT64_MAX;
+    if (timer < at) at = timer;
     return at < p->stands_until ? p->stands_until : at;
 }
 
 /* Something lies there that no timer announces: from a socket, or posted by another queue. */
-static bool readable(pond_queue *queue) {
-    struct pollfd fd = {.fd = pond_queue_fd(queue), .events = POLLIN};
+static bool readable(const mp_loop *loop) {
+    struct pollfd fd = {.fd = mp_loop_fd(loop), .events = POLLIN};
     return poll(&fd, 1, 0) > 0;
+}
+
+/* The loop of calls that block; the one that leads there does no more. True: there is more to do. */
+static bool turn_blocking(process *p) {
+    mp_lane *lane = atomic_load(&p->pond->blocking);
+    if (!lane) return false;
+    mp_lane_lock(lane);
+    mp_loop_turn(lane->loop, 0);
+    mp_lane_unlock(lane);
+    return readable(lane->loop);
 }
 
 static void take(process *p, pond_event *event) {
@@ -110,6 +159,7 @@ static void take(process *p, pond_event *event) {
 
 void process_turn(process *p) {
     bool more = true;
+    here = p;
     p->touched = false;
     while (more && !p->dead) {
         more = false;
@@ -119,11 +169,13 @@ void process_turn(process *p) {
             for (size_t k = 0; k < n; k++) take(p, events[k]);
             more = more || n > 0;
         }
-        for (size_t i = 0; i < p->lanes; i++) more = more || readable(p->queue[i]);
+        for (size_t i = 0; i < p->lanes; i++) more = more || readable(p->queue[i]->lane->loop);
+        more = turn_blocking(p) || more;
         network_collect(p->world->network, p);
         more = more || p->touched;
         p->touched = false;
     }
+    here = NULL;
 }
 
 typedef struct later {
@@ -141,7 +193,9 @@ static void run_later(void *owner, uint64_t arg) {
         return;
     }
     if (!p->dead) {
+        here = p;
         l->run(l->owner, l->arg);
+        here = NULL;
         network_collect(p->world->network, p); /* a connection made here is nobody else's */
         p->touched = true;
     }

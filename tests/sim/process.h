@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <millpond/collection.h>
 #include <millpond/millpond.h>
 #include <millpond/write.h>
 #include "store.h"
@@ -25,6 +26,9 @@ typedef struct process {
     pond_tags *tags[STORE_KEYS]; /* of the pages of each key */
     struct loading *loads;       /* taken, and not answered */
     struct storing *storings;
+    struct job *jobs;            /* of its pool */
+    struct mp_store *documents;  /* its way to the store of documents; NULL: it has none, */
+    pond_collection *collection; /* and no documents */
 } process;
 
 /* Who waits for a request's events; `user` of the call. */
@@ -46,5 +50,7 @@ void process_touch(process *p);
 void process_after(process *p, int64_t ms, void (*run)(void *owner, uint64_t arg), void *owner, uint64_t arg);
 void process_stand(process *p, int64_t ms);
 void process_die(process *p);
+/* Whose turn it is; NULL: nobody's. */
+process *process_here(void);
 
 #endif

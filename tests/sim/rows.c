@@ -29,6 +29,9 @@
     .crashes = 1, .replids = 1, .flushes = 1, .slow_loads = 150, .failed_loads = 50, .cancels = 80,                    \
     .refused_writes = 80, .unknown_writes = 80
 
+#define BEHIND .processes = 3, .lanes = 2, .clients = 5, .calls = 8, .workers = 2, .keys = 2, .span = 600
+#define BEHIND_LONG .processes = 3, .lanes = 2, .clients = 5, .calls = 12, .workers = 3, .keys = 2, .span = 900
+
 const sim_row sim_rows[] = {
     /* Writers with intents: linearizable, whoever dies. */
     {"aside", "the value is deleted by a write", ASIDE, .strict = true},
@@ -95,6 +98,40 @@ const sim_row sim_rows[] = {
     {"restart-foreign", "the same for writers that only invalidate", FOREIGN, RESTART, .pages = 1, .slow_loads = 200},
     {"lenient", "writes while the cache is away: only what is read at rest is promised", THROUGH, .lenient = true,
      .cuts = 6, .restarts = 2, .spikes = 30, .unjudged = true},
+    /* Documents that are written behind: what Redis has accepted is what is read, and gets to the store. */
+    {"behind", "two workers, nobody in their way", BEHIND},
+    {"behind-crash", "processes die, also with a batch in their hands", BEHIND, .crashes = 2, .deadly_writes = 100},
+    {"behind-evict", "values, leases, the fence and the workers' hints are evicted", BEHIND, EVICT, .evict_hints = 10},
+    {"behind-expire", "values end while they wait for the store", BEHIND, .ttl = 40},
+    {"behind-cut", "connections are cut, answers come late, hosts stand still", BEHIND, CUT},
+    {"behind-slow", "the store is slow, fails, or does not say what came of a flush; calls are given up", BEHIND,
+     .slow_loads = 200, .failed_loads = 100, .unknown_writes = 150, .cancels = 100},
+    {"behind-still", "workers stand still in the midst of a flush, longer than they own their shards", BEHIND_LONG,
+     .slow_writes = 150, .unknown_writes = 100, .pauses = 2, .pause = 15000, .evict_hints = 10},
+    {"behind-restart", "the server comes back with all that it had", BEHIND, .restarts = 3, .keeps = true, .cuts = 2},
+    {"behind-all",
+     "all of that, but the server forgets nothing",
+     BEHIND_LONG,
+     .ttl = 300,
+     .crashes = 1,
+     .deadly_writes = 30,
+     .evict_values = 2,
+     .evict_leases = 2,
+     .evict_hints = 4,
+     .evict_fence = 1,
+     .cuts = 2,
+     .spikes = 8,
+     .pauses = 2,
+     .pause = 12000,
+     .restarts = 1,
+     .keeps = true,
+     .replids = 1,
+     .flushes = 1,
+     .slow_loads = 100,
+     .failed_loads = 30,
+     .unknown_writes = 60,
+     .slow_writes = 40,
+     .cancels = 40},
 };
 
 const size_t sim_row_count = sizeof sim_rows / sizeof sim_rows[0];

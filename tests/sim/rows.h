@@ -14,6 +14,9 @@ typedef struct sim_row {
     unsigned writers, foreign; /* with an intent, and without (actors.h) */
     unsigned writes;           /* of each */
     bool through;              /* what was written is cached; else it is deleted there */
+    unsigned clients,
+        calls; /* of documents that are written behind (then there are no readers and writers), and calls of each */
+    unsigned workers; /* the first so many processes take them to the store */
     unsigned keys;
     unsigned pages;   /* values beside that of the key which are made of it, and have its tag */
     int64_t bound;    /* of the tags; 0: strict */
@@ -28,7 +31,8 @@ typedef struct sim_row {
     int64_t lease;    /* 0: short mostly, and long */
     /* The trouble: how often at most in a schedule, at any time of `span` ms. */
     int64_t span;
-    unsigned evict_values, evict_leases, evict_intents, evict_tags, evict_fence;
+    unsigned evict_values, evict_leases, evict_intents, evict_tags, evict_fence, evict_hints;
+    bool keeps; /* the server comes back with all that it had */
     unsigned cuts, restarts, replids, flushes, pauses, crashes;
     int64_t pause; /* the longest */
     /* And of 1000 of each: */

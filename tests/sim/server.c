@@ -142,6 +142,32 @@ bool server_push(server *s, unsigned *conn, mp_buf *message) {
 /* The method that lies under `args` arguments and the server. */
 static void call(int args, const char *what) { must(lua_pcall(lua, args + 1, 0, 0) == 0, what); }
 
+bool server_accepted(server *s, mp_buf *key, mp_buf *record) {
+    size_t key_size = 0, size = 0;
+    push_method(s, "accept");
+    must(lua_pcall(lua, 1, 2, 0) == 0, "accept");
+    const char *name = lua_tolstring(lua, -2, &key_size), *text = lua_tolstring(lua, -1, &size);
+    if (name && text) {
+        mp_buf_add(key, name, key_size);
+        mp_buf_add(record, text, size);
+    }
+    lua_pop(lua, 2);
+    return name && text;
+}
+
+void server_recall(server *s) {
+    push_method(s, "recall");
+    call(0, "recall");
+}
+
+size_t server_waiting(server *s) {
+    push_method(s, "waiting");
+    must(lua_pcall(lua, 1, 1, 0) == 0, "waiting");
+    size_t n = (size_t)lua_tonumber(lua, -1);
+    lua_pop(lua, 1);
+    return n;
+}
+
 void server_expire(server *s) {
     push_method(s, "expire");
     call(0, "expire");

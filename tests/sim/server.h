@@ -27,6 +27,11 @@ const char *server_execute(server *s, unsigned conn, const char *resp, mp_buf *r
 bool server_push(server *s, unsigned *conn, mp_buf *message);
 void server_expire(server *s); /* what has ended, goes */
 
+/* What was accepted into a backlog since: the user's key (NUL-terminated) and the record. False: nothing more. */
+bool server_accepted(server *s, mp_buf *key, mp_buf *record);
+void server_recall(server *s);    /* server_accepted gives each record that waits, next */
+size_t server_waiting(server *s); /* how many entries do */
+
 void server_save(server *s);
 typedef enum server_return { SERVER_EMPTY, SERVER_SAVED, SERVER_PROMOTED } server_return;
 /* Another process, with nothing, or with what was saved; or a replica that knows no more than that is promoted. */

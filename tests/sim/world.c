@@ -64,6 +64,8 @@ static bool over(const world *w) {
         if (!reader_over(w->readers[i])) return false;
     for (size_t i = 0; i < w->writer_count; i++)
         if (!writer_over(w->writers[i])) return false;
+    for (size_t i = 0; i < w->client_count; i++)
+        if (!client_over(w->clients[i])) return false;
     return true;
 }
 
@@ -93,6 +95,7 @@ static void begin(world *w, const sim_row *row, uint64_t seed, const world_setti
     w->server = server_new(&w->dice, setting->replaced, !setting->naive, dice_chance(&w->dice, 750));
     store_begin(&w->store, row->keys);
     judge_begin(&w->judge, &w->trace, &w->store, row->strict, row->unjudged);
+    ledger_begin(&w->ledger, &w->judge);
     w->lease = dice_chance(&w->dice, 300) ? 3000 : dice_between(&w->dice, 40, 200);
     if (row->lease) w->lease = row->lease;
     w->intent = row->intent ? row->intent : 3000;
@@ -113,6 +116,7 @@ static void end(world *w) {
     for (size_t i = 0; i < w->processes; i++) process_close(&w->process[i]);
     for (size_t i = 0; i < w->reader_count; i++) free(w->readers[i]);
     for (size_t i = 0; i < w->writer_count; i++) free(w->writers[i]);
+    for (size_t i = 0; i < w->client_count; i++) free(w->clients[i]);
     network_end(w->network);
     server_free(w->server);
     agenda_free(&w->agenda);
@@ -136,6 +140,8 @@ static void act(world *w) {
         writer_kind kind = i >= row->writers ? WRITER_FOREIGN : row->through ? WRITER_THROUGH : WRITER_ASIDE;
         w->writers[w->writer_count++] = writer_start(any_process(w), kind, i, row->writes);
     }
+    for (unsigned i = 0; i < row->clients; i++)
+        w->clients[w->client_count++] = client_start(any_process(w), i, row->calls, false);
     faults_plan(w);
     tick(w, 0);
     run_actors(w);
@@ -159,12 +165,33 @@ static void come_to_rest(world *w) {
     }
 }
 
+/* The worker of a process that has just come, or of one that has lived, takes all that waits to the store. */
+static void come_to_rest_behind(world *w) {
+    w->calm = true;
+    trace_line(&w->trace, "rest");
+    process *fresh = &w->process[w->processes];
+    process_open(fresh, w, (unsigned)w->processes++);
+    for (size_t i = 0; i < w->processes; i++)
+        if (w->process[i].stands_until > virtual_now()) run_for(w, w->process[i].stands_until - virtual_now());
+    for (int seconds = 0; seconds < 90 && (seconds < 3 || server_waiting(w->server)); seconds++) run_for(w, 1000);
+    ledger_rests(&w->ledger, w->row->keys, server_waiting(w->server));
+    for (size_t i = 0; i < w->processes; i++) {
+        if (w->process[i].dead) continue;
+        w->clients[w->client_count++] = client_start(&w->process[i], 0, 3 * w->row->keys, true);
+        run_actors(w);
+        break;
+    }
+    w->clients[w->client_count++] = client_start(fresh, 0, 3 * w->row->keys, true);
+    run_actors(w);
+}
+
 world_result world_run(const sim_row *row, uint64_t seed, const world_setting *setting) {
     static world w; /* too large for a small stack */
     world_result result = {0};
     begin(&w, row, seed, setting);
     act(&w);
-    if (!w.stumbled) come_to_rest(&w);
+    if (!w.stumbled && row->clients) come_to_rest_behind(&w);
+    else if (!w.stumbled) come_to_rest(&w);
     result.counts = w.judge.counts;
     result.hash = w.trace.hash;
     memcpy(result.first, w.judge.first, sizeof result.first);

@@ -5,8 +5,10 @@
 
 #include "agenda.h"
 #include "dice.h"
+#include "documents.h"
 #include "judge.h"
 #include "layer.h"
+#include "ledger.h"
 #include "network.h"
 #include "process.h"
 #include "rows.h"
@@ -34,11 +36,14 @@ typedef struct world {
     server *server;
     store store;
     judge judge;
+    ledger ledger;
+    documents documents;
     process process[WORLD_PROCESSES];
     size_t processes;
     struct reader *readers[WORLD_ACTORS + 2];
     struct writer *writers[WORLD_ACTORS];
-    size_t reader_count, writer_count;
+    struct client *clients[WORLD_ACTORS + 2];
+    size_t reader_count, writer_count, client_count;
     bool calm;             /* no trouble any more */
     bool stumbled;         /* it did not come to its end */
     bool ended;            /* nothing happens any more */

@@ -28,7 +28,7 @@ end
 function server:restart(run, replid, from_snapshot, promoted)
   self.space = from_snapshot and self.saved and self.saved:snapshot() or keyspace.new(clock)
   self.space.changed = function(name) self:changed(name) end
-  self.tracking, self.readers, self.pushes = {}, {}, {}
+  self.tracking, self.readers, self.pushes, self.accepted = {}, {}, {}, {}
   self.replid2 = promoted and self.replid or NOBODY
   self.run, self.replid = run, replid
   self.loaded = {}
@@ -93,9 +93,48 @@ function server:eval(known, argv)
   local n = tonumber(argv[3])
   local keys, args = slice(argv, 4, 3 + n), slice(argv, 4 + n, #argv)
   local was, ends = watch.before(self.space, keys)
+  local record = known.name == 'wb_put' and self:record(keys[4], args[1])
   local value = script.run(self, self.replaced[known.name] or known.text, keys, args)
+  if known.name == 'wb_put' and self:record(keys[4], args[1]) ~= record then
+    self.accepted[#self.accepted + 1] = {args[1], self:record(keys[4], args[1])}
+  end
   self.complaint = self.watched and watch.after(self.space, keys, known.name, args[1], was, ends)
   return value
+end
+
+-- ---- what is written behind ----
+
+function server:record(name, field)
+  local key = self.space:find(name)
+  return key and key.value[field]
+end
+
+-- The next record that was accepted: the user's key and the envelope; nil: none.
+function server:accept()
+  local one = table.remove(self.accepted, 1)
+  if one then return one[1], one[2] end
+end
+
+-- How many entries wait for the store.
+function server:waiting()
+  local n = 0
+  for _, name in ipairs(self.space:names()) do
+    if name:sub(1, 5) == 'mp:s:' then n = n + #self.space:find(name).value end
+  end
+  return n
+end
+
+-- The records that wait are given by accept() next.
+function server:recall()
+  self.accepted = {}
+  for _, name in ipairs(self.space:names()) do
+    if name:sub(1, 5) == 'mp:d:' then
+      local value, fields = self.space:find(name).value, {}
+      for field in pairs(value) do fields[#fields + 1] = field end
+      table.sort(fields)
+      for _, field in ipairs(fields) do self.accepted[#self.accepted + 1] = {field, value[field]} end
+    end
+  end
 end
 
 local reads = {GET = true, PTTL = true}

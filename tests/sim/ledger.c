@@ -1,0 +1,250 @@
+#include "ledger.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/envelope.h"
+
+void ledger_begin(ledger *l, judge *j) {
+    *l = (ledger){.judge = j};
+    for (size_t i = 0; i < LEDGER_KEYS; i++) {
+        l->states[i] = 1; /* version 0: there never was one */
+        l->state[i][0].absent = l->due[i].absent = l->stored[i].absent = true;
+    }
+}
+
+/* "2.5 of 1+17": the client's change, and epoch and number of its version. */
+typedef struct words {
+    char text[64];
+} words;
+
+static words name_of(const ledger_state *s) {
+    words w;
+    snprintf(w.text, sizeof w.text, "%s%u.%u of %lld+%lld", s->absent ? "absent " : "", s->op / LEDGER_OPS,
+             s->op % LEDGER_OPS, (long long)(s->version >> 40), (long long)(s->version & 0xffffffffff));
+    return w;
+}
+
+static void wrong(ledger *l, uint64_t *count, size_t key, const char *what, const ledger_state *is,
+                  const ledger_state *due) {
+    char line[160];
+    snprintf(line, sizeof line, "k%zu: %s: %.60s, due %.60s", key % LEDGER_KEYS, what, name_of(is).text,
+             name_of(due).text);
+    judge_counted(l->judge, count, line);
+}
+
+/* ---- texts ---- */
+
+size_t ledger_text(char out[LEDGER_TEXT], ledger_kind kind, unsigned client, unsigned number) {
+    unsigned op = client * LEDGER_OPS + number;
+    return (size_t)(kind == LEDGER_UPDATE ? snprintf(out, LEDGER_TEXT, "{\"op\":%u,\"u%u\":%u}", op, client, number)
+                                          : snprintf(out, LEDGER_TEXT, "{\"op\":%u,\"base\":%u}", op, op));
+}
+
+static unsigned member(const char *text, const char *name) {
+    char quoted[16];
+    snprintf(quoted, sizeof quoted, "\"%s\":", name);
+    const char *at = strstr(text, quoted);
+    return at ? (unsigned)strtoul(at + strlen(quoted), NULL, 10) : 0;
+}
+
+/* False: it is no document of this key. */
+static bool read_state(ledger_state *out, size_t key, const char *text, size_t len) {
+    char copy[LEDGER_TEXT + 1], name[8], id[16];
+    *out = (ledger_state){.absent = text == NULL};
+    if (!text) return true;
+    if (len > LEDGER_TEXT) return false;
+    memcpy(copy, text, len);
+    copy[len] = 0;
+    snprintf(id, sizeof id, "{\"id\":\"k%zu\"", key);
+    if (strncmp(copy, id, strlen(id)) != 0) return false;
+    out->op = (uint16_t)member(copy, "op");
+    out->base = (uint16_t)member(copy, "base");
+    for (unsigned i = 0; i < LEDGER_CLIENTS; i++) {
+        snprintf(name, sizeof name, "u%u", i);
+        out->patch[i] = (uint16_t)member(copy, name);
+    }
+    return out->op > 0 && out->op < LEDGER_CLIENTS * LEDGER_OPS;
+}
+
+static bool same(const ledger_state *a, const ledger_state *b) {
+    return a->absent == b->absent && a->op == b->op && a->base == b->base &&
+           memcmp(a->patch, b->patch, sizeof a->patch) == 0;
+}
+
+/* The newest state that is this one; NULL: there never was one. */
+static const ledger_state *find(const ledger *l, size_t key, const ledger_state *is) {
+    for (size_t i = l->states[key]; i-- > 0;)
+        if (same(&l->state[key][i], is)) return &l->state[key][i];
+    return NULL;
+}
+
+static size_t key_of(const char *user_key) { return (size_t)strtoul(user_key + 2, NULL, 10) % LEDGER_KEYS; } /* "sk3" */
+
+static bool open_record(ledger_state *out, size_t key, const char *envelope, size_t size) {
+    mp_envelope e;
+    if (mp_envelope_read(envelope, size, &e) != MP_ENVELOPE_OK) return false;
+    bool absent = e.flags & MP_ENVELOPE_NEGATIVE;
+    bool well = read_state(out, key, absent ? NULL : e.payload, e.payload_len);
+    out->version = e.version;
+    return well;
+}
+
+/* ---- changes ---- */
+
+void ledger_op_begins(ledger *l, unsigned op, ledger_kind kind, size_t key) {
+    l->op[op] = (ledger_op){.kind = kind, .key = key};
+}
+
+/* Is it the change of what was there, and of nothing else? */
+static bool follows(const ledger_op *op, unsigned number, const ledger_state *was, const ledger_state *is) {
+    ledger_state made = {.op = (uint16_t)number, .base = (uint16_t)number};
+    if (op->kind == LEDGER_UPDATE) {
+        made = *was;
+        made.op = (uint16_t)number;
+        made.patch[number / LEDGER_OPS] = (uint16_t)(number % LEDGER_OPS);
+    }
+    return same(&made, is);
+}
+
+static void judge_change(ledger *l, size_t key, const ledger_state *is) {
+    judge *j = l->judge;
+    const ledger_state *was = &l->due[key];
+    ledger_op *op = &l->op[is->op];
+    if (op->key != key) wrong(l, &j->counts.broken, key, "a record of another key", is, was);
+    if (op->accepted && !l->losses) wrong(l, &j->counts.broken, key, "applied twice", is, was);
+    if (op->refused && !l->losses) wrong(l, &j->counts.broken, key, "accepted though it was refused", is, was);
+    if (op->kind == LEDGER_CREATE && !was->absent) wrong(l, &j->counts.broken, key, "created over a document", is, was);
+    if (op->kind == LEDGER_UPDATE && was->absent && !l->losses)
+        wrong(l, &j->counts.broken, key, "updated though there is none", is, was);
+    else if (!follows(op, is->op, was, is) && !(l->losses && follows(op, is->op, &l->stored[key], is)))
+        wrong(l, &j->counts.lost, key, "a change is lost", is, was);
+    op->accepted++;
+    op->version = is->version;
+}
+
+void ledger_accepted(ledger *l, const char *user_key, const char *envelope, size_t size) {
+    size_t key = key_of(user_key);
+    ledger_state is;
+    if (!open_record(&is, key, envelope, size)) {
+        judge_broken(l->judge, "a record that nobody has made");
+        return;
+    }
+    trace_line(l->judge->trace, "accepted: k%zu %s", key, name_of(&is).text);
+    l->judge->counts.writes++;
+    if (!is.absent) judge_change(l, key, &is);
+    if (is.version <= l->due[key].version)
+        wrong(l, &l->judge->counts.regressed, key, "its version went back", &is, &l->due[key]);
+    if (l->states[key] == LEDGER_STATES) abort();
+    l->state[key][l->states[key]++] = l->due[key] = is;
+}
+
+void ledger_op_done(ledger *l, unsigned number, const char *text, size_t len) {
+    ledger_op *op = &l->op[number];
+    ledger_state is;
+    if (op->kind == LEDGER_DELETE) {
+        if (text) judge_broken(l->judge, "a delete has brought a document");
+        return;
+    }
+    if (!text || !read_state(&is, op->key, text, len) || is.op != number || !find(l, op->key, &is) || !op->accepted)
+        judge_broken(l->judge, "a change is acknowledged that was not accepted");
+}
+
+/* Was it so at some time since then? */
+static bool was_ever(const ledger *l, size_t key, int64_t since, bool absent) {
+    for (size_t i = 0; i < l->states[key]; i++)
+        if (l->state[key][i].version >= since && l->state[key][i].absent == absent) return true;
+    return false;
+}
+
+void ledger_op_refused(ledger *l, unsigned number, bool exists, bool absent, ledger_since since) {
+    ledger_op *op = &l->op[number];
+    op->refused = true;
+    if (l->losses) return;
+    if (op->accepted) judge_broken(l->judge, "a change is refused that was accepted");
+    if ((exists && !was_ever(l, op->key, since.version, false)) ||
+        (absent && !was_ever(l, op->key, since.version, true)))
+        judge_broken(l->judge, "a change is refused for what never was so");
+}
+
+/* ---- reads ---- */
+
+ledger_since ledger_now(const ledger *l, size_t key) { return (ledger_since){l->due[key].version, l->losses}; }
+
+/* What the server has lost since then is not due any more. */
+static int64_t floor_of(const ledger *l, size_t key, ledger_since since) {
+    bool less = since.losses != l->losses && l->left[key] < since.version;
+    return less ? l->left[key] : since.version;
+}
+
+void ledger_read(ledger *l, size_t key, ledger_since begun, const char *text, size_t len, bool at_rest) {
+    judge *j = l->judge;
+    int64_t since = floor_of(l, key, begun);
+    ledger_state is;
+    const ledger_state *due = &l->due[key], *found = NULL;
+    trace_mark(j->trace, "read", text ? text : "absent", text ? len : 6);
+    if (!at_rest) j->counts.reads++;
+    if (read_state(&is, key, text, len)) found = find(l, key, &is);
+    if (!found) wrong(l, &j->counts.broken, key, "read what nobody has written", &is, due);
+    else if (at_rest && !same(found, &l->stored[key]))
+        wrong(l, &j->counts.stale_at_rest, key, "read at rest is not what the store has", found, &l->stored[key]);
+    else if (found->version < since) {
+        ledger_state then = {.version = since};
+        wrong(l, &j->counts.stale_after_ack, key, "read is older than what was accepted", found, &then);
+    }
+}
+
+/* ---- the store ---- */
+
+static bool accepted_as(const ledger *l, size_t key, const ledger_state *is) {
+    for (size_t i = 1; i < l->states[key]; i++)
+        if (l->state[key][i].version == is->version && same(&l->state[key][i], is)) return true;
+    return false;
+}
+
+void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, size_t len) {
+    judge *j = l->judge;
+    ledger_state is, was = l->stored[key];
+    bool well = read_state(&is, key, text, len);
+    is.version = version;
+    trace_line(j->trace, "the store has k%zu: %s", key, name_of(&is).text);
+    if (!well || !accepted_as(l, key, &is))
+        wrong(l, &j->counts.broken, key, "the store has what nobody has accepted", &is, &was);
+    if (version < was.version && was.absent && !is.absent)
+        wrong(l, &j->counts.resurrected, key, "the store has again what was deleted", &is, &was);
+    else if (version < was.version) wrong(l, &j->counts.regressed, key, "the store went back", &is, &was);
+    l->stored[key] = is;
+}
+
+/* ---- a server that has forgotten ---- */
+
+void ledger_tail_lost(ledger *l) {
+    l->losses++;
+    for (size_t i = 0; i < LEDGER_KEYS; i++) {
+        l->due[i] = l->stored[i];
+        if (l->losses == 1 || l->due[i].version < l->left[i]) l->left[i] = l->due[i].version;
+    }
+}
+
+void ledger_survives(ledger *l, const char *user_key, const char *envelope, size_t size) {
+    size_t key = key_of(user_key);
+    ledger_state is;
+    if (open_record(&is, key, envelope, size) && is.version > l->due[key].version) l->due[key] = is;
+}
+
+/* ---- the end ---- */
+
+void ledger_rests(ledger *l, size_t keys, size_t waiting) {
+    judge *j = l->judge;
+    for (size_t i = 0; i < keys && l->losses; i++) /* the server has lost it, the store has not */
+        if (l->stored[i].version > l->due[i].version) l->due[i] = l->stored[i];
+    if (waiting) {
+        j->counts.left_dirty += waiting;
+        judge_broken(j, "something is left in the backlog at rest");
+    }
+    for (size_t i = 0; i < keys; i++)
+        if (!same(&l->stored[i], &l->due[i]) && !(l->stored[i].absent && l->due[i].absent))
+            wrong(l, &j->counts.lost, i, "the store does not have at rest what was accepted", &l->stored[i],
+                  &l->due[i]);
+}

@@ -178,7 +178,7 @@ static void add_row(round *r, uint8_t shard, mp_behind_entry *e) {
                                    .id_len = e->key_len - 1,
                                    .version = e->version,
                                    .value = e->value,
-                                   .verify = e->version >> 40 < r->taken[shard].epoch};
+                                   .verify = e->old_fence || e->version >> 40 < r->taken[shard].epoch};
     r->entry[r->n] = e;
     r->of[r->n++] = shard;
 }

@@ -17,8 +17,9 @@ typedef struct mp_flush_row {
     size_t id_len;
     int64_t version;
     const pond_value *value; /* the document as a get gives it; the absence: it is deleted. Borrowed */
-    bool verify;             /* its version is of an older epoch than the shard's: it may have been deleted since */
-    bool stale;              /* out, of `verify`: it was, and was left out */
+    bool
+        verify; /* it was accepted in an older epoch than the shard's, or in a history of the server that was lost: it may have been deleted since */
+    bool stale; /* out, of `verify`: it was, and was left out */
 } mp_flush_row;
 
 typedef struct mp_flush {

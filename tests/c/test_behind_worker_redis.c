@@ -163,6 +163,21 @@ static void an_ack_is_of_a_version(void **state) {
     mp_behind_clear(&a.behind);
 }
 
+/* The server has lost what was taken, and the store got it afterwards: what was loaded in between is older. */
+static void an_ack_of_what_was_lost_drops_what_was_loaded_since(void **state) {
+    (void)state;
+    act a;
+    put(&us, "sa", "{\"id\":\"a\"}", NULL);
+    put(&us, "sb", "{\"id\":\"b\"}", NULL);
+    assert_int_equal(take(&us, &a), 2);
+    redis_do(redis, "DEL mp:d:{b:0} mp:s:{b:0} mp:b:{b:0}sa mp:b:{b:0}sb");
+    assert_int_equal(load(&us, "sa", NULL, 0), MP_STORED);
+    assert_int_equal(lease(&us, "sb", 7, NULL, NULL), MP_LEASED);
+    assert_int_equal(ack(&us, a.behind.entries, 2), MP_DONE);
+    assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sa mp:bl:{b:0}sb"), 0);
+    mp_behind_clear(&a.behind);
+}
+
 /* An entry whose record is gone: flushed by who died before the entry went. A new record keeps it. */
 static void an_entry_without_a_record_is_acked(void **state) {
     (void)state;
@@ -318,6 +333,7 @@ int main(void) {
         TEST(a_batch_is_bounded_by_bytes),
         TEST(many_entries_fit_in_an_answer),
         TEST(an_ack_is_of_a_version),
+        TEST(an_ack_of_what_was_lost_drops_what_was_loaded_since),
         TEST(an_entry_without_a_record_is_acked),
         TEST(what_the_store_refuses_is_kept_aside),
         TEST(what_is_damaged_can_be_put_aside),

@@ -89,12 +89,14 @@ static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with
 static void ack(mp_buf *out, const mp_op *op, bool with_text) {
     const mp_behind *b = op->behind;
     char name[MP_NAME_MAX + 1];
-    mp_command_script(out, MP_SCRIPT_wb_ack, with_text, 2 + b->count, 3 * b->count);
+    mp_command_script(out, MP_SCRIPT_wb_ack, with_text, 2 + 3 * b->count, 3 * b->count);
     shard(out, MP_SHARD_DIRTY, &op->key);
     shard(out, MP_SHARD_STREAM, &op->key);
     for (size_t i = 0; i < b->count; i++) {
         mp_key key = entry_key(name, &op->key, &b->entries[i]);
         part(out, MP_PART_INTENT, &key);
+        part(out, MP_PART_VALUE, &key);
+        part(out, MP_PART_LEASE, &key);
     }
     for (size_t i = 0; i < b->count; i++) {
         const mp_behind_entry *e = &b->entries[i];

@@ -310,7 +310,9 @@ static void behind(dice *d, const char *name) {
         else word("");
         number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
     } else if (strcmp(name, "wb_ack") == 0) {
-        number(4), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:i:{n:0}a"), word("mp:i:{n:0}b");
+        number(8), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:i:{n:0}a"), word("mp:b:{n:0}a"),
+            word("mp:bl:{n:0}a");
+        word("mp:i:{n:0}b"), word("mp:b:{n:0}b"), word("mp:bl:{n:0}b");
         entry_id(d, "mp:s:{n:0}"), record_version(d, "a"), word("a");
         entry_id(d, "mp:s:{n:0}"), record_version(d, "b"), word("b");
     } else if (strcmp(name, "wb_dead") == 0) {
@@ -322,7 +324,7 @@ static void behind(dice *d, const char *name) {
         else word("");
         number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
     } else if (strcmp(name, "wb_epoch") == 0) {
-        number(1), word("mp:m:{n:0}"), word(fence), number(dice_between(d, 1, 30));
+        number(1), word("mp:m:{n:0}"), word(fence), number(dice_between(d, 0, 30));
     } else if (strcmp(name, "wb_own") == 0) {
         number(1), word("mp:t:{n:0}"), word(token(d)), number(dice_between(d, 0, 12));
     } else if (strcmp(name, "wb_open") == 0) {

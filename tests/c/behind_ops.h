@@ -117,6 +117,7 @@ static inline mp_behind_verdict put(side *s, const char *key, const char *text, 
 static inline int64_t epoch(side *s, int64_t number) {
     act a;
     act_make(&a, MP_EPOCH, NULL, 0);
+    act_run(s, &a); /* for the fence */
     a.behind.epoch = number;
     mp_reply reply = act_run(s, &a);
     assert_true(reply == MP_DONE || reply == MP_REFUSED);

@@ -52,6 +52,24 @@ static void an_epoch_comes_first(void **state) {
     assert_int_equal(version, (int64_t)9 << 40 | 1);
 }
 
+/* Between its question for the fence and the epoch the server has lost a part of its history: the store may have given higher ones for that. */
+static void an_epoch_is_of_the_history_in_which_it_was_asked_for(void **state) {
+    (void)state;
+    act a, b;
+    act_make(&a, MP_EPOCH, NULL, 0);
+    assert_int_equal(act_run(&us, &a), MP_REFUSED);
+    redis_do(redis, "DEL mp:f");
+    act_make(&b, MP_EPOCH, NULL, 0);
+    assert_int_equal(act_run(&us, &b), MP_REFUSED); /* it learns the new fence */
+    assert_memory_not_equal(a.op.fence, b.op.fence, MP_FENCE_LEN);
+    a.behind.epoch = b.behind.epoch = 7;
+    assert_int_equal(act_run(&us, &a), MP_REFUSED);
+    assert_int_equal(a.behind.verdict, MP_STALE_FENCE);
+    assert_int_equal(redis_number(redis, "HEXISTS mp:m:{b:0} epoch"), 0);
+    assert_int_equal(act_run(&us, &b), MP_DONE);
+    assert_int_equal(b.behind.epoch, 7);
+}
+
 static void what_is_accepted_is_read_at_once(void **state) {
     (void)state;
     const char *text;
@@ -375,6 +393,7 @@ static void memory_has_none_of_it(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(an_epoch_comes_first),
+        TEST(an_epoch_is_of_the_history_in_which_it_was_asked_for),
         TEST(what_is_accepted_is_read_at_once),
         TEST(an_evicted_value_is_found_in_what_waits),
         TEST(a_load_under_way_is_not_stored),

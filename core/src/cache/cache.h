@@ -47,7 +47,9 @@ typedef enum mp_op_kind {
                     a failure it may have been added */
     /* Of a write-behind namespace, with `behind` (behind.h). The key of all but ACCEPT is a shard's (mp_key_make_shard). */
     MP_ACCEPT, /* value (borrowed; an absence deletes), ttl_ms, keep_ms -> STORED version | REFUSED, behind->verdict says why */
-    MP_EPOCH, /* -> DONE, the epoch is in force | REFUSED: the store must give a higher one */
+    MP_EPOCH, /* -> DONE, the epoch is in force | REFUSED: the store must give a higher one. With behind->epoch 0 it only asks: DONE, one is
+                    in force | REFUSED fence. An epoch comes with the fence of such a question, which was answered before the store was asked
+                    for it: in a later history of the server it is refused, for the store may have given higher ones in between */
     MP_OWN, /* who may try to be the shard's worker: token, lease_ms -> STORED (mine, and renewed) | REFUSED (`ms`: so long yet). lease_ms
                     0: no more -> DONE | REFUSED (it was not the token's) */
     MP_TAKE, /* what waits in the shard, oldest first -> DONE, entries, backlog, epoch. It stays there until it is acked */
@@ -84,7 +86,7 @@ struct mp_op {
     mp_op_kind kind;
     mp_key key; /* of TAG_GET and TAG_MAKE a tag */
     uint8_t token[MP_TOKEN_LEN];
-    uint8_t fence[MP_FENCE_LEN]; /* in: FILL, END; out: LEASE, BEGIN */
+    uint8_t fence[MP_FENCE_LEN]; /* in: FILL, END, EPOCH; out: LEASE, BEGIN, EPOCH */
     int64_t lease_ms, ttl_ms;
     int64_t keep_ms;  /* FILL, END: how long the value is kept past ttl_ms */
     int64_t left;     /* out: GET if `soft`, LEASE if `refresh`: of the value: ms until its time is over; < 0: since */

@@ -234,6 +234,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     }
     mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under, pttl);
     if (op->behind && op->behind->verdict == MP_STALE_FENCE) line->fence_doubted = true;
+    if (op->kind == MP_EPOCH) memcpy(op->fence, asked_under, MP_FENCE_LEN);
     /* LEASED, or a generation, under a fence that is no longer in force: the same call again sets it right. */
     bool leased = op->reply == MP_LEASED;
     bool outdated = verdict == MP_ANSWERED && (leased || op->kind == MP_TAG_MAKE) &&
@@ -274,6 +275,14 @@ static bool fill_is_void(mp_line *line, mp_op *op) {
     return true;
 }
 
+/* The store gave it while another history of the server was in force. */
+static bool epoch_is_void(const mp_line *line, mp_op *op) {
+    if (op->kind != MP_EPOCH || !op->behind->epoch || memcmp(op->fence, line->fence, MP_FENCE_LEN) == 0) return false;
+    op->behind->verdict = MP_STALE_FENCE;
+    mp_op_end(op, MP_REFUSED, NULL);
+    return true;
+}
+
 /* ---- how old a value is ---- */
 
 static void late_before(mp_cmd *cmd) { (void)cmd; /* the GET behind it has the same deadline */ }
@@ -300,6 +309,7 @@ static mp_request *ask_time(mp_line *line, mp_request *get, const mp_op *op, int
 }
 
 static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
+    if (epoch_is_void(line, op)) return;
     mp_request *q = mp_request_new(line, op);
     if (!q) {
         mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
@@ -419,7 +429,7 @@ static bool carries_fence(const mp_op *op) { return op->kind == MP_ACCEPT || op-
 /* Once a second; and before an epoch, or after a refusal, that was for another fence than the line knows: lines with two of them would
  * take one epoch after the other from each other. */
 static bool fence_due(const mp_line *line, const mp_op *op, unsigned again) {
-    return (op->kind == MP_EPOCH && !again) || (line->fence_doubted && op->kind == MP_ACCEPT) ||
+    return (op->kind == MP_EPOCH && !op->behind->epoch && !again) || (line->fence_doubted && op->kind == MP_ACCEPT) ||
            mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS;
 }
 

@@ -96,10 +96,13 @@ static void shard_key(const mp_backlog *b, mp_key *key, char name[MP_NAME_MAX + 
     mp_key_make_shard(key, name, b->policy->options.namespace, b->policy->ns_len, MP_BACKLOG_SHARDS, shard);
 }
 
-/* One operation on a shard as a whole. */
+/* One operation on a shard as a whole; errand->op.fence goes with it. */
 static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t shard, mp_behind *behind,
                char name[MP_NAME_MAX + 1], pond_error **err) {
+    uint8_t fence[MP_FENCE_LEN];
+    memcpy(fence, errand->op.fence, sizeof fence);
     *errand = (mp_errand){.op = {.kind = kind, .behind = behind, .timeout_ms = b->policy->options.command_timeout}};
+    memcpy(errand->op.fence, fence, sizeof fence);
     shard_key(b, &errand->op.key, name, shard);
     int code = mp_wait_errands(b->pond, errand, 1, err);
     if (code != POND_OK || errand->op.reply != MP_FAILED) return code;
@@ -112,7 +115,7 @@ static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t 
 static int open_it(mp_backlog *b, pond_error **err) {
     mp_store *store = b->pond->store;
     char name[MP_NAME_MAX + 1];
-    mp_errand errand;
+    mp_errand errand = {0};
     mp_behind behind = {.most = MP_BACKLOG_SHARDS};
     int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, name, err);
     if (code == POND_OK) code = store->vt->behind_prepare(store, b->collection, err);
@@ -142,9 +145,11 @@ static int take_epoch(mp_backlog *b, uint8_t shard, pond_error **err) {
     mp_store *store = b->pond->store;
     for (int tries = 0; tries < 8; tries++) {
         char name[MP_NAME_MAX + 1];
-        mp_errand errand;
+        mp_errand errand = {0};
         mp_behind behind = {0};
-        int code = store->vt->behind_epoch(store, b->policy->options.namespace, &behind.epoch, err);
+        int code = ask(b, &errand, MP_EPOCH, shard, &behind, name, err); /* the fence first, then the epoch */
+        if (code != POND_OK || errand.op.reply == MP_DONE) return code;
+        code = store->vt->behind_epoch(store, b->policy->options.namespace, &behind.epoch, err);
         if (code == POND_OK) code = ask(b, &errand, MP_EPOCH, shard, &behind, name, err);
         if (code != POND_OK || errand.op.reply == MP_DONE) return code;
     }

@@ -109,6 +109,8 @@ const sim_row sim_rows[] = {
     {"behind-still", "workers stand still in the midst of a flush, longer than they own their shards", BEHIND_LONG,
      .slow_writes = 150, .unknown_writes = 100, .pauses = 2, .pause = 15000, .evict_hints = 10},
     {"behind-restart", "the server comes back with all that it had", BEHIND, .restarts = 3, .keeps = true, .cuts = 2},
+    {"behind-rollback", "the server comes back empty, or with what it had saved", BEHIND, .restarts = 2,
+     .unknown_writes = 50, .slow_loads = 100},
     {"behind-all",
      "all of that, but the server forgets nothing",
      BEHIND_LONG,

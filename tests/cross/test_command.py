@@ -13,6 +13,7 @@ import time
 import pytest
 
 import harness
+import millpond
 
 WAYS = {
     "c": lambda: [os.environ.get("MILLPOND_COMMAND") or harness.newest("build/dev/core/millpond")],
@@ -182,6 +183,37 @@ def test_collections_belong_to_their_namespace(start, own_redis, ns, tmp_path):
         process.communicate()
 
 
+# ---- worker ----
+
+@pytest.mark.parametrize("way", WAYS)
+def test_worker(way, redis, ns, tmp_path):
+    store = f"sqlite:{tmp_path}/films.db"
+    with millpond.open(redis.url, namespace=ns, store=store, worker=False) as pond:
+        films = pond.collection("films", write="behind")
+        films.prepare()
+        films.replace("1", {"n": 1})
+        with pytest.raises(millpond.TimeoutError):
+            films.flush(timeout="200ms")
+        with subprocess.Popen([*WAYS[way](), "worker", "films", "-n", ns, "-o", f"store={store}", "-e", "50ms"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, env={**CLEAN, "MILLPOND_CACHE": redis.url}) as process:
+            films.flush(timeout="10s")
+            assert pond.store("films").get("1") == {"id": "1", "n": 1}
+            eventually(lambda: f"{ns}/films: 0 wait, 1 stored, 0 refused; this worker has 16 of 16 shards" in process.stdout.readline())
+            process.terminate()
+            process.communicate(timeout=30)
+            assert process.returncode == 0
+        assert redis.call("EXISTS", f"mp:t:{{{ns}/films:0}}") == 0  # the shards were given back
+
+
+def test_worker_in_json(redis, ns, tmp_path):
+    with subprocess.Popen([*WAYS["c"](), "worker", "films", "-n", ns, "-o", f"store=sqlite:{tmp_path}/films.db", "-e", "20ms", "-j"],
+                          stdout=subprocess.PIPE, text=True, env={**CLEAN, "MILLPOND_CACHE": redis.url}) as process:
+        row = eventually(lambda: (found := json.loads(process.stdout.readline())[f"{ns}/films"])["shards"] == 16 and found)
+        assert row["backlog"] == row["flushed"] == row["dead_letters"] == 0
+        process.terminate()
+        process.communicate(timeout=30)
+
+
 # ---- command lines ----
 
 @pytest.mark.parametrize("args, code, says", [
@@ -192,6 +224,8 @@ def test_collections_belong_to_their_namespace(start, own_redis, ns, tmp_path):
     (["inspect", "k" * 513], 2, "513 bytes"),
     (["inspect", b"\xff"], 2, "UTF-8"),
     (["inspect", "k", "-e", "2s"], 2, "--every is for stats"),
+    (["worker"], 2, "name the collections"),
+    (["worker", "films"], 2, "store"),
     (["stats", "surplus"], 2, '"surplus" is too much'),
     (["stats", "--every", "soon"], 2, '"soon" is not a time'),
     (["stats", "--every", "0"], 2, "is not a time"),

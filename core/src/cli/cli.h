@@ -20,6 +20,7 @@ typedef struct cli {
 
 int cli_inspect(cli *c);
 int cli_stats(cli *c);
+int cli_worker(cli *c);
 
 /* A sentence on stderr; returns CLI_USAGE. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -13,13 +13,16 @@ static const char help[] =
     "  millpond inspect KEY...   what the cache knows of keys, and who loads them\n"
     "  millpond stats            what the processes count that share the cache: those that were\n"
     "                            opened with publish_stats\n"
+    "  millpond worker NAME...   takes to the store what was accepted for these collections\n"
+    "                            (write=behind), until it is ended; wants -o store=...\n"
     "\n"
     "  -c, --cache URL           redis://[user:password@]host[:port][/database] or unix:/path;\n"
     "                            better in the environment, as MILLPOND_CACHE: others can see\n"
     "                            what stands in a command line\n"
     "  -n, --namespace NAME      inspect: of the keys (default: default); stats: only this one\n"
     "  -o, --option NAME=VALUE   an option of the library, such as command_timeout=2s\n"
-    "  -e, --every TIME          stats: again after each TIME (2s, 500ms, 1m), until it is stopped\n"
+    "  -e, --every TIME          stats: again after each TIME (2s, 500ms, 1m), until it is stopped;\n"
+    "                            worker: how often it says how far it is (default: 10s)\n"
     "  -j, --json                one JSON object a line\n"
     "  -h, --help                this text\n"
     "  -V, --version             the version\n"
@@ -29,7 +32,7 @@ static const char help[] =
 static const struct {
     const char *name;
     int (*run)(cli *c);
-} verbs[] = {{"inspect", cli_inspect}, {"stats", cli_stats}};
+} verbs[] = {{"inspect", cli_inspect}, {"stats", cli_stats}, {"worker", cli_worker}};
 
 int cli_usage(const char *format, ...) {
     va_list args;
@@ -144,7 +147,7 @@ static int run(cli *c, pond_config *config, int argc, char **argv) {
     bool end;
     int how = read_options(c, config, argc, argv, &end);
     if (end) return how;
-    if (optind == argc) return cli_usage("say what to do: inspect or stats");
+    if (optind == argc) return cli_usage("say what to do: inspect, stats or worker");
     const char *verb = argv[optind];
     c->words = argv + optind + 1;
     c->count = argc - optind - 1;
@@ -158,7 +161,7 @@ static int run(cli *c, pond_config *config, int argc, char **argv) {
         }
         return verbs[i].run(c);
     }
-    return cli_usage("there is no command \"%.40s\": they are inspect and stats", verb);
+    return cli_usage("there is no command \"%.40s\": they are inspect, stats and worker", verb);
 }
 
 int main(int argc, char **argv) {

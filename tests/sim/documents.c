@@ -136,7 +136,7 @@ typedef struct flushing {
 static void change_document(world *w, const flush_row *r) {
     document *d = &w->documents.document[r->key];
     bool guarded = w->setting->layer != LAYER_NO_VERSION;
-    if (r->verify && d->tomb >= r->version) return;
+    if (r->verify && d->tomb >= r->version && w->setting->layer != LAYER_NO_TOMBS) return;
     if (guarded && d->there && d->version >= r->version) return;
     if (r->absent) {
         if (d->tomb < r->version) d->tomb = r->version;

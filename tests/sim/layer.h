@@ -11,7 +11,8 @@ typedef enum layer_kind {
     LAYER_FENCE,     /* the envelope carries the fence of now */
     LAYER_EARLY_END, /* no layer, but a host (storing.c): a write is ended before it is committed */
     LAYER_NO_FENCE, /* and no layer, but the store of documents (documents.c): a flush does not look who owns the shards, */
-    LAYER_NO_VERSION /* or which version it replaces */
+    LAYER_NO_VERSION, /* or which version it replaces, */
+    LAYER_NO_TOMBS    /* or what was deleted */
 } layer_kind;
 
 static inline bool layer_is_one(layer_kind kind) { return kind == LAYER_SHARE || kind == LAYER_FENCE; }

@@ -81,6 +81,30 @@ const mutant mutants[] = {
     {"gen-late", "the generation is read after the load", "tags-slow", .edits = {{"fill", STORE, LATE_GENERATION}}},
     {"cut-ignored", "a bounded tag is not cut", "bounded", .edits = {{"begin", CUT, ""}, {"end", CUT, ""}}},
     {"cut-lengthened", "a tag that was cut is lengthened", "bounded", .edits = {{"gen", "if #v == 24 and", "if"}}},
+    /* What is written behind: the backlog, */
+    {"accept-lease-kept", "a change leaves the lease of who loads", "behind-expire",
+     .edits = {{"wb_put", "redis.call('DEL', KEYS[2], KEYS[3])", ""}}},
+    {"accept-again", "a change that is sent again is accepted again", "behind-cut",
+     .edits = {{"wb_put", "if last then", "if false then"}}},
+    {"accept-any-version", "an update does not look what it was computed from", "behind",
+     .edits = {{"wb_put", "elseif string.sub(cur, 9, 16) ~= ARGV[6] then return {-3} end", "end"}}},
+    {"accept-over", "a create does not look whether there is one", "behind",
+     .edits = {{"wb_put", "if string.byte(cur, 4) % 2 == 0 then return {-4} end", ""}}},
+    {"accept-any-fence", "numbers go on when the server has lost some", "behind-rollback",
+     .edits = {{"wb_put", "if m[1] ~= ARGV[4] or", "if not m[1] or"}}},
+    {"dirty-unseen", "a lease is granted though a change waits", "behind-expire",
+     .edits = {{"wb_get", "local r = redis.call('HGET', KEYS[4], ARGV[6])", "local r = false"}}},
+    {"ack-any-version", "an ack does not look which version was flushed", "behind",
+     .edits = {{"wb_ack", "(r and string.sub(r, 9, 16) ~= ver)", "false"}}},
+    {"ack-lost-kept", "an ack leaves what was cached when its record was lost", "behind-rollback",
+     .edits = {{"wb_ack", "elseif ver ~= NONE and", "elseif false and"}}},
+    {"epoch-any-fence", "an epoch that another fence has is in force", "behind-rollback",
+     .edits = {{"wb_epoch", "if m[1] == ARGV[1] and", "if"}}},
+    /* and the store. */
+    {"flush-unfenced", "a flush does not look who owns its shards", "behind-still", .layer = LAYER_NO_FENCE},
+    {"flush-any-version", "a flush replaces newer documents", "behind-rollback", .layer = LAYER_NO_VERSION},
+    {"flush-past-tombs", "a flush of an old history brings back what was deleted since", "behind-rollback",
+     .layer = LAYER_NO_TOMBS},
 };
 
 const size_t mutant_count = sizeof mutants / sizeof mutants[0];

@@ -2,6 +2,7 @@
 #include "support/support.h"
 
 #include <pthread.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -153,12 +154,14 @@ static void a_hot_key_costs_the_store_little(void **state) {
 
 /* Behind a flush the store has what was accepted before it, also of a key that is written all the time. */
 static atomic_bool enough;
+static atomic_int written; /* the last one that was acknowledged */
 
 static void *write_on(void *arg) {
     for (int i = 0; !atomic_load(&enough); i++) {
         char doc[40];
         snprintf(doc, sizeof doc, "{\"n\":%d}", i);
         changes(arg, POND_REPLACE, "hot", doc);
+        atomic_store(&written, i);
     }
     return NULL;
 }
@@ -188,6 +191,33 @@ static void a_flush_waits_for_what_was_accepted(void **state) {
     assert_true(pond_error_retriable(err));
     pond_error_free(err);
     pond_collection_free(d);
+    pond_free(q);
+}
+
+/* Also what was written while a worker had an older version of it in its hands. */
+static void a_flush_waits_for_the_newest_version(void **state) {
+    (void)state;
+    pond *p = made("on"), *q = made("off");
+    pond_collection *c = behind(p, NULL, NULL), *d = behind(q, NULL, NULL);
+    pthread_t thread;
+    atomic_store(&enough, false);
+    atomic_store(&written, 0);
+    changes(c, POND_REPLACE, "hot", "{\"n\":0}");
+    assert_int_equal(pthread_create(&thread, NULL, write_on, c), 0);
+    for (int i = 0; i < 30; i++) {
+        pond_value *value = NULL;
+        int due = atomic_load(&written), n = -1;
+        assert_int_equal(pond_collection_flush(d, 10000, NULL), POND_OK);
+        assert_int_equal(pond_store_get(q, "films", "hot", 3, &value, NULL), POND_OK);
+        assert_int_equal(sscanf(pond_value_data(value, NULL), "{\"id\":\"hot\",\"n\":%d}", &n), 1);
+        pond_value_free(value);
+        assert_in_range(n, due, INT_MAX);
+    }
+    atomic_store(&enough, true);
+    pthread_join(thread, NULL);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(p);
     pond_free(q);
 }
 
@@ -492,6 +522,7 @@ int main(void) {
         CASE(pages_show_what_was_stored),
         CASE(a_hot_key_costs_the_store_little),
         CASE(a_flush_waits_for_what_was_accepted),
+        CASE(a_flush_waits_for_the_newest_version),
         CASE(an_evicted_value_is_read_from_the_backlog),
         CASE(another_process_takes_over),
         CASE(a_redis_that_lost_its_memory),

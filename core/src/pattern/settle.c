@@ -11,13 +11,15 @@
 enum { FIRST_PAUSE_MS = 10, LAST_PAUSE_MS = 100 };
 
 /* Each shard is asked for its oldest entry. What waits there has its place by the time when it came; what was written again while the store
- * got it goes to the end. So a shard is done when its oldest entry came after the one that was its newest at first. */
+ * got it goes to the end. So a shard
+ * is done when its oldest entry came after the one that was its newest at first; and, as what went to the end meanwhile may have been written before this
+ * call, once more after the one that is its newest then. Whoever takes that to the store has looked at it since. */
 typedef struct settling settling;
 typedef struct asked {
     mp_op op;
     mp_behind behind;
     settling *of;
-    bool done, knows; /* `knows`: what the newest one was */
+    bool done, knows, anew; /* `knows`: what the newest one was; `anew`: for the second time */
     char until[MP_BEHIND_ID_MAX];
     char name[MP_NAME_MAX + 1];
 } asked;
@@ -95,6 +97,11 @@ static void answered(mp_op *op) {
         if (!a->knows) memcpy(a->until, b->newest, sizeof a->until);
         a->knows = true;
         a->done = b->count == 0 || is_later(b->entries[0].id, a->until);
+        if (a->done && b->count && !a->anew) {
+            memcpy(a->until, b->newest, sizeof a->until);
+            a->anew = true;
+            a->done = false;
+        }
         s->left += b->backlog;
     } else if (s->error) {
         pond_error_free(op->error);

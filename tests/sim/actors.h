@@ -38,9 +38,10 @@ typedef struct client {
     request request;
     process *p;
     unsigned number, left;
-    bool calling, changes, audits;
-    ledger_since since; /* the call's begin */
-    unsigned op, ops;   /* ledger.h: of this change; changes begun */
+    bool calling, changes, flushes, audits;
+    ledger_since since;            /* the call's begin */
+    int64_t accepted[LEDGER_KEYS]; /* of a flush: what was due of each key then */
+    unsigned op, ops;              /* ledger.h: of this change; changes begun */
     pond_request *handle;
     uint64_t calls; /* begun */
 } client;

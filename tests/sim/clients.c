@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "virtual/virtual.h"
 #include "world.h"
+#include <millpond/behind.h>
 #include <millpond/change.h>
 
 static void begin(void *owner, uint64_t arg);
@@ -43,6 +44,7 @@ static void judge_error(client *c, pond_error *error) {
         ledger_op_refused(&w->ledger, c->op, exists, absent, c->since);
     if (c->changes && (exists || absent)) return;
     w->judge.counts.errors++;
+    if (c->flushes && code == POND_ETIMEOUT && w->row->crashes) return; /* no worker is left */
     bool closing = c->audits && c->left >= 2 * w->row->keys; /* in the first round a breaker may still have to close */
     if (!sim_row_fails(w->row) || (w->calm && !closing)) judge_broken(&w->judge, said);
 }
@@ -56,6 +58,8 @@ static void ended(request *r, pond_event *event) {
     }
     if (pond_event_kind(event) == POND_EVENT_ERROR) {
         judge_error(c, pond_event_error(event));
+    } else if (c->flushes) {
+        ledger_flushed(&w->ledger, c->accepted, w->row->keys, c->since.losses);
     } else if (!c->changes) {
         judge_value(c, pond_event_value(event));
     } else {
@@ -92,6 +96,15 @@ static int begin_change(client *c, const char *id, size_t id_len, pond_error **e
                                         error);
 }
 
+/* Until all that was accepted before is in the store. */
+static int begin_flush(client *c, pond_error **error) {
+    world *w = c->p->world;
+    for (size_t i = 0; i < w->row->keys; i++) c->accepted[i] = ledger_now(&w->ledger, i).version;
+    trace_line(&w->trace, "p%u.c%u flushes", c->p->number, c->number);
+    return pond_collection_flush_start(c->p->collection, c->p->queue[c->request.lane], 20000, (uintptr_t)&c->request,
+                                       error);
+}
+
 static void begin(void *owner, uint64_t arg) {
     client *c = owner;
     world *w = c->p->world;
@@ -104,12 +117,14 @@ static void begin(void *owner, uint64_t arg) {
     c->request.lane = dice_below(&w->dice, (uint32_t)c->p->lanes);
     c->request.key = c->audits ? c->left % w->row->keys : dice_below(&w->dice, w->row->keys);
     c->changes = !c->audits && dice_chance(&w->dice, 550);
+    c->flushes = !c->audits && !c->changes && dice_chance(&w->dice, 120);
     c->since = ledger_now(&w->ledger, c->request.key);
     size_t len = (size_t)snprintf(id, sizeof id, "k%zu", c->request.key);
-    if (!c->changes) trace_line(&w->trace, "p%u.c%u wants %s", c->p->number, c->number, id);
-    int code = c->changes ? begin_change(c, id, len, &error)
-                          : pond_collection_get_start(c->p->collection, c->p->queue[c->request.lane], id, len,
-                                                      (uintptr_t)&c->request, &now, &c->handle, &error);
+    if (!c->changes && !c->flushes) trace_line(&w->trace, "p%u.c%u wants %s", c->p->number, c->number, id);
+    int code = c->changes   ? begin_change(c, id, len, &error)
+               : c->flushes ? begin_flush(c, &error)
+                            : pond_collection_get_start(c->p->collection, c->p->queue[c->request.lane], id, len,
+                                                        (uintptr_t)&c->request, &now, &c->handle, &error);
     if (code != POND_OK) {
         judge_broken(&w->judge, pond_error_message(error));
         pond_error_free(error);
@@ -118,7 +133,7 @@ static void begin(void *owner, uint64_t arg) {
         judge_value(c, now);
         pond_value_free(now);
         next(c);
-    } else if (!w->calm && dice_chance(&w->dice, w->row->cancels)) {
+    } else if (!w->calm && !c->flushes && dice_chance(&w->dice, w->row->cancels)) {
         process_after(c->p, dice_between(&w->dice, 0, 60), give_up, c, c->calls);
     }
 }

@@ -217,6 +217,14 @@ void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, siz
     l->stored[key] = is;
 }
 
+void ledger_flushed(ledger *l, const int64_t *due, size_t keys, unsigned losses) {
+    for (size_t i = 0; i < keys; i++) {
+        ledger_state then = {.version = due[i]};
+        if (losses == l->losses && l->stored[i].version < due[i])
+            wrong(l, &l->judge->counts.lost, i, "flushed, and the store does not have it", &l->stored[i], &then);
+    }
+}
+
 /* ---- a server that has forgotten ---- */
 
 void ledger_tail_lost(ledger *l) {

@@ -63,6 +63,9 @@ void ledger_read(ledger *l, size_t key, ledger_since since, const char *text, si
 /* The store has another document now; text NULL: none. */
 void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, size_t len);
 
+/* A flush has ended that began when these versions were due. */
+void ledger_flushed(ledger *l, const int64_t *due, size_t keys, unsigned losses);
+
 /* The server comes back with an older memory, or none. Then ledger_survives for each record that waits there. */
 void ledger_tail_lost(ledger *l);
 void ledger_survives(ledger *l, const char *user_key, const char *envelope, size_t size);

@@ -239,6 +239,11 @@ static void a_repeated_change_gets_its_first_answer(void **state) {
     a.op.version = 0;
     assert_int_equal(accept_run(&us, &a, &again), MP_VERDICT_OK);
     assert_true(again == first);
+    redis_do(redis, "HSET mp:m:{b:0} fence 01234567"); /* the server came back with all of it, under another fence */
+    a.op.version = 0;
+    assert_int_equal(accept_run(&us, &a, &again), MP_VERDICT_OK);
+    assert_true(again == first);
+    assert_int_equal(epoch(&us, 2), 2);
     a.behind.slot++; /* another slot's numbers are others */
     a.behind.n = 1;
     assert_int_equal(accept_run(&us, &a, &again), MP_VERDICT_OK);

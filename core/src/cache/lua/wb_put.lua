@@ -8,14 +8,16 @@
 --   {-3} the version is unknown or another, or deltas wait: read, again          {-4} it exists (expect '-')
 -- Whatever is refused is refused before the first write, and nothing behind that can fail but for want of memory, which Redis looks at
 -- before the first write too.
-local m = redis.call('HMGET', KEYS[6], 'fence', 'epoch', 'seq')
-if m[1] ~= ARGV[4] or string.sub(ARGV[2], 17, 24) ~= ARGV[4] then return {-1, tonumber(m[2] or 0)} end
+-- The first answer comes before the fence: a server that came back with all that it had has another one, and a change that it accepted
+-- right before must not be accepted anew behind those of others.
 local last = redis.call('HGET', KEYS[7], ARGV[7])
 if last then
   local n = tonumber(string.sub(last, 9))
   if n == tonumber(ARGV[8]) then return {1, string.sub(last, 1, 8)} end
   if n > tonumber(ARGV[8]) then return {0} end
 end
+local m = redis.call('HMGET', KEYS[6], 'fence', 'epoch', 'seq')
+if m[1] ~= ARGV[4] or string.sub(ARGV[2], 17, 24) ~= ARGV[4] then return {-1, tonumber(m[2] or 0)} end
 local rec = redis.call('HGET', KEYS[4], ARGV[1])
 local deltas = redis.call('EXISTS', KEYS[3]) == 1
 if ARGV[6] ~= '' then

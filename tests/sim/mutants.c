@@ -96,9 +96,7 @@ const mutant mutants[] = {
      .edits = {{"wb_get", "local r = redis.call('HGET', KEYS[4], ARGV[6])", "local r = false"}}},
     {"ack-any-version", "an ack does not look which version was flushed", "behind",
      .edits = {{"wb_ack", "(r and string.sub(r, 9, 16) ~= ver)", "false"}}},
-    {"ack-lost-kept", "an ack leaves what was cached when its record was lost", "behind-rollback",
-     .edits = {{"wb_ack", "elseif ver ~= NONE and", "elseif false and"}}},
-    {"epoch-any-fence", "an epoch that another fence has is in force", "behind-rollback",
+    {"epoch-any-fence", "an epoch that another fence has is in force", "behind-evict",
      .edits = {{"wb_epoch", "if m[1] == ARGV[1] and", "if"}}},
     /* and the store. */
     {"flush-unfenced", "a flush does not look who owns its shards", "behind-still", .layer = LAYER_NO_FENCE},

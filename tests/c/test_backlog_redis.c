@@ -492,6 +492,41 @@ static void a_dead_letter(void **state) {
     redisFree(redis);
 }
 
+/* A store that refuses many for a while, and then has them: twice, so that what was forgiven takes no room any more. */
+static void what_is_refused_once_is_stored_later(void **state) {
+    (void)state;
+    enum { MANY = 200 };
+    pond *p = made("on");
+    pond_collection *c = behind(p, NULL, NULL);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    for (int wave = 0; wave < 2; wave++) {
+        assert_int_equal(
+            sqlite3_exec(db,
+                         "CREATE TRIGGER picky BEFORE INSERT ON films BEGIN SELECT RAISE(ABORT, 'not now'); "
+                         "END",
+                         NULL, NULL, NULL),
+            SQLITE_OK);
+        char id[16];
+        for (int i = 0; i < MANY; i++) {
+            snprintf(id, sizeof id, "%d-%d", wave, i);
+            changes(c, POND_REPLACE, id, "{}");
+        }
+        usleep(400000); /* each was refused by now */
+        assert_int_equal(sqlite3_exec(db, "DROP TRIGGER picky", NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
+    }
+    char row[80];
+    snprintf(row, sizeof row, "%s/films", ns);
+    assert_int_equal(pond_stat(p, row, "dead_letters"), 0);
+    assert_true(stored_is(p, "0-0", "{\"id\":\"0-0\"}"));
+    assert_true(stored_is(p, "1-199", "{\"id\":\"1-199\"}"));
+    sqlite3_close(db);
+    pond_collection_free(c);
+    pond_free(p);
+}
+
 static void where_it_cannot_be(void **state) {
     (void)state;
     const char *const options[] = {"write", "behind"};
@@ -532,6 +567,7 @@ int main(void) {
         CASE(writers_wait_for_room),
         CASE(no_update_is_lost),
         CASE(a_dead_letter),
+        CASE(what_is_refused_once_is_stored_later),
         CASE(where_it_cannot_be),
     };
     return cmocka_run_group_tests_name("backlog_redis", tests, NULL, NULL);

@@ -58,8 +58,7 @@ static mp_op *add(round *r, mp_op_kind kind, uint8_t shard) {
 /* Sends those that were added. All ends well, or *err is the first error. */
 static int send(round *r, pond_error **err) {
     int code = r->errands ? mp_wait_errands(r->b->pond, r->errand, r->errands, err) : POND_OK;
-    bool ended = code == POND_OK;
-    for (size_t i = 0; ended && i < r->errands; i++) {
+    for (size_t i = 0; i < r->errands; i++) {
         mp_op *op = &r->errand[i].op;
         if (op->reply != MP_FAILED) continue;
         if (code == POND_OK) {
@@ -81,12 +80,13 @@ static int forget_sessions(round *r, pond_error **err) {
     int64_t today = mp_clock_wall_ms() / DAY_MS;
     r->errands = 0;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        mp_drained *d = &r->b->shard[i];
+        const mp_drained *d = &r->b->shard[i];
         if (!d->hinted || d->swept == today) continue;
         add(r, MP_FORGET, i)->behind->day = today;
-        d->swept = today;
     }
-    return send(r, err);
+    int code = send(r, err);
+    for (size_t i = 0; code == POND_OK && i < r->errands; i++) r->b->shard[r->shard[i]].swept = today;
+    return code;
 }
 
 /* Redis says who may try; the store decides (behind_own, and the fence of each flush). */
@@ -275,6 +275,14 @@ static mp_flushed flush(round *r, pond_error **err) {
     return how;
 }
 
+/* The store has them now, whatever it had against them before. */
+static void forgive(round *r) {
+    for (size_t i = 0; i < r->n && r->b->refusals; i++) {
+        mp_refusal *of = refusal_of(r->b, r->entry[i]);
+        if (of) forget_refusal(r->b, of);
+    }
+}
+
 /* All rows that are left, until they stand in the store. False: *err, or (NULL) the round is over for now. */
 static bool store_rows(round *r, pond_error **err) {
     mp_backlog *b = r->b;
@@ -282,6 +290,7 @@ static bool store_rows(round *r, pond_error **err) {
         pond_error *why = NULL;
         switch (flush(r, &why)) {
         case MP_FLUSHED:
+            forgive(r);
             if (b->batch < MP_BATCH_MOST) b->batch = b->batch * 2 < MP_BATCH_MOST ? b->batch * 2 : MP_BATCH_MOST;
             return true;
         case MP_FLUSH_POISON: {

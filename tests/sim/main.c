@@ -181,11 +181,12 @@ static bool parse(command *c, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    command c = {.mode = "strict", .first = 1, .seeds = 100};
+    command c = {.mode = "strict", .first = 1, .seeds = UINT64_MAX};
     if (!parse(&c, argc, argv)) {
         fputs(usage, stderr);
         return 2;
     }
+    if (c.seeds == UINT64_MAX) c.seeds = c.mutants ? 1000 : 100; /* a mutant is looked for until it is caught */
     if (c.rows) {
         for (size_t i = 0; i < sim_row_count; i++) printf("%-16s %s\n", sim_rows[i].name, sim_rows[i].text);
         return 0;

@@ -1,0 +1,259 @@
+"""One round: clients and workers as processes of their own on one Redis and one store, and what they leave behind."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import millpond
+
+from judge import Write, judge, read_log
+from mongodb_server import MongoServer
+from redis_server import RedisServer, ServerError
+from trap import ACK, COMMIT, FENCED, OWN, OWN_IN_STORE, PUT, TAKE, Trap
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOOL = os.environ.get("MILLPOND_TOOL_CRASH", str(HERE.parents[1] / "build/dev/bin/tool_crash"))
+NAMED = ("accept", "take", "flush", "commit", "ack", "takeover")
+OPTIONS = {"store_timeout": "5s", "write_timeout": "3s", "command_timeout": "1s"}
+SHARDS, OWN_KEYS, SHARED_KEYS, LANES = 16, 12, 12, 2
+HINT = 10.0  # HINT_MS of core/src/pattern/flush.c
+DRAIN = 60.0
+
+
+class ClientError(RuntimeError):
+    """A client ended without having been asked to, or not well."""
+
+
+class Servers:
+    """One Redis with an append-only file; MongoDB, and a folder for SQLite."""
+
+    def __init__(self, stores: set[str]):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millpond-crash-"))
+        self.redis = RedisServer(options={"appendonly": "yes", "appendfsync": "everysec"})
+        self.mongo = MongoServer() if "mongodb" in stores else None
+
+    def kill_redis(self) -> None:
+        """While an fsync is under way Redis with `everysec` keeps back what it has answered for, up to 2 s. That is Redis's own loss, and not what is
+        looked for here: so this one writes before it answers from here to its death."""
+        self.redis.call("CONFIG", "SET", "appendfsync", "no")
+        self.redis.call("SET", "crash:last", time.monotonic_ns())
+        time.sleep(0.05)
+        self.redis.kill()
+
+    def start_redis(self) -> None:
+        self.redis.start()
+        while True:
+            try:
+                self.redis.call("GET", "crash:last")
+                return
+            except ServerError:  # it reads its file yet
+                time.sleep(0.01)
+
+    def close(self) -> None:
+        self.redis.stop()
+        if self.mongo:
+            self.mongo.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Client:
+    """A process that writes (`lanes`) and works, and the ways on which it can be caught."""
+
+    def __init__(self, round: Round, kind: str, lanes: int = LANES, worker: bool = True):
+        self.round, self.kind, self.killed, self.stopped, self.over = round, kind, False, False, False
+        self.log = round.folder / f"{len(round.clients)}.log"
+        servers = round.servers
+        self.redis = Trap(servers.redis.port)
+        self.mongo = Trap(servers.mongo.ports[0]) if round.store == "mongodb" else None
+        store = f"mongodb://127.0.0.1:{self.mongo.port}/{round.name}?directConnection=true" if self.mongo else round.address
+        words = {"cache": f"redis://127.0.0.1:{self.redis.port}/0", "log": self.log, "number": len(round.clients) + 1, "lanes": lanes,
+                 "own": OWN_KEYS, "shared": SHARED_KEYS, "seed": round.seed, "opt.namespace": round.name, "opt.store": store,
+                 "opt.worker": "on" if worker else "off", **{f"opt.{name}": value for name, value in OPTIONS.items()}}
+        programs = {"c": [TOOL], "node": [shutil.which("node") or "node", str(HERE / "client.mjs")]}
+        program = programs.get(kind, [sys.executable, "-B", str(HERE / "client.py"), kind])
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([*program, *(f"{name}={value}" for name, value in words.items())], stdin=subprocess.PIPE,
+                                        stdout=subprocess.DEVNULL, stderr=self.errors)
+        round.clients.append(self)
+
+    def says(self, word: str) -> bool:
+        return self.log.exists() and any(line == word for line in self.log.read_text().splitlines())
+
+    # ---- blows
+
+    def signal(self, number: int) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.killed = True
+        self.signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.signal(signal.SIGCONT)
+        self.stopped = False
+        self.release()
+
+    def release(self) -> None:
+        for trap in filter(None, (self.redis, self.mongo)):
+            trap.release()
+
+    def trap(self, point: str, blow, deliver: bool) -> Trap:
+        """At the next moment of that name: `blow`; then the command goes on its way, or, with `deliver` False, does not."""
+        trap, marks = {
+            "accept": (self.redis, PUT), "take": (self.redis, TAKE), "ack": (self.redis, ACK),
+            "flush": (self.mongo, FENCED + COMMIT), "commit": (self.mongo, COMMIT) if self.mongo else (self.redis, ACK),
+            "takeover": (self.mongo, OWN_IN_STORE) if self.mongo and self.round.random.random() < 0.5 else (self.redis, OWN)}[point]
+        trap.set(marks, blow, deliver)
+        return trap
+
+    # ---- its end
+
+    def finish(self) -> None:
+        """Asked to end: it writes no more, and closes."""
+        if not self.over:
+            self.over = True
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+
+    def wait(self, seconds: float = 45) -> None:
+        self.finish()
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = f"{self.process.wait()}, {seconds:g} s after it was asked to"
+        if status != 0 and not self.killed:
+            self.errors.seek(0)
+            raise ClientError(f"{self.kind} ended with {status}: {self.errors.read().decode(errors='replace')[-2000:]}")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.errors.close()
+        for trap in filter(None, (self.redis, self.mongo)):
+            trap.release()
+            trap.close()
+
+
+class Round:
+    """Where a round takes place; what happens in it is told in storms.py and directed.py."""
+
+    def __init__(self, servers: Servers, store: str, seed: str, quick: bool):
+        self.servers, self.store, self.seed, self.quick = servers, store, seed, quick
+        self.random = random.Random(seed)
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=servers.folder))
+        self.name = f"c{time.monotonic_ns()}"
+        self.address = servers.mongo.database(self.name) if store == "mongodb" else f"sqlite:{self.folder}/docs.db"
+        self.clients: list[Client] = []
+        self.writes: list[Write] = []  # made here, not by a client
+        self.lock = threading.Lock()
+        self.hits: collections.Counter[str] = collections.Counter()
+        self.events: collections.Counter[str] = collections.Counter()
+        with millpond.open(servers.redis.url, store=self.address, namespace=self.name, worker="off") as pond:
+            pond.collection("docs", write="behind").prepare()
+
+    # ---- the backlog
+
+    def keys(self, kind: str) -> list[str]:
+        return [f"mp:{kind}:{{{self.name}/docs:{shard}}}" for shard in range(SHARDS)]
+
+    def waiting(self) -> int:
+        """Documents that wait, and entries of them; and what waits in the textbook's queue."""
+        redis = self.servers.redis.call
+        return (sum(redis("XLEN", key) for key in self.keys("s")) + sum(redis("HLEN", key) for key in self.keys("d")) +
+                redis("LLEN", f"{self.name}:queue"))
+
+    def drained(self, seconds: float = DRAIN) -> bool:
+        end = time.monotonic() + seconds
+        while self.waiting():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def end_hints(self) -> None:
+        """Who may be the worker of a shard is not settled any more, as after HINT without a word of the one who was. Nothing rests on it."""
+        self.servers.redis.call("DEL", *self.keys("t"))
+
+    # ---- kill points
+
+    def strike(self, clients: list[Client], point: str, blow, deliver: bool, seconds: float = 3) -> Client | None:
+        """The first of them that comes to this point gets the blow, at this moment. -> who it was"""
+        struck: list[Client] = []
+
+        def once(client: Client) -> bool:
+            with self.lock:
+                if struck:
+                    return False
+                struck.append(client)
+            blow(client)
+            return True
+        traps = [client.trap(point, lambda client=client: once(client), deliver) for client in clients]
+        end = time.monotonic() + seconds
+        while not struck and time.monotonic() < end:
+            time.sleep(0.002)
+        for trap in traps:
+            trap.unset()
+        self.hits[point] += len(struck)
+        return struck[0] if struck else None
+
+    @contextlib.contextmanager
+    def locked(self):
+        """SQLite: nobody else writes."""
+        with contextlib.closing(sqlite3.connect(self.address.partition(":")[2], timeout=30, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield other
+            other.execute("ROLLBACK")
+
+    # ---- the end
+
+    def end(self) -> dict:
+        """All goes on, what waits gets into the store, and is compared."""
+        for client in self.clients:
+            client.go_on()
+            client.finish()
+        last = Client(self, "textbook" if self.clients and self.clients[0].kind == "textbook" else "python", lanes=0)
+        for client in self.clients:
+            if client is not last:
+                client.wait()
+        drained = self.drained()
+        last.wait()
+        writes = self.writes + [write for client in self.clients for write in read_log(client.log)]
+        with millpond.open("memory:", store=self.address) as pond:
+            store = pond.store("docs")
+
+            def stands(key: str) -> int | None:
+                found = store.get(key)
+                return None if found is None else found["v"]
+            counts, found = judge(writes, stands)
+        return {"accepted": sum(write.outcome == "done" for write in writes), "unknown": sum(write.outcome == "unknown" for write in writes),
+                "deletes": sum(write.outcome == "done" and write.number is None for write in writes),
+                **counts, "left_dirty": 0 if drained else self.waiting(), "found": found}
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+__all__ = ["NAMED", "Client", "ClientError", "Round", "ServerError", "Servers", "Write"]

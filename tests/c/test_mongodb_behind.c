@@ -107,14 +107,14 @@ static void keys_that_are_unique(void **state) {
     assert_true(mongoc_client_command_simple(f->other, f->name, &command, NULL, NULL, &error));
     bson_destroy(&command);
     owns(s, anna);
-    flushes(s, anna, "1", EPOCH(1, 1), "\"mail\":\"m\"");
+    flushes(s, anna, "1", EPOCH(1, 1), "\"mail\":\"index: _id_ dup key: m\"");
     mp_flush_row rows[3];
     static const char *const ids[] = {"2", "3", "4"};
     for (int i = 0; i < 3; i++)
         rows[i] = (mp_flush_row){.id = ids[i],
                                  .id_len = 1,
                                  .version = EPOCH(1, 2 + i),
-                                 .value = document(ids[i], i == 1 ? "\"mail\":\"m\"" : "\"a\":1")};
+                                 .value = document(ids[i], i == 1 ? "\"mail\":\"index: _id_ dup key: m\"" : "\"a\":1")};
     mp_flush flush = flush_of(anna, rows, 3);
     pond_error *err = NULL;
     assert_int_equal(s->vt->behind_flush(s, &flush, &err), MP_FLUSH_POISON);

@@ -53,8 +53,13 @@ static size_t blamed(const batch *b, const bson_t *reply) {
     return at >= 0 && (size_t)at < b->operations ? b->at[at] : b->flush->n;
 }
 
-/* A document with this _id was made meanwhile by somebody else. */
-static bool is_id(const bson_error_t *error) { return strstr(error->message, "index: _id_ ") != NULL; }
+/* A document with this _id was made meanwhile by somebody else. The server names the index in front of the value, in which anything may stand. */
+static bool is_id(const bson_error_t *error) {
+    static const char index[] = "index: _id_";
+    const char *value = strstr(error->message, " dup key:");
+    size_t len = sizeof index - 1;
+    return value != NULL && (size_t)(value - error->message) >= len && memcmp(value - len, index, len) == 0;
+}
 
 /* What a statement of the transaction said. */
 static mp_flushed failed(batch *b, const bson_error_t *error, const bson_t *reply, size_t row) {

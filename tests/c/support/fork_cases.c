@@ -2,6 +2,7 @@
  * nothing. */
 #include "support/fork_cases.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,8 +44,39 @@ static pond *made(void) { return pond_made(cache_url, "namespace", "fork", "stor
         }                                                                                                              \
     } while (0)
 
+#ifdef __SANITIZE_ADDRESS__
+/* The state of a thread of ours, as proc(5) has it. */
+static char state_of(const char *thread) {
+    char path[64], line[512] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/stat", thread);
+    FILE *file = fopen(path, "r");
+    if (!file) return 'S'; /* it has ended */
+    char *end = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+    fclose(file);
+    return end && end[1] == ' ' ? end[2] : '?';
+}
+
+/* Until all other threads sleep. ASan's allocator has locks that a fork does not take: one that a thread holds just then, which starts or
+ * ends, is held in the child for ever. */
+static void let_others_sleep(void) {
+    char self[24];
+    snprintf(self, sizeof self, "%d", (int)gettid());
+    for (int64_t until = clock_ms() + 5000; clock_ms() < until; rest_ms(1)) {
+        DIR *threads = opendir("/proc/self/task");
+        bool asleep = threads;
+        for (struct dirent *one; threads && (one = readdir(threads));)
+            if (one->d_name[0] != '.' && strcmp(one->d_name, self) != 0) asleep &= state_of(one->d_name) == 'S';
+        if (threads) closedir(threads);
+        if (asleep) return;
+    }
+}
+#else
+static void let_others_sleep(void) {}
+#endif
+
 /* 0 in the child, which ends with a word if it hangs: an alarm is not inherited. */
 static pid_t fork_off(void) {
+    let_others_sleep();
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) watchdog(30);

@@ -123,6 +123,14 @@ count() { # passed failed skipped of a suite, from what it left behind
     esac
 }
 
+failures() { # what the tests that failed said; the other runners end their logs with that
+    case $1 in
+    c | sim | faults) .ci/failures "$RESULTS/dev.xml" ;;
+    asan | tsan | fuzz) .ci/failures "$RESULTS/$1.xml" ;;
+    *) echo "-- $1" && tail -n 40 "$LOGS/test-$1.log" ;;
+    esac
+}
+
 [ $# -gt 0 ] || set -- "${PARTS[@]}"
 for part in "$@"; do
     case " ${PARTS[*]} ${EXTRA[*]} " in
@@ -160,7 +168,7 @@ if wants histories; then histories_need; fi
 rm -rf "$RESULTS"
 mkdir -p "$RESULTS"
 table=$(printf '%-10s %8s %8s %8s %9s' suite passed failed skipped seconds)
-passed=0 failed=0
+passed=0 failed=0 said=
 for part in "${chosen[@]}"; do
     step "$part"
     start=$SECONDS
@@ -176,10 +184,11 @@ for part in "${chosen[@]}"; do
     if [ "$bad" -ne 0 ]; then
         tail -n 100 "$LOGS/test-$part.log" >&2
         echo "^ the end of build/logs/test-$part.log" >&2
+        said+=$(failures "$part")$'\n'
     fi
     passed=$((passed + good)) failed=$((failed + bad))
     table+=$(printf '\n%-10s %8s %8s %8s %9s%s' "$part" "$good" "$bad" "$skipped" $((SECONDS - start)) "$note")
 done
-printf '\n%s\n\n%s passed, %s failed\n' "$table" "$passed" "$failed"
+printf '\n%s%s\n\n%s passed, %s failed\n' "$said" "$table" "$passed" "$failed"
 [ "$failed" -eq 0 ]
 exit

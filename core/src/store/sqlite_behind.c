@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "model/document.h"
+#include "store/sqlite_transact.h"
 
 /* A document's version stands in its row; that of one that was deleted, beside the table, as long as a Redis may come back that knows no
  * better (TOMB_MS). */
@@ -27,47 +28,24 @@ static const int64_t TOMB_MS = 7 * 86400000ll, EPOCH_MAX = (1 << 23) - 1;
 static int failed(pond_error **err, const mp_sqlite_conn *conn) { return mp_sqlite_fail(err, conn, backlog, NULL, 0); }
 
 static int prepared(mp_sqlite_conn *conn, const char *sql, sqlite3_stmt **out, pond_error **err) {
-    return mp_sqlite_prepared(conn, sql, strlen(sql), out) == SQLITE_OK ? POND_OK : failed(err, conn);
-}
-
-static int run(mp_sqlite_conn *conn, const char *sql, pond_error **err) {
-    sqlite3_stmt *statement;
-    int rc = prepared(conn, sql, &statement, err);
-    if (rc != POND_OK) return rc;
-    if (sqlite3_step(statement) != SQLITE_DONE) rc = failed(err, conn);
-    mp_sqlite_done(statement);
-    return rc;
+    return mp_sqlite_prepare_named(conn, backlog, sql, out, err);
 }
 
 static int bind(sqlite3_stmt *statement, int at, const char *text, size_t len) {
     return sqlite3_bind_text(statement, at, text, (int)len, SQLITE_STATIC);
 }
 
-/* Something of several statements, all or nothing. */
-static int transact(mp_sqlite_pool *pool, int (*body)(mp_sqlite_conn *conn, void *ctx, pond_error **err), void *ctx,
-                    pond_error **err) {
-    mp_sqlite_conn *conn;
-    int rc = mp_sqlite_take(pool, true, &conn, err);
-    if (rc != POND_OK) return rc;
-    rc = run(conn, "BEGIN IMMEDIATE", err);
-    if (rc == POND_OK) rc = body(conn, ctx, err);
-    if (rc == POND_OK) rc = run(conn, "COMMIT", err);
-    if (rc != POND_OK) mp_sqlite_conn_tidy(conn);
-    mp_sqlite_give(pool, conn);
-    return rc;
-}
-
 /* ---- prepare, epoch, own ---- */
 
 static int make_tables(mp_sqlite_conn *conn, void *ctx, pond_error **err) {
-    sqlite3_stmt *unused;
     int rc = mp_sqlite_create(conn, ctx, err);
-    for (size_t i = 0; rc == POND_OK && i < sizeof tables / sizeof tables[0]; i++) rc = run(conn, tables[i], err);
-    return rc == POND_OK ? mp_sqlite_statement(conn, ctx, MP_SQL_FLUSH, &unused, err) : rc;
+    for (size_t i = 0; rc == POND_OK && i < sizeof tables / sizeof tables[0]; i++)
+        rc = mp_sqlite_run(conn, backlog, tables[i], err);
+    return rc;
 }
 
 int mp_sqlite_behind_prepare(mp_sqlite_pool *pool, const char *collection, pond_error **err) {
-    return transact(pool, make_tables, (char *)collection, err);
+    return mp_sqlite_transact(pool, backlog, make_tables, (char *)collection, err);
 }
 
 typedef struct epoch_call {
@@ -98,7 +76,7 @@ static int next_epoch(mp_sqlite_conn *conn, void *ctx, pond_error **err) {
 
 int mp_sqlite_behind_epoch(mp_sqlite_pool *pool, const char *ns, int64_t *epoch, pond_error **err) {
     epoch_call c = {ns, epoch};
-    return transact(pool, next_epoch, &c, err);
+    return mp_sqlite_transact(pool, backlog, next_epoch, &c, err);
 }
 
 typedef struct owning {
@@ -140,7 +118,7 @@ static int own(mp_sqlite_conn *conn, void *ctx, pond_error **err) {
 int mp_sqlite_behind_own(mp_sqlite_pool *pool, const uint8_t owner[16], const char *const *shards, size_t n,
                          pond_error **err) {
     owning o = {owner, shards, n};
-    return transact(pool, own, &o, err);
+    return mp_sqlite_transact(pool, backlog, own, &o, err);
 }
 
 /* ---- flush ---- */
@@ -252,13 +230,13 @@ static mp_flushed flush_row(mp_sqlite_conn *conn, const mp_flush *f, mp_flush_ro
 }
 
 static mp_flushed flush_all(mp_sqlite_conn *conn, mp_flush *f, pond_error **err) {
-    if (run(conn, "BEGIN IMMEDIATE", err) != POND_OK) return MP_FLUSH_FAILED;
+    if (mp_sqlite_run(conn, backlog, "BEGIN IMMEDIATE", err) != POND_OK) return MP_FLUSH_FAILED;
     mp_flushed how = fences_hold(conn, f, err);
     for (size_t i = 0; i < f->n && how == MP_FLUSHED; i++) {
         how = flush_row(conn, f, &f->rows[i], err);
         if (how == MP_FLUSH_POISON) f->poison = i;
     }
-    if (how == MP_FLUSHED && run(conn, "COMMIT", err) != POND_OK) how = MP_FLUSH_FAILED;
+    if (how == MP_FLUSHED && mp_sqlite_run(conn, backlog, "COMMIT", err) != POND_OK) how = MP_FLUSH_FAILED;
     return how;
 }
 
@@ -303,7 +281,7 @@ int mp_sqlite_behind_get(mp_sqlite_pool *pool, const char *collection, const cha
     mp_sqlite_conn *conn;
     int rc = mp_sqlite_take(pool, false, &conn, err);
     if (rc != POND_OK) return rc;
-    rc = run(conn, "BEGIN", err);
+    rc = mp_sqlite_run(conn, backlog, "BEGIN", err);
     if (rc == POND_OK) {
         rc = get(conn, &name, out, version, err);
         mp_sqlite_conn_tidy(conn);

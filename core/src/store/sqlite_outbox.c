@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "store/sqlite_transact.h"
 
 /* One row of millpond_outbox_owner says who delivers, and until when it may be believed to. */
 static const char *const tables[] = {
@@ -20,40 +21,18 @@ static const char outbox[] = "millpond_outbox";
 static int failed(pond_error **err, const mp_sqlite_conn *conn) { return mp_sqlite_fail(err, conn, outbox, NULL, 0); }
 
 static int prepared(mp_sqlite_conn *conn, const char *sql, sqlite3_stmt **out, pond_error **err) {
-    return mp_sqlite_prepared(conn, sql, strlen(sql), out) == SQLITE_OK ? POND_OK : failed(err, conn);
-}
-
-/* A statement without rows. */
-static int run(mp_sqlite_conn *conn, const char *sql, pond_error **err) {
-    sqlite3_stmt *statement;
-    int rc = prepared(conn, sql, &statement, err);
-    if (rc != POND_OK) return rc;
-    if (sqlite3_step(statement) != SQLITE_DONE) rc = failed(err, conn);
-    mp_sqlite_done(statement);
-    return rc;
-}
-
-/* Something of several statements, all or nothing. */
-static int transact(mp_sqlite_pool *pool, int (*body)(mp_sqlite_conn *conn, void *ctx, pond_error **err), void *ctx,
-                    pond_error **err) {
-    mp_sqlite_conn *conn;
-    int rc = mp_sqlite_take(pool, true, &conn, err);
-    if (rc != POND_OK) return rc;
-    rc = run(conn, "BEGIN IMMEDIATE", err);
-    if (rc == POND_OK) rc = body(conn, ctx, err);
-    if (rc == POND_OK) rc = run(conn, "COMMIT", err);
-    if (rc != POND_OK) mp_sqlite_conn_tidy(conn);
-    mp_sqlite_give(pool, conn);
-    return rc;
+    return mp_sqlite_prepare_named(conn, outbox, sql, out, err);
 }
 
 static int make_tables(mp_sqlite_conn *conn, void *ctx, pond_error **err) {
     (void)ctx;
-    int rc = run(conn, tables[0], err);
-    return rc == POND_OK ? run(conn, tables[1], err) : rc;
+    int rc = mp_sqlite_run(conn, outbox, tables[0], err);
+    return rc == POND_OK ? mp_sqlite_run(conn, outbox, tables[1], err) : rc;
 }
 
-int mp_sqlite_outbox_prepare(mp_sqlite_pool *pool, pond_error **err) { return transact(pool, make_tables, NULL, err); }
+int mp_sqlite_outbox_prepare(mp_sqlite_pool *pool, pond_error **err) {
+    return mp_sqlite_transact(pool, outbox, make_tables, NULL, err);
+}
 
 int mp_sqlite_outbox_add(mp_sqlite_conn *conn, const mp_change *change, pond_error **err) {
     sqlite3_stmt *statement;
@@ -160,7 +139,7 @@ int mp_sqlite_outbox_take(mp_sqlite_pool *pool, const uint8_t owner[16], int64_t
     claim c = {.owner = owner, .hold_ms = hold_ms, .out = out};
     bool yes = false;
     int rc = any(pool, &yes, err);
-    if (rc == POND_OK && yes) rc = transact(pool, take, &c, err);
+    if (rc == POND_OK && yes) rc = mp_sqlite_transact(pool, outbox, take, &c, err);
     if (rc != POND_OK) mp_outbox_clear(out);
     return rc;
 }
@@ -200,5 +179,5 @@ static int drop(mp_sqlite_conn *conn, void *ctx, pond_error **err) {
 int mp_sqlite_outbox_drop(mp_sqlite_pool *pool, const uint8_t owner[16], const mp_outbox *rows, size_t n,
                           pond_error **err) {
     claim c = {.owner = owner, .out = (mp_outbox *)rows, .n = n};
-    return transact(pool, drop, &c, err);
+    return mp_sqlite_transact(pool, outbox, drop, &c, err);
 }

@@ -12,6 +12,7 @@
 #include "store/mongodb_find.h"
 #include "store/mongodb_id.h"
 #include "store/mongodb_json.h"
+#include "store/mongodb_look.h"
 #include "store/mongodb_outbox.h"
 #include "store/mongodb_pool.h"
 
@@ -221,42 +222,6 @@ static int get_many(mp_store *store, const char *collection, const char *const *
 
 /* ---- writing by id ---- */
 
-/* As which reading of the id a document is there: MP_ID_OTHER if there is none. */
-static int look(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_kind *kind) {
-    int rc = POND_OK;
-    for (bool well = false; rc == POND_OK && !well;) {
-        bson_t filter = BSON_INITIALIZER, options = BSON_INITIALIZER, operators, values, fields;
-        bson_error_t error = {0};
-        uint32_t at = 0;
-        const bson_t *doc, *said = NULL;
-        bson_append_document_begin(&filter, "_id", -1, &operators);
-        bson_append_array_begin(&operators, "$in", -1, &values);
-        mp_mongodb_id_append_all(&values, &at, id);
-        bson_append_array_end(&operators, &values);
-        bson_append_document_end(&filter, &operators);
-        mp_mongodb_options(call, &options);
-        bson_append_document_begin(&options, "projection", -1, &fields);
-        bson_append_int32(&fields, "_id", -1, 1);
-        bson_append_document_end(&options, &fields);
-        *kind = MP_ID_OTHER;
-        mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->documents, &filter, &options, NULL);
-        while (mongoc_cursor_next(cursor, &doc)) {
-            bson_iter_t iter;
-            mp_mongodb_kind this = MP_ID_OTHER;
-            size_t len;
-            char room[MP_MONGODB_ID_ROOM];
-            if (bson_iter_init_find(&iter, doc, "_id")) mp_mongodb_id_text(&iter, room, &len, &this);
-            if (this < *kind) *kind = this;
-        }
-        well = !mongoc_cursor_error_document(cursor, &error, &said);
-        rc = well ? mp_mongodb_confirm(call, &well) : mp_mongodb_again(call, &error, said);
-        mongoc_cursor_destroy(cursor);
-        bson_destroy(&options);
-        bson_destroy(&filter);
-    }
-    return rc;
-}
-
 /* Replaces the document with this _id, or makes it. `doc` begins with it. */
 static int replace(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_kind kind, const bson_t *doc) {
     int rc = POND_OK, upserts = 0;
@@ -292,7 +257,7 @@ static int put_packed(mp_store *store, const mp_document_name *name, const char 
     int rc = mp_mongodb_bson(&members, name, json, len, err);
     if (rc == POND_OK) rc = mp_mongodb_begin(&call);
     if (rc == POND_OK) {
-        if (id.also != MP_ID_STRING) rc = look(&call, &id, &kind);
+        if (id.also != MP_ID_STRING) rc = mp_mongodb_look(&call, &id, &kind, NULL);
         if (kind == MP_ID_OTHER) kind = MP_ID_STRING;
         call.writes = true;
         mp_mongodb_id_append(&doc, "_id", &id, kind);

@@ -13,6 +13,7 @@
 #include "store/mongodb_flush.h"
 #include "store/mongodb_id.h"
 #include "store/mongodb_json.h"
+#include "store/mongodb_look.h"
 #include "store/mongodb_setup.h"
 
 enum { TOMB_SECONDS = 7 * 86400, EPOCH_MAX = (1 << 23) - 1 };
@@ -239,50 +240,28 @@ mp_flushed mp_mongodb_behind_flush(mp_mongodb_behind *b, mp_flush *flush, pond_e
 
 /* ---- reading ---- */
 
-/* The best reading of the id that there is. */
+/* NULL: there is none. */
 static int read_document(mp_mongodb_call *call, pond_value **out, int64_t *version) {
     mp_mongodb_id id = mp_mongodb_id_read(call->id, call->id_len);
-    int rc = POND_OK;
-    for (bool well = false; rc == POND_OK && !well;) {
-        bson_t filter = BSON_INITIALIZER, options = BSON_INITIALIZER, operators, values;
-        bson_error_t error = {0};
-        uint32_t at = 0;
-        const bson_t *doc, *said = NULL;
-        mp_mongodb_kind best = MP_ID_OTHER;
-        mp_buf json;
-        mp_buf_init(&json);
-        BSON_APPEND_DOCUMENT_BEGIN(&filter, "_id", &operators);
-        BSON_APPEND_ARRAY_BEGIN(&operators, "$in", &values);
-        mp_mongodb_id_append_all(&values, &at, &id);
-        bson_append_array_end(&operators, &values);
-        bson_append_document_end(&filter, &operators);
-        mp_mongodb_options(call, &options);
-        mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->documents, &filter, &options, NULL);
-        while (rc == POND_OK && mongoc_cursor_next(cursor, &doc)) {
-            bson_iter_t iter;
-            mp_mongodb_kind kind = MP_ID_OTHER;
-            size_t len;
-            char room[MP_MONGODB_ID_ROOM];
-            if (bson_iter_init_find(&iter, doc, "_id")) mp_mongodb_id_text(&iter, room, &len, &kind);
-            if (kind >= best) continue;
-            best = kind;
-            *version = bson_iter_init_find(&iter, doc, "_mpv") && BSON_ITER_HOLDS_NUMBER(&iter)
-                           ? bson_iter_as_int64(&iter)
-                           : 0;
-            mp_buf_reset(&json);
-            if (!mp_mongodb_document_json(&json, doc))
-                rc = mp_mongodb_fail(call, POND_ESTORE, 0, "what stands in the store is damaged");
+    mp_mongodb_kind kind = MP_ID_OTHER;
+    bson_t doc = BSON_INITIALIZER;
+    bson_iter_t iter;
+    mp_buf json;
+    mp_buf_init(&json);
+    int rc = mp_mongodb_look(call, &id, &kind, &doc);
+    if (rc == POND_OK && kind != MP_ID_OTHER) {
+        if (bson_iter_init_find(&iter, &doc, "_mpv") && BSON_ITER_HOLDS_NUMBER(&iter))
+            *version = bson_iter_as_int64(&iter);
+        if (!mp_mongodb_document_json(&json, &doc))
+            rc = mp_mongodb_fail(call, POND_ESTORE, 0, "what stands in the store is damaged");
+        else if (!json.failed) {
+            *out = mp_value_adopt(POND_EJSON, json.data, json.len);
+            mp_buf_init(&json);
         }
-        well = !mongoc_cursor_error_document(cursor, &error, &said);
-        if (rc == POND_OK) rc = well ? mp_mongodb_confirm(call, &well) : mp_mongodb_again(call, &error, said);
-        mongoc_cursor_destroy(cursor);
-        bson_destroy(&options);
-        bson_destroy(&filter);
-        bool there = rc == POND_OK && well && best != MP_ID_OTHER;
-        *out = there && !json.failed ? mp_value_adopt(POND_EJSON, json.data, json.len) : NULL;
-        if (!there || json.failed) mp_buf_free(&json);
-        if (there && *out == NULL) rc = mp_mongodb_fail(call, POND_ENOMEM, 1, "no memory for a document");
+        if (rc == POND_OK && *out == NULL) rc = mp_mongodb_fail(call, POND_ENOMEM, 1, "no memory for a document");
     }
+    mp_buf_free(&json);
+    bson_destroy(&doc);
     return rc;
 }
 

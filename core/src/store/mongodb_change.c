@@ -10,6 +10,7 @@
 #include "store/mongodb_find.h"
 #include "store/mongodb_id.h"
 #include "store/mongodb_json.h"
+#include "store/mongodb_look.h"
 #include "store/mongodb_outbox.h"
 #include "store/mongodb_patch.h"
 #include "store/mongodb_stream.h"
@@ -31,57 +32,13 @@ static mp_mongodb_kind new_kind(const mp_change *change) { return change->id_mad
 
 /* ---- what is there ---- */
 
-/* The best reading of the id that a document has (MP_ID_OTHER: none), and, if `whole`, that document. */
-static int look_up(mp_mongodb_call *call, const mp_mongodb_id *id, mp_mongodb_kind *kind, bson_t *whole) {
-    int rc = POND_OK;
-    for (bool well = false; rc == POND_OK && !well;) {
-        bson_t filter = BSON_INITIALIZER, options = BSON_INITIALIZER, operators, values, fields;
-        bson_error_t error = {0};
-        uint32_t at = 0;
-        const bson_t *doc, *said = NULL;
-        bson_append_document_begin(&filter, "_id", -1, &operators);
-        bson_append_array_begin(&operators, "$in", -1, &values);
-        mp_mongodb_id_append_all(&values, &at, id);
-        bson_append_array_end(&operators, &values);
-        bson_append_document_end(&filter, &operators);
-        mp_mongodb_options(call, &options);
-        if (whole == NULL) {
-            bson_append_document_begin(&options, "projection", -1, &fields);
-            bson_append_int32(&fields, "_id", -1, 1);
-            bson_append_document_end(&options, &fields);
-        }
-        *kind = MP_ID_OTHER;
-        mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->documents, &filter, &options, NULL);
-        while (mongoc_cursor_next(cursor, &doc)) {
-            bson_iter_t iter;
-            mp_mongodb_kind this = MP_ID_OTHER;
-            size_t len = 0;
-            char room[MP_MONGODB_ID_ROOM];
-            const char *text =
-                bson_iter_init_find(&iter, doc, "_id") ? mp_mongodb_id_text(&iter, room, &len, &this) : NULL;
-            /* A collation has an idea of equal of its own. */
-            if (text == NULL || len != call->id_len || memcmp(text, call->id, len) != 0 || this >= *kind) continue;
-            *kind = this;
-            if (whole == NULL) continue;
-            bson_destroy(whole);
-            bson_copy_to(doc, whole);
-        }
-        well = !mongoc_cursor_error_document(cursor, &error, &said);
-        rc = well ? mp_mongodb_confirm(call, &well) : mp_mongodb_again(call, &error, said);
-        mongoc_cursor_destroy(cursor);
-        bson_destroy(&options);
-        bson_destroy(&filter);
-    }
-    return rc;
-}
-
 /* A call of its own. */
 static int look(mp_mongodb_pool *pool, const mp_change *change, mp_mongodb_kind *kind, bson_t *whole,
                 pond_error **err) {
     mp_mongodb_call call = call_of(pool, change, err);
     mp_mongodb_id id = mp_mongodb_id_read(change->id, change->id_len);
     int rc = mp_mongodb_begin(&call);
-    if (rc == POND_OK) rc = look_up(&call, &id, kind, whole);
+    if (rc == POND_OK) rc = mp_mongodb_look(&call, &id, kind, whole);
     mp_mongodb_end(&call);
     return rc;
 }
@@ -188,10 +145,7 @@ void mp_mongodb_discard(mp_change *change) {
 
 void mp_mongodb_write_options(const mp_mongodb_call *call, bson_t *options) {
     mp_mongodb_collation(options);
-    mongoc_write_concern_t *majority = mongoc_write_concern_new();
-    mongoc_write_concern_set_wmajority(majority, (int32_t)mp_mongodb_left_ms(call));
-    mongoc_write_concern_append(majority, options);
-    mongoc_write_concern_destroy(majority);
+    mp_mongodb_majority_append(call, options);
 }
 
 /* One attempt, in the session's transaction if there is one; *n: how many documents it has found. */
@@ -264,7 +218,7 @@ static mp_applied counted(const mp_change *change, int64_t n) {
 /* A key is there already: the document's, or another that the collection wants unique; perhaps by an attempt of ours. */
 static mp_applied duplicate(mp_mongodb_call *call, const mp_change *change, const mp_mongodb_id *id) {
     mp_mongodb_kind kind = MP_ID_OTHER;
-    if (look_up(call, id, &kind, NULL) != POND_OK) return MP_IN_DOUBT;
+    if (mp_mongodb_look(call, id, &kind, NULL) != POND_OK) return MP_IN_DOUBT;
     if (kind == MP_ID_OTHER) {
         mp_mongodb_fail(call, POND_ESTORE, 0, "another document has one of its unique keys");
         return MP_NOT_APPLIED;
@@ -365,7 +319,7 @@ static mp_applied attempts_told(mp_mongodb_call *call, const mp_change *change, 
 static int spelling(mp_mongodb_call *call, const mp_change *change, const mp_mongodb_id *id, mp_mongodb_kind *kind) {
     *kind = MP_ID_STRING;
     if (change->kind == MP_CHANGE_UPDATE) *kind = ((const ready *)change->ready)->kind;
-    else if (id->also != MP_ID_STRING) return look_up(call, id, kind, NULL);
+    else if (id->also != MP_ID_STRING) return mp_mongodb_look(call, id, kind, NULL);
     return POND_OK;
 }
 

@@ -11,13 +11,7 @@
 #include "store/mongodb_json.h"
 #include "store/mongodb_transaction.h"
 
-enum {
-    BAD_VALUE = 2,
-    WRITE_CONFLICT = 112,
-    NO_SUCH_TRANSACTION = 251,
-    TRANSACTION_TOO_LARGE = 257,
-    DUPLICATE_KEY = 11000
-};
+enum { WRITE_CONFLICT = 112, NO_SUCH_TRANSACTION = 251, TRANSACTION_TOO_LARGE = 257, DUPLICATE_KEY = 11000 };
 
 typedef struct batch {
     mp_mongodb_call *call;

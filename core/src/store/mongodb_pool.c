@@ -372,6 +372,18 @@ int64_t mp_mongodb_left_ms(const mp_mongodb_call *call) {
     return left - margin > 1 ? left - margin : 1;
 }
 
+mongoc_write_concern_t *mp_mongodb_majority(const mp_mongodb_call *call) {
+    mongoc_write_concern_t *majority = mongoc_write_concern_new();
+    mongoc_write_concern_set_wmajority(majority, (int32_t)mp_mongodb_left_ms(call));
+    return majority;
+}
+
+void mp_mongodb_majority_append(const mp_mongodb_call *call, bson_t *options) {
+    mongoc_write_concern_t *majority = mp_mongodb_majority(call);
+    mongoc_write_concern_append(majority, options);
+    mongoc_write_concern_destroy(majority);
+}
+
 /* ---- what failed ---- */
 
 int mp_mongodb_fail(const mp_mongodb_call *call, int code, int retriable, const char *format, ...) {

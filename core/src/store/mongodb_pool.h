@@ -62,6 +62,9 @@ const char *mp_mongodb_database(const mp_mongodb_call *call);
 
 /* What is left for the server of the call's time, somewhat before we give up ourselves: at least 1. */
 int64_t mp_mongodb_left_ms(const mp_mongodb_call *call);
+/* A majority, within that: the caller's. */
+mongoc_write_concern_t *mp_mongodb_majority(const mp_mongodb_call *call);
+void mp_mongodb_majority_append(const mp_mongodb_call *call, bson_t *options);
 
 /* An attempt failed: POND_OK, after a pause, if there is to be another one; otherwise the error was made. `reply` may be
  * NULL. */

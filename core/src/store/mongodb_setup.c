@@ -10,10 +10,7 @@ int mp_mongodb_command(mp_mongodb_call *call, const bson_t *text, uint32_t fine,
         bson_t options = BSON_INITIALIZER;
         bson_error_t error = {0};
         bson_destroy(reply);
-        mongoc_write_concern_t *majority = mongoc_write_concern_new();
-        mongoc_write_concern_set_wmajority(majority, (int32_t)mp_mongodb_left_ms(call));
-        mongoc_write_concern_append(majority, &options);
-        mongoc_write_concern_destroy(majority);
+        mp_mongodb_majority_append(call, &options);
         well = mongoc_client_write_command_with_opts(call->client, mp_mongodb_database(call), text, &options, reply,
                                                      &error) ||
                (fine && error.code == fine);

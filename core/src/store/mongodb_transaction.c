@@ -5,8 +5,7 @@
 bool mp_mongodb_transaction_begin(mp_mongodb_call *call, mongoc_client_session_t *session) {
     bson_error_t error = {0};
     mongoc_transaction_opt_t *options = mongoc_transaction_opts_new();
-    mongoc_write_concern_t *majority = mongoc_write_concern_new();
-    mongoc_write_concern_set_wmajority(majority, (int32_t)mp_mongodb_left_ms(call));
+    mongoc_write_concern_t *majority = mp_mongodb_majority(call);
     mongoc_transaction_opts_set_write_concern(options, majority);
     mongoc_transaction_opts_set_max_commit_time_ms(options, mp_mongodb_left_ms(call));
     bool well = mongoc_client_session_start_transaction(session, options, &error);

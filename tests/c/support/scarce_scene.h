@@ -31,12 +31,6 @@ static void same(const char *got, const char *want) {
     fail_msg("%s instead of %s", got, want);
 }
 
-/* A worker may be the one that frees the pond: it is gone only when its thread is. */
-static void await_alone(void) {
-    for (int64_t until = clock_ms() + 5000; count_threads() > 3 /* with . and .. */; rest_ms(1))
-        assert_true(clock_ms() < until);
-}
-
 static void until_nothing_fails(void (*scene)(void), bool follow, long step, long least) {
     atomic_store(&all_that_follow, follow);
     for (int i = 0; i < 3; i++) scene(); /* what is allocated once for the process */

@@ -94,6 +94,14 @@ size_t count_threads(void) {
     return entries("/proc/self/task");
 }
 
+void await_alone(void) {
+    size_t alone = 3; /* with . and .. */
+#ifdef __SANITIZE_THREAD__
+    alone++;
+#endif
+    for (int64_t until = clock_ms() + 5000; count_threads() > alone; rest_ms(1)) assert_true(clock_ms() < until);
+}
+
 /* ---- ponds ---- */
 
 pond *pond_made(const char *cache, ...) {

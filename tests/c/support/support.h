@@ -24,6 +24,8 @@ uint32_t dice(uint32_t below);
 bool slow_build(void); /* under a sanitizer: fewer rounds do */
 size_t count_fds(void);
 size_t count_threads(void);
+/* Until this thread is the only one. A worker may be who frees a pond: that is gone, with its descriptors, only when the worker is. */
+void await_alone(void);
 
 /* Opens a pond, or fails the test. After `cache` come pairs: name, value... and NULL. A rediss: cache trusts the test's authority. */
 pond *pond_made(const char *cache, ...);

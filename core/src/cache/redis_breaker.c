@@ -37,7 +37,7 @@ static void rest(mp_breaker *b, int64_t now_ms) {
     if (b->failed_probes < 16 && pause > (int64_t)PAUSE_FIRST_MS << b->failed_probes)
         pause = (int64_t)PAUSE_FIRST_MS << b->failed_probes;
     b->probing = false;
-    b->probe_at = now_ms + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+    b->probe_at = now_ms + mp_random_pause(pause);
 }
 
 /* Lock held. */

@@ -86,7 +86,7 @@ static void go_down(mp_conn *c) {
     if (pause > BACKOFF_LAST_MS) pause = BACKOFF_LAST_MS;
     c->failures++;
     c->retry_at = mp_loop_now(c->loop);
-    if (!stood) c->retry_at += pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+    if (!stood) c->retry_at += mp_random_pause(pause);
     pond_error *why = pond_error_ref(c->why);
     if (c->events.lost) c->events.lost(c->events.owner, why, waited);
     mp_node sent; /* whoever is told may send again */

@@ -64,8 +64,6 @@ static bool all_in_store(const mp_backlog *b) {
     return true;
 }
 
-static int64_t with_jitter(int64_t ms) { return ms / 2 + (int64_t)mp_random_below((uint32_t)(ms / 2) + 1); }
-
 /* Lock held: until the next round; 0: at once. */
 static int64_t pause_after(mp_backlog *b, mp_round how, uint64_t accepted) {
     if (how != MP_ROUND_FAILED) b->pause_ms = 0;
@@ -79,7 +77,7 @@ static int64_t pause_after(mp_backlog *b, mp_round how, uint64_t accepted) {
     default:
         b->pause_ms = b->pause_ms ? b->pause_ms * 2 : FIRST_PAUSE_MS;
         if (b->pause_ms > LAST_PAUSE_MS) b->pause_ms = LAST_PAUSE_MS;
-        return with_jitter(b->pause_ms);
+        return mp_random_pause(b->pause_ms);
     }
 }
 

@@ -25,7 +25,7 @@ static void told(mp_op *op) {
     if (pause > POLL_LAST_MS) pause = POLL_LAST_MS;
     /* A cache that tells too much must not be asked all the time. */
     int64_t at = f->in_vain ? f->held_at + pause / 2 : now;
-    if (op->reply != MP_DONE) at = now + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+    if (op->reply != MP_DONE) at = now + mp_random_pause(pause);
     if (op->reply != MP_DONE && f->lease_ends < at) at = f->lease_ends;
     if (at <= now) ask_again(f);
     else if (!mp_loop_timer_set(f->home->loop, &f->timer, at))

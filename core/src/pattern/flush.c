@@ -254,7 +254,7 @@ static int refuse(round *r, size_t at, pond_error *why, pond_error **err) {
         code = bury(r, r->of[at], e, pond_error_message(why), err);
     } else {
         int64_t pause = FIRST_AGAIN_MS << (of->times - 1);
-        of->again_at = mp_clock_ms() + pause / 2 + (int64_t)mp_random_below((uint32_t)(pause / 2) + 1);
+        of->again_at = mp_clock_ms() + mp_random_pause(pause);
     }
     drop_row(r, at);
     return code;

@@ -45,7 +45,7 @@ bool mp_overdue_full(const pond *p) { return atomic_load_explicit(&p->overdue, m
 static void schedule(mp_lane *lane) {
     mp_overdue *o = &lane->overdue;
     if (lane->closed || o->timer.place) return;
-    int64_t pause = o->pause_ms / 2 + (int64_t)mp_random_below((uint32_t)(o->pause_ms / 2) + 1);
+    int64_t pause = mp_random_pause(o->pause_ms);
     mp_loop_timer_set(lane->loop, &o->timer, mp_loop_now(lane->loop) + pause);
 }
 

@@ -34,10 +34,9 @@ void mp_rest_heard(mp_rests *rests, uint64_t hash, int64_t ms, bool failed, int6
 
 int64_t mp_rest_failed(mp_rests *rests, uint64_t hash, int64_t first_ms, int64_t now_ms) {
     mp_rest *r = of_key(rests, hash);
-    int64_t pause = first_ms << (r->failures < DOUBLINGS ? r->failures : DOUBLINGS), half = pause / 2;
+    int64_t pause = first_ms << (r->failures < DOUBLINGS ? r->failures : DOUBLINGS);
     if (r->failures <= DOUBLINGS) r->failures++;
-    if (half > INT32_MAX) half = INT32_MAX;
-    pause = pause - half + (int64_t)mp_random_below((uint32_t)half + 1);
+    pause = mp_random_pause(pause);
     r->until = now_ms + pause;
     return pause;
 }

@@ -183,8 +183,8 @@ static void writing_behind_asks_for_no_more(void **state) {
     assert_int_equal(lease(&s, "sa", 1, NULL, NULL), MP_HIT);
     assert_int_equal(take(&s, &taken), 2);
     assert_int_equal(ack(&s, taken.behind.entries, 1), MP_DONE);
-    static const mp_op_kind kinds[] = {MP_BEHIND_OPEN, MP_OWN,    MP_DEAD,   MP_DEAD_LIST,
-                                       MP_DEAD_DROP,   MP_FORGET, MP_INSPECT};
+    static const mp_op_kind kinds[] = {MP_BEHIND_OPEN, MP_OWN,       MP_DEAD,   MP_DEAD_LIST,
+                                       MP_DEAD_RETRY,  MP_DEAD_DROP, MP_FORGET, MP_INSPECT};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         act_make(&a, kinds[i], kinds[i] == MP_INSPECT ? "sa" : NULL, 1);
         a.behind.entries = &taken.behind.entries[1];
@@ -192,7 +192,8 @@ static void writing_behind_asks_for_no_more(void **state) {
         a.behind.error = "";
         a.behind.most = 1;
         if (act_run(&s, &a) == MP_FAILED) fail_msg("%s", pond_error_message(a.op.error));
-        if (kinds[i] == MP_DEAD_LIST || kinds[i] == MP_INSPECT) pond_value_free(a.op.value);
+        if (kinds[i] == MP_INSPECT) pond_value_free(a.op.value);
+        if (kinds[i] == MP_DEAD_LIST) mp_behind_clear(&a.behind);
     }
     mp_behind_clear(&taken.behind);
     side_close(&s);

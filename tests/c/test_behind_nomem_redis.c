@@ -75,7 +75,7 @@ static void scene(void) {
         a.behind.most = 10;
         a.behind.epoch = 1;
         ended(&a);
-        if (of_shard[i] == MP_DEAD_LIST) pond_value_free(a.op.value);
+        if (of_shard[i] == MP_DEAD_LIST) mp_behind_clear(&a.behind);
     }
 }
 

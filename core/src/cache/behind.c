@@ -5,6 +5,7 @@
 void mp_behind_clear(mp_behind *behind) {
     for (size_t i = 0; i < behind->count; i++) {
         free(behind->entries[i].key);
+        free(behind->entries[i].why);
         pond_value_free(behind->entries[i].value);
     }
     free(behind->entries);

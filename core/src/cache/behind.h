@@ -15,18 +15,19 @@ typedef enum mp_expect {
     MP_EXPECT_ABSENT   /* there is no document */
 } mp_expect;
 
-/* Why an ACCEPT or an EPOCH was REFUSED. */
+/* Why an ACCEPT, an EPOCH or a DEAD_RETRY was REFUSED. */
 typedef enum mp_behind_verdict {
     MP_VERDICT_OK,
     MP_STALE_FENCE, /* the shard has no epoch under the fence in force (it is new, or the server lost a part of its history), or its numbers
                        are used up: take an epoch from the store, EPOCH, and accept again. EPOCH: the store must give a higher one */
-    MP_FULL,      /* `most` entries wait in the shard */
-    MP_CHANGED,   /* another version than expected, or it is not known here: read, and try again */
-    MP_EXISTS,    /* a document, where none was expected */
-    MP_OLD_NUMBER /* a number below the slot's last one; nothing was accepted. Only a bug asks so */
+    MP_FULL, /* `most` entries wait in the shard */
+    MP_CHANGED, /* another version than expected, or it is not known here: read, and try again. DEAD_RETRY: a newer one is known */
+    MP_EXISTS,     /* a document, where none was expected */
+    MP_OLD_NUMBER, /* a number below the slot's last one; nothing was accepted. Only a bug asks so */
+    MP_NO_LETTER   /* there is none of this id, key and version */
 } mp_behind_verdict;
 
-/* One entry of a shard's stream: a key that has something to flush. */
+/* One entry of a shard's stream: a key that has something to flush, or a dead letter. */
 typedef struct mp_behind_entry {
     char id[MP_BEHIND_ID_MAX]; /* of the stream, NUL-terminated */
     char *key;                 /* the user's key, NUL-terminated */
@@ -37,11 +38,13 @@ typedef struct mp_behind_entry {
                           it is damaged */
     bool old_fence; /* accepted in a history of the server that was lost since: perhaps others know of a newer one */
     bool damaged;   /* the record cannot be read */
-    int acked;      /* ACK, out: 1; 0: a newer record came, and waits in an entry of its own */
+    char *why;      /* DEAD_LIST: what the store had against it, NUL-terminated; NULL else */
+    size_t why_len;
+    int acked; /* ACK, out: 1; 0: a newer record came, and waits in an entry of its own */
 } mp_behind_entry;
 
 typedef struct mp_behind {
-    /* ACCEPT, in. (session, slot, n) names it: repeated with the same `day`, it gets its first answer and is not applied again. A slot has
+    /* ACCEPT, and from `session` on DEAD_RETRY, in. (session, slot, n) names it: repeated with the same `day`, it gets its first answer and is not applied again. A slot has
      * one operation at a time, and n grows with each. */
     mp_expect expect;
     int64_t expect_version;
@@ -49,16 +52,17 @@ typedef struct mp_behind {
     uint16_t slot;
     int64_t n;
     int64_t day;  /* since 1970, when it was first sent: the sessions of each day are kept apart. FORGET, in: today */
-    int64_t most; /* in: ACCEPT: entries that may wait in the shard; TAKE, DEAD_LIST: most entries */
+    int64_t most; /* in: ACCEPT, DEAD_RETRY: entries that may wait in the shard; TAKE, DEAD_LIST: most entries */
     int64_t bytes_most; /* in: TAKE, DEAD_LIST: of their records; 0: no bound. The first entry comes, whatever it has */
     char after[MP_BEHIND_ID_MAX]; /* in: TAKE, DEAD_LIST: the id to begin behind; "": from the oldest on */
-    /* TAKE: out, the owner's (mp_behind_clear), none when it is sent. In, borrowed: ACK: any; DEAD, DEAD_DROP: one. */
+    /* TAKE, DEAD_LIST: out, the owner's (mp_behind_clear), none when it is sent. In, borrowed: ACK: any; DEAD, DEAD_DROP, DEAD_RETRY: one. */
     mp_behind_entry *entries;
     size_t count;
     char newest[MP_BEHIND_ID_MAX]; /* out: TAKE: the id of the entry that came last; "": there is none */
     int64_t backlog;               /* out: TAKE: entries of the shard; DEAD_LIST: dead letters of the shard */
+    bool more;                     /* out: DEAD_LIST: others follow those that came */
     int64_t epoch;             /* EPOCH: in, and out: the one in force. ACCEPT, TAKE: out: the shard's; 0: none yet */
-    mp_behind_verdict verdict; /* out: ACCEPT, EPOCH */
+    mp_behind_verdict verdict; /* out: ACCEPT, EPOCH, DEAD_RETRY */
     const char *error;         /* in: DEAD: why, in words */
     size_t error_len;
 } mp_behind;

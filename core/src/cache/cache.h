@@ -55,10 +55,10 @@ typedef enum mp_op_kind {
     MP_TAKE, /* what waits in the shard, oldest first -> DONE, entries, backlog, epoch. It stays there until it is acked */
     MP_ACK, /* the store has these versions, or newer ones -> DONE, acked of each entry */
     MP_DEAD, /* the store will not have it: to the dead letters, and out of the cache -> STORED | REFUSED (a newer record came) */
-    MP_DEAD_LIST, /* -> HIT value = JSON array of {"id", "key", "version", "at_ms", "error", "state": "value" | "absent" | "damaged", "value"}; an
-                    absence and what is damaged have null there */
-    MP_DEAD_DROP, /* -> DONE | REFUSED (there is none of this id) */
-    MP_FORGET,    /* the sessions of `day` - 2 and the seven days before it -> DONE */
+    MP_DEAD_LIST, /* dead letters, oldest first -> DONE, entries, backlog, more */
+    MP_DEAD_RETRY, /* it waits for the store again, with the version that it had -> STORED | REFUSED, behind->verdict says why */
+    MP_DEAD_DROP,  /* -> DONE | REFUSED (there is none of this id) */
+    MP_FORGET,     /* the sessions of `day` - 2 and the seven days before it -> DONE */
     MP_BEHIND_OPEN /* the key is shard 0's -> DONE, ms = 1 if the server writes an append-only file, 0 if not, -1 unknown | FAILED, POND_EOPTION if
                     it must not be used so */
 } mp_op_kind;

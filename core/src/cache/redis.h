@@ -138,7 +138,12 @@ void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text);
 mp_reply mp_behind_decode(mp_op *op, redisReply *reply, const uint8_t *fence); /* takes values out of the reply */
 mp_reply mp_behind_dirty(mp_op *op, redisReply *reply,
                          const uint8_t *fence); /* the same of a LEASE that found a record */
-mp_reply mp_dead_list_decode(mp_op *op, const redisReply *reply);
+typedef enum mp_taken { MP_TAKEN, MP_TAKEN_ODD, MP_TAKEN_NO_MEMORY } mp_taken;
+/* An entry of three elements: its id, the key, the record, whose value may be taken out of the reply. */
+mp_taken mp_behind_take(mp_behind_entry *entry, redisReply **of, const uint8_t *fence);
+mp_reply mp_behind_no_memory(mp_op *op, const char *what);
+mp_reply mp_dead_list_decode(mp_op *op, redisReply *reply, const uint8_t *fence);
+mp_reply mp_dead_retry_decode(mp_op *op, const redisReply *reply);
 
 /* redis_error.c: error replies, by their names. */
 typedef enum mp_remedy {

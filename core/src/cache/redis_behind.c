@@ -61,12 +61,18 @@ void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text) {
     user_key(out, &op->key);
 }
 
-static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
-    const mp_behind *b = op->behind;
+/* By what it is known if it is sent again: session, slot, and number. */
+static void slot_args(mp_buf *out, const mp_behind *b) {
     char slot[MP_BEHIND_SESSION_LEN + 2];
     memcpy(slot, b->session, MP_BEHIND_SESSION_LEN);
     slot[MP_BEHIND_SESSION_LEN] = (char)(b->slot & 0xff);
     slot[MP_BEHIND_SESSION_LEN + 1] = (char)(b->slot >> 8);
+    mp_command_arg(out, slot, sizeof slot);
+    mp_command_number(out, b->n);
+}
+
+static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
+    const mp_behind *b = op->behind;
     mp_command_script(out, MP_SCRIPT_wb_put, with_text, 7, 8);
     part(out, MP_PART_VALUE, &op->key);
     part(out, MP_PART_LEASE, &op->key);
@@ -82,8 +88,7 @@ static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with
     mp_command_number(out, b->most);
     if (b->expect == MP_EXPECT_VERSION) version(out, b->expect_version);
     else mp_command_arg(out, "-", b->expect == MP_EXPECT_ABSENT);
-    mp_command_arg(out, slot, sizeof slot);
-    mp_command_number(out, b->n);
+    slot_args(out, b);
 }
 
 static void ack(mp_buf *out, const mp_op *op, bool with_text) {
@@ -121,6 +126,26 @@ static void dead(mp_buf *out, const mp_op *op, bool with_text) {
     version(out, e->version);
     mp_command_arg(out, e->key, e->key_len);
     mp_command_arg(out, op->behind->error, op->behind->error_len);
+}
+
+static void dead_retry(mp_buf *out, const mp_op *op, bool with_text) {
+    const mp_behind *b = op->behind;
+    const mp_behind_entry *e = &b->entries[0];
+    char name[MP_NAME_MAX + 1];
+    mp_key key = entry_key(name, &op->key, e);
+    mp_command_script(out, MP_SCRIPT_wb_dead_retry, with_text, 7, 6);
+    part(out, MP_PART_VALUE, &key);
+    part(out, MP_PART_LEASE, &key);
+    part(out, MP_PART_INTENT, &key);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    shard(out, MP_SHARD_STREAM, &op->key);
+    shard(out, MP_SHARD_DEAD, &op->key);
+    sessions(out, &op->key, b->day);
+    mp_command_arg(out, e->key, e->key_len);
+    mp_command_arg(out, e->id, strlen(e->id));
+    version(out, e->version);
+    mp_command_number(out, b->most);
+    slot_args(out, b);
 }
 
 static void range_args(mp_buf *out, const mp_behind *b) {
@@ -165,6 +190,7 @@ void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool w
         shard(out, MP_SHARD_DEAD, key);
         range_args(out, op->behind);
         break;
+    case MP_DEAD_RETRY: dead_retry(out, op, with_text); break;
     case MP_DEAD_DROP:
         mp_buf_text(out, "*3\r\n$4\r\nXDEL\r\n");
         shard(out, MP_SHARD_DEAD, key);

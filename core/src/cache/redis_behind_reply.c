@@ -21,7 +21,7 @@ static pond_value *value_of(redisReply *r, const mp_envelope *e) {
     return mp_reply_value(r, (pond_codec)e->codec, e->payload, e->payload_len);
 }
 
-static mp_reply no_memory(mp_op *op, const char *what) {
+mp_reply mp_behind_no_memory(mp_op *op, const char *what) {
     op->error = mp_error_new(POND_ENOMEM, "no memory for %s", what);
     return MP_FAILED;
 }
@@ -130,25 +130,22 @@ static bool take_id(char *out, const redisReply *r) {
     return true;
 }
 
-typedef enum taken { TAKEN, TAKEN_ODD, TAKEN_NO_MEMORY } taken;
-
-/* Entry, key and record of three elements. */
-static taken take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
+mp_taken mp_behind_take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
     redisReply *k = of[1], *record = of[2];
-    if (!take_id(e->id, of[0]) || !is_text(k)) return TAKEN_ODD;
-    if (record && record->type != REDIS_REPLY_NIL && !is_text(record)) return TAKEN_ODD;
-    if (!(e->key = malloc(k->len + 1))) return TAKEN_NO_MEMORY;
+    if (!take_id(e->id, of[0]) || !is_text(k)) return MP_TAKEN_ODD;
+    if (record && record->type != REDIS_REPLY_NIL && !is_text(record)) return MP_TAKEN_ODD;
+    if (!(e->key = malloc(k->len + 1))) return MP_TAKEN_NO_MEMORY;
     memcpy(e->key, k->str, k->len + 1);
     e->key_len = k->len;
-    if (!is_text(record)) return TAKEN;
+    if (!is_text(record)) return MP_TAKEN;
     mp_envelope envelope;
     e->damaged = mp_envelope_read(record->str, record->len, &envelope) != MP_ENVELOPE_OK || k->len > MP_KEY_MAX;
     if (record->len >= 16) e->version = version_of(record->str + 8);
-    if (e->damaged) return TAKEN;
+    if (e->damaged) return MP_TAKEN;
     e->old_fence = memcmp(envelope.fence, fence, MP_FENCE_LEN) != 0;
     e->value = value_of(record, &envelope);
     if (e->value != mp_value_absent()) of[2] = NULL; /* the value's now */
-    return TAKEN;
+    return MP_TAKEN;
 }
 
 static mp_reply taken_in(mp_op *op, redisReply *r, const uint8_t *fence) {
@@ -162,13 +159,13 @@ static mp_reply taken_in(mp_op *op, redisReply *r, const uint8_t *fence) {
     b->epoch = mp_reply_integer(r, 1);
     if (b->backlog < 0 || b->epoch < 0) return mp_op_odd(op);
     b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
-    if (n && !b->entries) return no_memory(op, "what waits for the store");
+    if (n && !b->entries) return mp_behind_no_memory(op, "what waits for the store");
     for (b->count = 0; b->count < n;) {
-        taken how = take(&b->entries[b->count], r->element + 3 + 3 * b->count, fence);
+        mp_taken how = mp_behind_take(&b->entries[b->count], r->element + 3 + 3 * b->count, fence);
         b->count++;
-        if (how == TAKEN) continue;
+        if (how == MP_TAKEN) continue;
         mp_behind_clear(b);
-        return how == TAKEN_ODD ? mp_op_odd(op) : no_memory(op, "what waits for the store");
+        return how == MP_TAKEN_ODD ? mp_op_odd(op) : mp_behind_no_memory(op, "what waits for the store");
     }
     return MP_DONE;
 }
@@ -201,7 +198,8 @@ mp_reply mp_behind_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     case MP_TAKE: return taken_in(op, r, fence);
     case MP_ACK: return acked(op, r);
     case MP_DEAD: return either(op, r, MP_STORED);
-    case MP_DEAD_LIST: return mp_dead_list_decode(op, r);
+    case MP_DEAD_LIST: return mp_dead_list_decode(op, r, fence);
+    case MP_DEAD_RETRY: return mp_dead_retry_decode(op, r);
     case MP_DEAD_DROP:
         return op->resent ? MP_DONE : either(op, r, MP_DONE); /* the first time it may have been dropped */
     case MP_FORGET: return r->type == REDIS_REPLY_INTEGER ? MP_DONE : mp_op_odd(op);

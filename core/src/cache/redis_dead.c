@@ -1,60 +1,50 @@
-/* Dead letters, as JSON for people: what the store would not have, and why. */
+/* Replies about dead letters: what the store would not have, and why. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "cache/redis.h"
+#include "cache/redis_reply.h"
 
-/* A record as members: "version", "state", "value". */
-static void add_record(mp_buf *json, const redisReply *r) {
-    mp_envelope e;
-    if (mp_envelope_read(r->str, r->len, &e) != MP_ENVELOPE_OK) {
-        mp_buf_text(json, ",\"version\":null,\"state\":\"damaged\",\"value\":null");
-        return;
+static mp_taken take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
+    const redisReply *why = of[3];
+    if (!why || why->type != REDIS_REPLY_STRING || !of[2] || of[2]->type != REDIS_REPLY_STRING) return MP_TAKEN_ODD;
+    mp_taken how = mp_behind_take(e, of, fence);
+    if (how != MP_TAKEN) return how;
+    if (!(e->why = malloc(why->len + 1))) return MP_TAKEN_NO_MEMORY;
+    memcpy(e->why, why->str, why->len + 1);
+    e->why_len = why->len;
+    return MP_TAKEN;
+}
+
+mp_reply mp_dead_list_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
+    mp_behind *b = op->behind;
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 2 || (r->elements - 2) % 4 != 0) return mp_op_odd(op);
+    size_t n = (r->elements - 2) / 4;
+    int64_t more = mp_reply_integer(r, 1);
+    b->backlog = mp_reply_integer(r, 0);
+    b->more = more == 1;
+    if (b->backlog < 0 || more < 0 || (more && !n)) return mp_op_odd(op);
+    b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
+    if (n && !b->entries) return mp_behind_no_memory(op, "a list of dead letters");
+    for (b->count = 0; b->count < n;) {
+        mp_taken how = take(&b->entries[b->count], r->element + 2 + 4 * b->count, fence);
+        b->count++;
+        if (how == MP_TAKEN) continue;
+        mp_behind_clear(b);
+        return how == MP_TAKEN_ODD ? mp_op_odd(op) : mp_behind_no_memory(op, "a list of dead letters");
     }
-    bool absent = e.flags & MP_ENVELOPE_NEGATIVE;
-    bool document = !absent && (e.codec == POND_JSON || e.codec == POND_EJSON);
-    mp_buf_printf(json, ",\"version\":%lld,\"state\":\"%s\",\"value\":", (long long)e.version,
-                  absent     ? "absent"
-                  : document ? "value"
-                             : "damaged");
-    if (document) mp_buf_add(json, e.payload, e.payload_len);
-    else mp_buf_text(json, "null");
+    return MP_DONE;
 }
 
-static bool texts(redisReply *const *of, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (!of[i] || of[i]->type != REDIS_REPLY_STRING) return false;
-    return true;
-}
-
-static void add(mp_buf *json, redisReply *const *of) {
-    mp_buf_text(json, json->len > 1 ? ",{\"id\":" : "{\"id\":");
-    mp_buf_json(json, of[0]->str, of[0]->len);
-    mp_buf_text(json, ",\"key\":");
-    mp_buf_json(json, of[1]->str, of[1]->len);
-    mp_buf_printf(json, ",\"at_ms\":%lld", strtoll(of[0]->str, NULL, 10));
-    mp_buf_text(json, ",\"error\":");
-    mp_buf_json(json, of[3]->str, of[3]->len);
-    add_record(json, of[2]);
-    mp_buf_text(json, "}");
-}
-
-mp_reply mp_dead_list_decode(mp_op *op, const redisReply *r) {
-    if (r->type != REDIS_REPLY_ARRAY || r->elements < 1 || (r->elements - 1) % 4 != 0) return mp_op_odd(op);
-    op->behind->backlog = mp_reply_integer(r, 0);
-    mp_buf json;
-    mp_buf_init(&json);
-    mp_buf_text(&json, "[");
-    bool good = op->behind->backlog >= 0;
-    for (size_t i = 1; good && i < r->elements; i += 4) {
-        good = texts(r->element + i, 4);
-        if (good) add(&json, r->element + i);
+mp_reply mp_dead_retry_decode(mp_op *op, const redisReply *r) {
+    mp_behind *b = op->behind;
+    if (r->type != REDIS_REPLY_INTEGER) return mp_op_odd(op);
+    switch (r->integer) {
+    case 1: b->verdict = MP_VERDICT_OK; return MP_STORED;
+    case 0: b->verdict = MP_OLD_NUMBER; return MP_REFUSED;
+    case -2: b->verdict = MP_FULL; return MP_REFUSED;
+    case -3: b->verdict = MP_CHANGED; return MP_REFUSED;
+    case -4: b->verdict = MP_NO_LETTER; return MP_REFUSED;
+    default: return mp_op_odd(op);
     }
-    mp_buf_text(&json, "]");
-    if (good && !json.failed && (op->value = mp_value_adopt(POND_JSON, json.data, json.len))) return MP_HIT;
-    if (!good || json.failed) mp_buf_free(&json);
-    if (!good) return mp_op_odd(op);
-    op->error = mp_error_new(POND_ENOMEM, "no memory for a list of dead letters");
-    return MP_FAILED;
 }

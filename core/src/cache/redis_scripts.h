@@ -22,6 +22,7 @@ typedef enum mp_script_id {
     MP_SCRIPT_wb_ack,
     MP_SCRIPT_wb_dead,
     MP_SCRIPT_wb_dead_list,
+    MP_SCRIPT_wb_dead_retry,
     MP_SCRIPT_wb_epoch,
     MP_SCRIPT_wb_own,
     MP_SCRIPT_wb_open,

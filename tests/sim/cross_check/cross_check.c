@@ -176,6 +176,8 @@ static void entry_id(dice *d, const char *stream) {
     word(dice_chance(d, 50) ? PICK(d, "1-1", "x", "7") : id);
 }
 
+static char buried[8]; /* a version that was to be a dead letter */
+
 /* Mostly that of the record. */
 static void record_version(dice *d, const char *user_key) {
     mp_buf reply;
@@ -317,12 +319,19 @@ static void behind(dice *d, const char *name) {
         entry_id(d, "mp:s:{n:0}"), record_version(d, "b"), word("b");
     } else if (strcmp(name, "wb_dead") == 0) {
         number(6), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word(deltas), word("mp:x:{n:0}"), word(value), word(lease);
-        entry_id(d, "mp:s:{n:0}"), record_version(d, user), word(user), word("why");
+        entry_id(d, "mp:s:{n:0}"), record_version(d, user);
+        memcpy(buried, command.data + command.len - 10, sizeof buried); /* the last word, but for its end */
+        word(user), word("why");
     } else if (strcmp(name, "wb_dead_list") == 0) {
         number(1), word("mp:x:{n:0}");
         if (dice_chance(d, 300)) entry_id(d, "mp:x:{n:0}");
         else word("");
         number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
+    } else if (strcmp(name, "wb_dead_retry") == 0) {
+        number(7), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:x:{n:0}");
+        word("mp:o:{n:0}:1"), word(user), entry_id(d, "mp:x:{n:0}"), bytes(buried, sizeof buried);
+        number(dice_between(d, 1, 3)), bytes(id_slot, sizeof id_slot);
+        number(dice_chance(d, 900) ? ++slot_number : slot_number);
     } else if (strcmp(name, "wb_epoch") == 0) {
         number(1), word("mp:m:{n:0}"), word(fence), number(dice_between(d, 0, 30));
     } else if (strcmp(name, "wb_own") == 0) {
@@ -342,11 +351,11 @@ static void next_command(dice *d) {
     }
     /* The protocol's; other scripts keep no values. */
     static const mp_script_id known[] = {
-        MP_SCRIPT_fence,     MP_SCRIPT_get,          MP_SCRIPT_fill,     MP_SCRIPT_renew,   MP_SCRIPT_release,
-        MP_SCRIPT_begin,     MP_SCRIPT_end,          MP_SCRIPT_gen,      MP_SCRIPT_inspect, MP_SCRIPT_wb_put,
-        MP_SCRIPT_wb_put,    MP_SCRIPT_wb_put,       MP_SCRIPT_wb_get,   MP_SCRIPT_wb_take, MP_SCRIPT_wb_ack,
-        MP_SCRIPT_wb_dead,   MP_SCRIPT_wb_dead_list, MP_SCRIPT_wb_epoch, MP_SCRIPT_wb_own,  MP_SCRIPT_wb_open,
-        MP_SCRIPT_wb_inspect};
+        MP_SCRIPT_fence,   MP_SCRIPT_get,          MP_SCRIPT_fill,          MP_SCRIPT_renew,    MP_SCRIPT_release,
+        MP_SCRIPT_begin,   MP_SCRIPT_end,          MP_SCRIPT_gen,           MP_SCRIPT_inspect,  MP_SCRIPT_wb_put,
+        MP_SCRIPT_wb_put,  MP_SCRIPT_wb_put,       MP_SCRIPT_wb_get,        MP_SCRIPT_wb_take,  MP_SCRIPT_wb_ack,
+        MP_SCRIPT_wb_dead, MP_SCRIPT_wb_dead_list, MP_SCRIPT_wb_dead_retry, MP_SCRIPT_wb_epoch, MP_SCRIPT_wb_own,
+        MP_SCRIPT_wb_open, MP_SCRIPT_wb_inspect};
     const mp_script *s = &mp_scripts[known[dice_below(d, sizeof known / sizeof known[0])]];
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);

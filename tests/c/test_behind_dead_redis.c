@@ -1,0 +1,206 @@
+/* Dead letters that wait for the store again: what one script of the cache does, and never does. */
+#include "behind_ops.h"
+
+static side us;
+static redisContext *redis;
+
+static int set_up(void **state) {
+    (void)state;
+    watchdog(110);
+    redis = redis_open(redis_url());
+    redis_do(redis, "FLUSHALL");
+    side_open(&us, redis_url(), "on");
+    epoch(&us, 5);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    side_close(&us);
+    redisFree(redis);
+    return 0;
+}
+
+/* Accepts it, and puts it aside. The letter, as a list gives it, is the caller's: to be cleared with `a`. */
+static mp_behind_entry *buried(act *a, const char *key, const char *text) {
+    act taken, dead;
+    int64_t version;
+    put(&us, key, text, &version);
+    assert_int_equal(take(&us, &taken), 1);
+    act_make(&dead, MP_DEAD, NULL, 0);
+    dead.behind.entries = taken.behind.entries;
+    dead.behind.count = 1;
+    dead.behind.error = "why";
+    dead.behind.error_len = 3;
+    assert_int_equal(act_run(&us, &dead), MP_STORED);
+    mp_behind_clear(&taken.behind);
+    act_make(a, MP_DEAD_LIST, NULL, 0);
+    a->behind.most = 10;
+    assert_int_equal(act_run(&us, a), MP_DONE);
+    mp_behind_entry *last = &a->behind.entries[a->behind.count - 1];
+    assert_string_equal(last->key, key);
+    assert_true(last->version == version);
+    return last;
+}
+
+static void retry_make(act *a, const mp_behind_entry *e) {
+    act_make(a, MP_DEAD_RETRY, NULL, 0);
+    a->entry = *e;
+    a->behind.entries = &a->entry;
+    a->behind.count = 1;
+    a->behind.most = 10;
+    a->behind.day = 20000;
+    memset(a->behind.session, us.session, sizeof a->behind.session);
+    a->behind.slot = 258;
+    a->behind.n = ++us.n;
+}
+
+static mp_behind_verdict retried(const mp_behind_entry *e) {
+    act a;
+    retry_make(&a, e);
+    mp_reply reply = act_run(&us, &a);
+    if (reply == MP_FAILED) fail_msg("%s", pond_error_message(a.op.error));
+    assert_true((reply == MP_STORED) == (a.behind.verdict == MP_VERDICT_OK));
+    return a.behind.verdict;
+}
+
+static void it_waits_again_as_it_was(void **state) {
+    (void)state;
+    act a, taken;
+    mp_behind_entry *e = buried(&a, "sa", "{\"n\":1}");
+    const char *text;
+    int64_t version;
+    redis_do(redis, "SET mp:bl:{b:0}sa x"); /* whoever loads meanwhile must not store what was before */
+    assert_int_equal(retried(e), MP_VERDICT_OK);
+    assert_int_equal(redis_number(redis, "EXISTS mp:bl:{b:0}sa mp:b:{b:0}sa"), 0);
+    assert_int_equal(redis_number(redis, "XLEN mp:x:{b:0}"), 0);
+    assert_int_equal(take(&us, &taken), 1);
+    mp_behind_entry *again = taken.behind.entries;
+    assert_string_equal(again->key, "sa");
+    assert_string_equal(pond_value_data(again->value, NULL), "{\"n\":1}");
+    assert_true(again->version == e->version);
+    assert_true(again->old_fence);                                    /* so a worker looks for a newer deletion */
+    assert_int_equal(lease(&us, "sa", 1, &text, &version), MP_DIRTY); /* and a reader for a newer document */
+    assert_string_equal(text, "{\"n\":1}");
+    assert_true(version == e->version);
+    assert_int_equal(ack(&us, again, 1), MP_DONE);
+    assert_int_equal(again->acked, 1);
+    mp_behind_clear(&taken.behind);
+    assert_int_equal(retried(e), MP_NO_LETTER);
+    mp_behind_clear(&a.behind);
+}
+
+static void it_never_takes_the_place_of_what_is_newer(void **state) {
+    (void)state;
+    act first, second, taken;
+    int64_t version;
+    mp_behind_entry *e = buried(&first, "sa", "{\"n\":1}");
+    put(&us, "sa", "{\"n\":2}", &version);
+    assert_int_equal(retried(e), MP_CHANGED); /* it waits */
+    assert_int_equal(take(&us, &taken), 1);
+    assert_int_equal(ack(&us, taken.behind.entries, 1), MP_DONE);
+    mp_behind_clear(&taken.behind);
+    assert_int_equal(redis_number(redis, "HLEN mp:d:{b:0}"), 0);
+    assert_int_equal(retried(e), MP_CHANGED); /* it is cached */
+    redis_do(redis, "DEL mp:b:{b:0}sa");
+    redis_do(redis, "HSET mp:i:{b:0}sa /n 1");
+    assert_int_equal(retried(e), MP_CHANGED); /* increments wait */
+    redis_do(redis, "DEL mp:i:{b:0}sa");
+    assert_int_equal(redis_number(redis, "XLEN mp:x:{b:0}"), 1);
+
+    /* Of two letters the newer one wins, in whatever order they are retried. */
+    mp_behind_entry *f = buried(&second, "sa", "{\"n\":3}");
+    for (int newer_first = 0; newer_first < 2; newer_first++) {
+        redis_do(redis, "DEL mp:d:{b:0} mp:s:{b:0}");
+        redis_do(redis, "COPY mp:x:{b:0} kept:{b:0} REPLACE");
+        assert_int_equal(retried(newer_first ? f : e), MP_VERDICT_OK);
+        assert_int_equal(retried(newer_first ? e : f), newer_first ? MP_CHANGED : MP_VERDICT_OK);
+        assert_int_equal(take(&us, &taken), 1);
+        assert_true(taken.behind.entries[0].version == f->version);
+        mp_behind_clear(&taken.behind);
+        redis_do(redis, "COPY kept:{b:0} mp:x:{b:0} REPLACE");
+    }
+    mp_behind_clear(&first.behind);
+    mp_behind_clear(&second.behind);
+}
+
+/* By number, not by text: one version is the greater in its low byte, the other in the next; and an epoch counts more than both. */
+static void versions_are_compared_as_numbers(void **state) {
+    (void)state;
+    act a, taken;
+    for (int i = 0; i < 254; i++) put(&us, "sx", "{}", NULL);
+    redis_do(redis, "DEL mp:d:{b:0} mp:s:{b:0}");
+    mp_behind_entry *e = buried(&a, "sa", "{\"n\":255}");
+    assert_int_equal(e->version & 0xffff, 0x00ff);
+    put(&us, "sa", "{\"n\":256}", NULL); /* 0x0100 */
+    assert_int_equal(retried(e), MP_CHANGED);
+    mp_behind_clear(&a.behind);
+    redis_do(redis, "DEL mp:d:{b:0} mp:s:{b:0} mp:x:{b:0} mp:b:{b:0}sa");
+    e = buried(&a, "sa", "{\"n\":257}");
+    assert_true(epoch(&us, 6) == 6);
+    put(&us, "sa", "{\"n\":1}", NULL); /* 1 of a later epoch */
+    assert_int_equal(retried(e), MP_CHANGED);
+    redis_do(redis, "DEL mp:d:{b:0} mp:s:{b:0} mp:b:{b:0}sa");
+    assert_int_equal(retried(e), MP_VERDICT_OK);
+    assert_int_equal(take(&us, &taken), 1);
+    mp_behind_clear(&taken.behind);
+    mp_behind_clear(&a.behind);
+}
+
+static void sent_again_it_gets_its_first_answer(void **state) {
+    (void)state;
+    act a, sent, taken;
+    mp_behind_entry *e = buried(&a, "sa", "{\"n\":1}");
+    retry_make(&sent, e);
+    assert_int_equal(act_run(&us, &sent), MP_STORED);
+    assert_int_equal(take(&us, &taken), 1);
+    assert_int_equal(ack(&us, taken.behind.entries, 1), MP_DONE);
+    mp_behind_clear(&taken.behind);
+    assert_int_equal(act_run(&us, &sent), MP_STORED); /* though it is in the store, and no letter any more */
+    assert_int_equal(take(&us, &taken), 0);
+    put(&us, "sb", "{}", NULL); /* the slot's next */
+    assert_int_equal(act_run(&us, &sent), MP_REFUSED);
+    assert_int_equal(sent.behind.verdict, MP_OLD_NUMBER);
+    mp_behind_clear(&a.behind);
+}
+
+static void what_does_not_fit_stays_a_letter(void **state) {
+    (void)state;
+    act a, sent;
+    mp_behind_entry *e = buried(&a, "sa", "{\"n\":1}"), other = *e;
+    put(&us, "sb", "{}", NULL);
+    retry_make(&sent, e);
+    sent.behind.most = 1;
+    assert_int_equal(act_run(&us, &sent), MP_REFUSED);
+    assert_int_equal(sent.behind.verdict, MP_FULL);
+    other.version--;
+    assert_int_equal(retried(&other), MP_NO_LETTER);
+    other = *e;
+    other.key = "sc";
+    assert_int_equal(retried(&other), MP_NO_LETTER);
+    assert_int_equal(redis_number(redis, "XLEN mp:x:{b:0}"), 1);
+    assert_int_equal(redis_number(redis, "HLEN mp:d:{b:0}"), 1);
+    mp_behind_clear(&a.behind);
+}
+
+/* A deletion is a change as others are. */
+static void a_deletion_waits_again(void **state) {
+    (void)state;
+    act a, taken;
+    mp_behind_entry *e = buried(&a, "sa", NULL);
+    assert_int_equal(retried(e), MP_VERDICT_OK);
+    assert_int_equal(take(&us, &taken), 1);
+    assert_ptr_equal(taken.behind.entries[0].value, mp_value_absent());
+    mp_behind_clear(&taken.behind);
+    mp_behind_clear(&a.behind);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(it_waits_again_as_it_was),         TEST(it_never_takes_the_place_of_what_is_newer),
+        TEST(versions_are_compared_as_numbers), TEST(sent_again_it_gets_its_first_answer),
+        TEST(what_does_not_fit_stays_a_letter), TEST(a_deletion_waits_again)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -8,6 +8,7 @@
 #include <millpond/change.h>
 #include <millpond/collection.h>
 #include <millpond/config.h>
+#include <millpond/dead.h>
 #include <millpond/error.h>
 #include <millpond/pond.h>
 #include <millpond/queue.h>

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "pattern/collection.h"
+#include "pattern/dead.h"
 #include "pattern/pond.h"
 
 typedef struct store_job store_job;
@@ -25,6 +26,7 @@ struct store_job {
     size_t n;
     const char *collection, *doc;
     size_t doc_len;
+    int64_t number;
     const char **ids;
     size_t *lens;
     int code;
@@ -66,7 +68,8 @@ static void done(mp_task *task) {
         if (job->code != POND_OK) {
             mp_call_end(call, POND_EVENT_ERROR, NULL, job->error);
             job->error = NULL;
-        } else if (job->kind == MP_STORE_GET || job->kind == MP_STORE_EXPLAIN) {
+        } else if (job->kind == MP_STORE_GET || job->kind == MP_STORE_EXPLAIN || job->kind == MP_STORE_DEAD_LIST ||
+                   (job->kind == MP_STORE_DEAD_ACT && job->values[0])) {
             mp_call_end_value(call, job->values[0]);
             job->values[0] = NULL;
         } else if (job->kind == MP_STORE_GET_MANY) {
@@ -106,6 +109,14 @@ static void work(mp_job *self, bool refused) {
         case MP_STORE_PREPARE: job->code = mp_collection_prepare((pond_collection *)job->subject, &job->error); break;
         case MP_STORE_EXPLAIN:
             job->code = mp_find_explain((mp_find *)job->subject, &job->values[0], &job->error);
+            break;
+        case MP_STORE_DEAD_LIST:
+            job->code = mp_dead_list((pond_collection *)job->subject, job->n ? ids[0] : NULL, job->n ? job->lens[0] : 0,
+                                     job->number, &job->values[0], &job->error);
+            break;
+        case MP_STORE_DEAD_ACT:
+            job->code = mp_dead_act((pond_collection *)job->subject, (pond_dead_act)job->number, ids[0], job->lens[0],
+                                    &job->values[0], &job->error);
             break;
         case MP_STORE_DELETE:
             job->code = store->vt->remove(store, job->collection, ids[0], job->lens[0], &job->existed, &job->error);
@@ -155,6 +166,7 @@ mp_call *mp_store_call_start(mp_lane *lane, const mp_store_args *args, uint64_t 
     job->kind = args->kind;
     job->subject = mp_source_ref(args->subject);
     job->n = n;
+    job->number = args->number;
     job->job.run = work;
     job->task.run = done;
     job->lane = lane;

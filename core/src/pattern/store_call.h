@@ -11,7 +11,9 @@ typedef enum mp_store_kind {
     MP_STORE_PUT,
     MP_STORE_DELETE,
     MP_STORE_PREPARE, /* of a collection */
-    MP_STORE_EXPLAIN  /* of a find */
+    MP_STORE_EXPLAIN, /* of a find */
+    MP_STORE_DEAD_LIST, /* of a collection, whose dead letters are in the cache; `number` of them, behind ids[0] if there is one */
+    MP_STORE_DEAD_ACT /* ids[0] is the letter, `number` what is done with it */
 } mp_store_kind;
 
 typedef struct mp_store_args {
@@ -22,7 +24,8 @@ typedef struct mp_store_args {
     size_t n;
     const char *doc;
     size_t doc_len;
-    struct mp_source *subject; /* the last two: the collection or find; a reference is taken */
+    int64_t number;
+    struct mp_source *subject; /* the last four: the collection or find; a reference is taken */
 } mp_store_args;
 
 /* Lane's lock held; arguments were checked and are copied. NULL without memory or threads. */

@@ -260,8 +260,45 @@ static mp_applied attempts(mp_mongodb_call *call, const mp_change *change, const
     }
 }
 
-/* The change and its event, or neither. In a transaction a statement that fails ends it, so nothing was done; only what came of a commit can
- * be unknown. */
+/* One attempt; false: another one may do better. In a transaction a statement that fails ends it, so nothing was done; only what came of a
+ * commit can be unknown. */
+static bool attempt_told(mp_mongodb_call *call, const mp_change *change, const mp_mongodb_id *id, mp_mongodb_kind kind,
+                         mongoc_client_session_t *session, mp_applied *applied) {
+    bson_error_t error = {0};
+    bson_t reply = BSON_INITIALIZER;
+    int64_t n = 0;
+    bool well = attempt(call, change, id, kind, session, &n, &error, &reply), committing = false, over = true;
+    if (well && n > 0) {
+        bson_destroy(&reply);
+        well = mp_mongodb_outbox_add(call, session, change->event, &error, &reply);
+    }
+    if (well && n > 0) {
+        bson_destroy(&reply);
+        committing = true;
+        well = mp_mongodb_transaction_commit(call, session, &error, &reply);
+    }
+    if (well) {
+        *applied = counted(change, n);
+    } else if (committing && mongoc_error_has_label(&reply, "UnknownTransactionCommitResult")) {
+        call->deadline = 0; /* no more tries */
+        mp_mongodb_again(call, &error, &reply);
+        *applied = MP_IN_DOUBT;
+    } else if (mp_mongodb_problem_of(&error, &reply).duplicate && change->kind == MP_CHANGE_CREATE) {
+        mongoc_client_session_abort_transaction(session, NULL);
+        call->tries = 0; /* none of ours was committed */
+        *applied = duplicate(call, change, id);
+    } else {
+        bool transient = mongoc_error_has_label(&reply, "TransientTransactionError");
+        call->writes = !transient; /* that nothing was done is sure: it may be tried again */
+        over = mp_mongodb_again(call, &error, &reply) != POND_OK;
+        call->writes = true;
+    }
+    if (mongoc_client_session_in_transaction(session)) mongoc_client_session_abort_transaction(session, NULL);
+    bson_destroy(&reply);
+    return over;
+}
+
+/* The change and its event, or neither. */
 static mp_applied attempts_told(mp_mongodb_call *call, const mp_change *change, const mp_mongodb_id *id,
                                 mp_mongodb_kind kind) {
     bson_error_t error = {0};
@@ -271,46 +308,9 @@ static mp_applied attempts_told(mp_mongodb_call *call, const mp_change *change, 
         return MP_NOT_APPLIED;
     }
     mp_applied applied = MP_NOT_APPLIED;
-    for (bool over = false; !over;) {
-        bson_t reply = BSON_INITIALIZER;
-        int64_t n = 0;
-        over = cut_to(call, change) != POND_OK || !mp_mongodb_transaction_begin(call, session);
-        if (over) break;
-        bool well = attempt(call, change, id, kind, session, &n, &error, &reply), committing = false;
-        if (well && n > 0) {
-            bson_destroy(&reply);
-            well = mp_mongodb_outbox_add(call, session, change->event, &error, &reply);
-        }
-        if (well && n > 0) {
-            bson_destroy(&reply);
-            committing = true;
-            well = mp_mongodb_transaction_commit(call, session, &error, &reply);
-        }
-        if (well && n > 0) {
-            applied = MP_APPLIED;
-            over = true;
-        } else if (well) {
-            applied = counted(change, 0);
-            over = true;
-        } else if (committing && mongoc_error_has_label(&reply, "UnknownTransactionCommitResult")) {
-            call->deadline = 0; /* no more tries */
-            mp_mongodb_again(call, &error, &reply);
-            applied = MP_IN_DOUBT;
-            over = true;
-        } else if (mp_mongodb_problem_of(&error, &reply).duplicate && change->kind == MP_CHANGE_CREATE) {
-            mongoc_client_session_abort_transaction(session, NULL);
-            call->tries = 0; /* none of ours was committed */
-            applied = duplicate(call, change, id);
-            over = true;
-        } else {
-            bool transient = mongoc_error_has_label(&reply, "TransientTransactionError");
-            call->writes = !transient; /* that nothing was done is sure: it may be tried again */
-            over = mp_mongodb_again(call, &error, &reply) != POND_OK;
-            call->writes = true;
-        }
-        if (mongoc_client_session_in_transaction(session)) mongoc_client_session_abort_transaction(session, NULL);
-        bson_destroy(&reply);
-    }
+    while (cut_to(call, change) == POND_OK && mp_mongodb_transaction_begin(call, session) &&
+           !attempt_told(call, change, id, kind, session, &applied))
+        continue;
     mongoc_client_session_destroy(session);
     return applied;
 }

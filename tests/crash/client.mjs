@@ -18,7 +18,7 @@ const say = (...said) => appendFileSync(log, said.join(' ') + '\n')
 const now = () => process.hrtime.bigint()
 const chosen = list => list[Math.floor(Math.random() * list.length)]
 let over = false
-process.stdin.on('end', () => { over = true }).resume()
+const ended = new Promise(resolve => process.stdin.on('end', resolve).resume()).then(() => { over = true })
 
 const pond = await open(words.cache, options)
 const docs = pond.collection('docs', { write: 'behind' })
@@ -61,5 +61,6 @@ async function lane (lane) {
 
 say('R')
 await Promise.all(Array.from({ length: Number(words.lanes) }, (_, number) => lane(number)))
+await ended // without lanes it only works
 say('X')
 await pond.close('30s')

@@ -1,8 +1,8 @@
 """A client of the crash campaign: writes documents from some lanes until its stdin ends, and logs every write; its worker flushes.
 
-    client.py python|textbook NAME=VALUE...        README.md has the names
+    client.py python|textbook|unfenced NAME=VALUE...        README.md has the names
 
-The second is wrong on purpose: a queue as the textbooks have it.
+The others are wrong on purpose: a queue as the textbooks have it; and a worker that has versions but no fence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import threading
 import time
 
 import millpond
+
+from unfenced import UnfencedWorker
 
 OPS = ("replace", "replace", "replace", "update", "create", "delete")
 REFUSED = ("POND_EABSENT", "POND_EDUPLICATE")
@@ -38,6 +40,19 @@ class Client:
          "update": lambda: self.docs.update(id, {"v": number}), "delete": lambda: self.docs.delete(id)}[op]()
 
     def close(self) -> None:
+        self.pond.close("30s")
+
+
+class Unfenced(Client):
+    """Accepts as the library does."""
+
+    def __init__(self, words: dict[str, str], options: dict[str, str]):
+        super().__init__(words, {**options, "worker": "off"})
+        self.docs.prepare()
+        self.worker = UnfencedWorker(words["cache"], options["namespace"], options["store"])
+
+    def close(self) -> None:
+        self.worker.close()
         self.pond.close("30s")
 
 
@@ -106,7 +121,7 @@ def main() -> None:
     words = dict(word.split("=", 1) for word in sys.argv[2:])
     options = {name[4:]: value for name, value in words.items() if name.startswith("opt.")}
     over, log = threading.Event(), Log(words["log"])
-    client = (Textbook if sys.argv[1] == "textbook" else Client)(words, options)
+    client = {"python": Client, "textbook": Textbook, "unfenced": Unfenced}[sys.argv[1]](words, options)
     if sys.argv[1] == "python":
         while True:
             try:

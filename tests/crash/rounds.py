@@ -25,6 +25,7 @@ from trap import ACK, COMMIT, FENCED, OWN, OWN_IN_STORE, PUT, TAKE, Trap
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOOL = os.environ.get("MILLPOND_TOOL_CRASH", str(HERE.parents[1] / "build/dev/bin/tool_crash"))
+WRONG = ("textbook", "unfenced")  # kinds of clients
 NAMED = ("accept", "take", "flush", "commit", "ack", "takeover")
 OPTIONS = {"store_timeout": "5s", "write_timeout": "3s", "command_timeout": "1s"}
 SHARDS, OWN_KEYS, SHARED_KEYS, LANES = 16, 12, 12, 2
@@ -114,13 +115,13 @@ class Client:
         for trap in filter(None, (self.redis, self.mongo)):
             trap.release()
 
-    def trap(self, point: str, blow, deliver: bool) -> Trap:
-        """At the next moment of that name: `blow`; then the command goes on its way, or, with `deliver` False, does not."""
-        trap, marks = {
+    def trap(self, point: str, blow, deliver: bool, marks: tuple[bytes, ...] | None = None) -> Trap:
+        """At the next moment of that name, or of `marks`: `blow`; then the command goes on its way, or, with `deliver` False, does not."""
+        trap, named = {
             "accept": (self.redis, PUT), "take": (self.redis, TAKE), "ack": (self.redis, ACK),
             "flush": (self.mongo, FENCED + COMMIT), "commit": (self.mongo, COMMIT) if self.mongo else (self.redis, ACK),
             "takeover": (self.mongo, OWN_IN_STORE) if self.mongo and self.round.random.random() < 0.5 else (self.redis, OWN)}[point]
-        trap.set(marks, blow, deliver)
+        trap.set(marks or named, blow, deliver)
         return trap
 
     # ---- its end
@@ -191,14 +192,21 @@ class Round:
             time.sleep(0.05)
         return True
 
+    def take_hints(self) -> None:
+        """Nobody may try to be the worker of a shard, until the hints are ended."""
+        for key in self.keys("t"):
+            self.servers.redis.call("SET", key, "nobody", "PX", 60_000)
+
     def end_hints(self) -> None:
         """Who may be the worker of a shard is not settled any more, as after HINT without a word of the one who was. Nothing rests on it."""
         self.servers.redis.call("DEL", *self.keys("t"))
 
     # ---- kill points
 
-    def strike(self, clients: list[Client], point: str, blow, deliver: bool, seconds: float = 3) -> Client | None:
-        """The first of them that comes to this point gets the blow, at this moment. -> who it was"""
+    def strike(self, clients: list[Client], point: str, blow, deliver: bool, seconds: float = 3,
+               marks: tuple[bytes, ...] | None = None, then=None) -> Client | None:
+        """The first of them that comes to this point (of more than one command: to those `marks`) gets the blow, at this moment. `then` is called when all is set
+        for that. -> who it was"""
         struck: list[Client] = []
 
         def once(client: Client) -> bool:
@@ -208,7 +216,9 @@ class Round:
                 struck.append(client)
             blow(client)
             return True
-        traps = [client.trap(point, lambda client=client: once(client), deliver) for client in clients]
+        traps = [client.trap(point, lambda client=client: once(client), deliver, marks) for client in clients]
+        if then:
+            then()
         end = time.monotonic() + seconds
         while not struck and time.monotonic() < end:
             time.sleep(0.002)
@@ -232,7 +242,7 @@ class Round:
         for client in self.clients:
             client.go_on()
             client.finish()
-        last = Client(self, "textbook" if self.clients and self.clients[0].kind == "textbook" else "python", lanes=0)
+        last = Client(self, next((client.kind for client in self.clients if client.kind in WRONG), "python"), lanes=0)
         for client in self.clients:
             if client is not last:
                 client.wait()
@@ -256,4 +266,4 @@ class Round:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-__all__ = ["NAMED", "Client", "ClientError", "Round", "ServerError", "Servers", "Write"]
+__all__ = ["HINT", "NAMED", "Client", "ClientError", "Round", "ServerError", "Servers", "Write"]

@@ -26,6 +26,7 @@ def script(name: str) -> tuple[bytes, ...]:
 
 PUT, TAKE, ACK, OWN = (script(f"wb_{name}") for name in ("put", "take", "ack", "own"))
 FENCED, COMMIT, OWN_IN_STORE = (b"startTransaction",), (b"commitTransaction",), (b"killSessions", b"millpond_fence")
+ROWS = (b"$replaceWith",)
 TAIL = 64  # a mark may come in two pieces
 
 
@@ -33,10 +34,11 @@ class Trap(Proxy):
     """It catches once each time that it is set."""
 
     def __init__(self, target: int):
-        self.caught = threading.Event()
+        self.caught, self.answered = threading.Event(), threading.Event()
         self._marks: tuple[bytes, ...] = ()
         self._signal, self._deliver = None, True
         self._go_on: asyncio.Event | None = None
+        self._held = None
         super().__init__(target)
 
     def set(self, marks: tuple[bytes, ...], signal, deliver: bool) -> None:
@@ -52,6 +54,12 @@ class Trap(Proxy):
     def release(self) -> None:
         self._call(self._let_go)
 
+    def pass_on(self, seconds: float = 10) -> None:
+        """What was caught goes to the server, or has gone there; returns when it was answered."""
+        self.release()
+        if not self.answered.wait(seconds):
+            raise TimeoutError("the server did not answer what was caught")
+
     def _arm(self, marks: tuple[bytes, ...], signal, deliver: bool) -> None:
         if marks:
             self.caught.clear()
@@ -62,15 +70,20 @@ class Trap(Proxy):
             self._go_on.set()
             self._go_on = None
 
+    def _came(self, pair) -> None:
+        if pair is self._held:
+            self.answered.set()
+
     async def _pump(self, pair, reader, writer, answers: bool) -> None:
         if answers:
-            await super()._pump(pair, reader, writer, answers)
+            await super()._pump(pair, _Answers(reader, lambda: self._came(pair)), writer, answers)
             return
         tail = b""
         while data := await reader.read(CHUNK):
             seen, tail = tail + data, (tail + data)[-TAIL:]
             if self._marks and any(mark in seen for mark in self._marks):
-                signal, deliver, self._marks = self._signal, self._deliver, ()
+                signal, deliver, self._marks, self._held = self._signal, self._deliver, (), pair
+                self.answered.clear()
                 caught = signal()
                 if caught:
                     self.caught.set()
@@ -80,3 +93,15 @@ class Trap(Proxy):
             pair.write(writer, data)
             await writer.drain()
         pair.reset()
+
+
+class _Answers:
+    """A reader that says when something came."""
+
+    def __init__(self, reader: asyncio.StreamReader, came):
+        self._reader, self._came = reader, came
+
+    async def read(self, count: int) -> bytes:
+        data = await self._reader.read(count)
+        self._came()
+        return data

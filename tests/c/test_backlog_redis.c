@@ -410,6 +410,46 @@ static void writers_wait_for_room(void **state) {
     pond_free(q);
 }
 
+/* A Redis that is full accepts nothing more. What waits in it gets to the store all the same, and makes room: also by a worker that comes only
+ * then, and beside what the store will not have. */
+static void a_full_redis_is_emptied(void **state) {
+    (void)state;
+    server *redis = server_start((const char *const[]){"--maxmemory-policy", "noeviction", NULL});
+    pond *off = pond_made(server_url(redis), "store", address, "namespace", ns, "worker", "off", NULL);
+    pond_collection *c = behind(off, "search_consistency", "bounded(10s)");
+    pond_value *page = NULL; /* it is told of what is stored, in the way that takes room */
+    assert_int_equal(pond_collection_find(c, POND_QUERY_TEXT, "n=1", 3, &page, NULL), POND_OK);
+    pond_value_free(page);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT "
+                                  "RAISE(ABORT, 'we do not want it'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    char id[16];
+    for (int i = 0; i < 20; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        changes(c, POND_REPLACE, i == 0 ? "bad" : id, "{\"n\":1}");
+    }
+    redis_do(server_client(redis), "CONFIG SET maxmemory 1");
+    refuses(c, POND_REPLACE, "20", "{}", POND_ECACHE);
+    pond *on = pond_made(server_url(redis), "store", address, "namespace", ns, NULL);
+    pond_collection *d = behind(on, "search_consistency", "bounded(10s)");
+    for (int64_t until = mp_clock_after(15000); waiting(server_client(redis)); usleep(20000))
+        assert_true(mp_clock_ms() < until);
+    assert_true(stored_is(off, "19", "{\"id\":\"19\",\"n\":1}"));
+    long long dead = 0;
+    for (int i = 0; i < 16; i++) dead += redis_number(server_client(redis), "XLEN mp:x:{%s/films:%d}", ns, i);
+    assert_int_equal(dead, 1);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(on);
+    pond_free(off);
+    server_stop(redis);
+}
+
 /* ---- many at once ---- */
 
 enum { UPDATERS = 4, UPDATES = 50 };
@@ -565,6 +605,7 @@ int main(void) {
         CASE(two_fences_do_not_take_epochs_in_turn),
         CASE(a_full_backlog),
         CASE(writers_wait_for_room),
+        CASE(a_full_redis_is_emptied),
         CASE(no_update_is_lost),
         CASE(a_dead_letter),
         CASE(what_is_refused_once_is_stored_later),

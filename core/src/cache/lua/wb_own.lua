@@ -7,5 +7,7 @@ if ARGV[2] == '0' then
   return {mine and 1 or 0, 0}
 end
 if o and not mine then return {0, redis.call('PTTL', KEYS[1])} end
+-- A server that is full refuses a SET, but not behind a DEL: without a worker it would stay full.
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {1, tonumber(ARGV[2])}

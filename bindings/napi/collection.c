@@ -68,6 +68,26 @@ static napi_value flush(napi_env napi, napi_callback_info info) {
     return mpn_started(p, rc, NULL, error);
 }
 
+/* deadLetters(collection, act, letter, most, user): act 0 lists so many behind the letter */
+static napi_value dead_letters(napi_env napi, napi_callback_info info) {
+    napi_value args[5];
+    mpn_text letter;
+    uint32_t place = 0, act = 0, user = 0;
+    int64_t most = 0;
+    mpn_pond *p = mpn_args(napi, info, 5, args);
+    if (!p || !mpn_uint_get(napi, args[0], &place) || !mpn_uint_get(napi, args[1], &act) ||
+        napi_get_value_int64(napi, args[3], &most) != napi_ok || !mpn_uint_get(napi, args[4], &user) ||
+        !mpn_text_get(napi, args[2], &letter))
+        return NULL;
+    pond_collection *c = collection_at(p, place);
+    pond_error *error = NULL;
+    int rc =
+        act ? pond_collection_dead_act_start(c, p->queue, (pond_dead_act)act, letter.data, letter.len, user, &error)
+            : pond_collection_dead_list_start(c, p->queue, letter.data, letter.len, most, user, &error);
+    mpn_text_free(&letter);
+    return mpn_started(p, rc, NULL, error);
+}
+
 /* document(collection, id, user) */
 static napi_value document(napi_env napi, napi_callback_info info) {
     napi_value args[3];
@@ -164,6 +184,7 @@ const napi_property_descriptor mpn_collection_methods[] = {
     METHOD("freeCollection", free_collection),
     METHOD("prepare", prepare),
     METHOD("flush", flush),
+    METHOD("deadLetters", dead_letters),
     METHOD("document", document),
     METHOD("documents", documents),
     METHOD("invalidateDocuments", invalidate),

@@ -229,6 +229,39 @@ static PyObject *sync_flush(PyObject *object, PyObject *arg) {
     return waited(&block, code, NULL, err, NULL, NULL, NULL);
 }
 
+/* Of the calls about dead letters: what to do (0: list them) and with how many, and a letter's id. */
+typedef struct dead_args {
+    pond_dead_act act;
+    int64_t most;
+    const char *letter;
+    size_t len;
+} dead_args;
+
+static int parse_dead(PyObject *const *args, Py_ssize_t n, dead_args *out) {
+    if (n != 3) {
+        PyErr_SetString(PyExc_TypeError, "_dead(act, letter, most)");
+        return -1;
+    }
+    long act = PyLong_AsLong(args[0]);
+    out->act = (pond_dead_act)act;
+    out->letter = PyErr_Occurred() ? NULL : mp_py_key(args[1], &out->len);
+    out->most = out->letter ? PyLong_AsLongLong(args[2]) : 0;
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *sync_dead(PyObject *object, PyObject *const *args, Py_ssize_t n) {
+    collection *self = self_of(object);
+    dead_args dead;
+    if (!self || parse_dead(args, n, &dead) < 0) return NULL;
+    mp_block block;
+    pond_value *value = NULL;
+    pond_error *err = NULL;
+    mp_py_block(&block);
+    int code = dead.act ? pond_collection_dead_act(self->collection, dead.act, dead.letter, dead.len, &value, &err)
+                        : pond_collection_dead_list(self->collection, dead.letter, dead.len, dead.most, &value, &err);
+    return waited(&block, code, value, err, mp_py_decode, NULL, NULL);
+}
+
 static PyObject *sync_get(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     collection *self = self_of(object);
     PyObject *key;
@@ -355,6 +388,21 @@ static PyObject *loop_flush(PyObject *object, PyObject *arg) {
     return mp_py_started(a, queue, code, NULL, err);
 }
 
+static PyObject *loop_dead(PyObject *object, PyObject *const *args, Py_ssize_t n) {
+    collection *self = self_of(object);
+    dead_args dead;
+    mp_py_queue *queue;
+    if (!self || parse_dead(args, n, &dead) < 0) return NULL;
+    mp_await *a = begin(self, MP_PY_PLAIN, &queue);
+    if (!a) return mp_py_later(object, "_dead", args, n, NULL);
+    pond_error *err = NULL;
+    int code = dead.act ? pond_collection_dead_act_start(self->collection, queue->queue, dead.act, dead.letter,
+                                                         dead.len, user_of(a), &err)
+                        : pond_collection_dead_list_start(self->collection, queue->queue, dead.letter, dead.len,
+                                                          dead.most, user_of(a), &err);
+    return mp_py_started(a, queue, code, NULL, err);
+}
+
 static PyObject *loop_get(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     collection *self = self_of(object);
     PyObject *key;
@@ -459,6 +507,7 @@ static PyObject *loop_invalidate(PyObject *object, PyObject *const *args, Py_ssi
 #define GET_MANY "get_many(ids): the documents in the order asked, None where there is none."
 #define FIND "find(query=None): a page, through the cache."
 #define EXPLAIN "explain(query=None): how a query is understood and would be answered."
+#define DEAD "_dead(act, letter, most) -> what the core says of them; act 0: a list of so many behind the letter."
 #define INVALIDATE "invalidate(*ids): drops the cached documents, and all pages."
 
 static PyMethodDef sync_methods[] = {
@@ -469,6 +518,7 @@ static PyMethodDef sync_methods[] = {
     {"explain", FAST(sync_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(sync_invalidate), METH_FASTCALL, INVALIDATE},
     {"_flush", sync_flush, METH_O, "_flush(milliseconds)"},
+    {"_dead", FAST(sync_dead), METH_FASTCALL, DEAD},
     {"_change", FAST(mp_py_sync_change), METH_FASTCALL, "_change(kind, id, document, judge) -> the document."},
     {NULL, NULL, 0, NULL},
 };
@@ -481,6 +531,7 @@ static PyMethodDef loop_methods[] = {
     {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL, INVALIDATE},
     {"_flush", loop_flush, METH_O, "_flush(milliseconds)"},
+    {"_dead", FAST(loop_dead), METH_FASTCALL, DEAD},
     {"_change", FAST(mp_py_loop_change), METH_FASTCALL,
      "_change(kind, id, document, checked) -> what is awaited; checked: (check, end)."},
     {NULL, NULL, 0, NULL},

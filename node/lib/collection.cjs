@@ -3,6 +3,7 @@
 
 const { CHANGE, change, functionsOf, tell, textOf } = require('./changing.cjs')
 const { Request } = require('./core.cjs')
+const { DeadLetters } = require('./dead.cjs')
 const { succeeded } = require('./view.cjs')
 const { checkId, checkIds } = require('./store.cjs')
 const { fromStore } = require('./documents.cjs')
@@ -53,6 +54,14 @@ class Collection {
   async flush ({ timeout = '30s' } = {}) {
     const patience = milliseconds('timeout', timeout)
     await this.#view.start((native, number) => native.flush(this.#index, patience, number))
+  }
+
+  /** Written behind: what the store would not have. */
+  get deadLetters () {
+    return new DeadLetters(async (act, letter, most) => {
+      const { value } = await this.#view.start((native, number) => native.deadLetters(this.#index, act, letter, most, number))
+      return value
+    })
   }
 
   /** A call that may answer at once: `call(native, number)`, and what is made of a kind and its value. */

@@ -1,10 +1,12 @@
 // Collections that are written behind: what is accepted, read, and taken to the store, on SQLite and MongoDB.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
-import { Absent, DuplicateError, OptionError, OverloadError, TimeoutError, open } from 'millpond'
+import { setTimeout as rest } from 'node:timers/promises'
+import { Absent, DuplicateError, InvalidKey, MisuseError, OptionError, OverloadError, TimeoutError, open } from 'millpond'
 import { redisFor } from './redis.mjs'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'millpond-'))
@@ -64,6 +66,61 @@ for (const [kind, store] of [['SQLite', name => `sqlite:${folder}/${name}.db`], 
     })
   })
 }
+
+/** A statement of somebody else's: what the store has against a document. */
+function sqlite (file, statement) {
+  const program = 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=5); db.execute(sys.argv[2]); db.commit()'
+  execFileSync('python3', ['-c', program, file, statement])
+}
+
+test('dead letters', async t => {
+  const file = `${folder}/dead.db`
+  const pond = await open(redis.url, { store: `sqlite:${file}`, namespace: 'dead' })
+  t.after(() => pond.close())
+  const films = pond.collection('films', { write: 'behind' })
+  await films.prepare()
+  const letters = films.deadLetters
+  assert.deepEqual(await letters.list(), { letters: [], total: 0, next: null })
+  sqlite(file, "CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'we do not want it'); END")
+  const before = Date.now()
+  for (let n = 0; n < 3; n++) await films.replace(`bad${n}`, { n })
+  await films.replace('good', { n: 1 })
+  let found
+  for (;;) {
+    found = await letters.list({ limit: 2 })
+    if (found.total === 3) break
+    assert.ok(Date.now() - before < 20000)
+    await rest(20)
+  }
+  const { letters: others, next } = await letters.list({ after: found.next })
+  assert.equal(next, null)
+  const all = []
+  for await (const letter of letters) all.push(letter)
+  assert.deepEqual(all, [...found.letters, ...others])
+  assert.deepEqual(all.map(letter => letter.document).sort((a, b) => a.n - b.n), [0, 1, 2].map(n => ({ id: `bad${n}`, n })))
+  const [first, second, third] = all
+  assert.equal(first.state, 'document')
+  assert.match(first.error, /we do not want it/)
+  assert.ok(first.at instanceof Date && Math.abs(first.at - Date.now()) < 30000)
+  assert.deepEqual(await letters.get(first.id), first)
+  assert.equal(await films.get(first.documentId), null)
+  await letters.drop(first.id)
+  for (const method of ['drop', 'get', 'retry']) await assert.rejects(letters[method](first.id), Absent)
+  sqlite(file, 'DROP TRIGGER picky')
+  await letters.retry(second.id)
+  assert.deepEqual(await films.get(second.documentId), second.document)
+  await films.flush()
+  assert.deepEqual(await pond.store('films').get(second.documentId), second.document)
+  await films.replace(third.documentId, { n: 'newer' })
+  await assert.rejects(letters.retry(third.id), DuplicateError)
+  assert.equal((await letters.list()).total, 1)
+  await assert.rejects(letters.get('7'), InvalidKey)
+  await assert.rejects(letters.get(7), InvalidKey)
+  await assert.rejects(letters.list({ limit: 0 }), MisuseError)
+  await assert.rejects(letters.list({ limit: 1.5 }), OptionError)
+  await assert.rejects(letters.list({ most: 1 }), OptionError)
+  await assert.rejects(pond.collection('books').deadLetters.list(), MisuseError)
+})
 
 test('a full backlog', async t => {
   const pond = await open(redis.url, { store: `sqlite:${folder}/full.db`, namespace: 'full', worker: false })

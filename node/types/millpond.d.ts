@@ -192,6 +192,43 @@ export interface ChangeEvent<D extends object = Record<string, unknown>> {
   document: (D & { id: string }) | null
 }
 
+/** A change of a collection that is written behind which the store refused: which, when, and why. */
+export interface DeadLetter<D extends object = Record<string, unknown>> {
+  /** Of the letter. */
+  id: string
+  documentId: string
+  /** Of the change. */
+  version: number | bigint
+  /** When it was put aside. */
+  at: Date
+  /** What the store said. */
+  error: string
+  /** deleted: the change was a deletion; damaged: it cannot be read. */
+  state: 'document' | 'deleted' | 'damaged'
+  document: (D & { id: string }) | null
+}
+
+export interface DeadLetterList<D extends object = Record<string, unknown>> {
+  letters: Array<DeadLetter<D>>
+  /** How many there are in all. */
+  total: number
+  /** What to give as `after` for those that follow. */
+  next: string | null
+}
+
+/** What a worker tried three times to take to the store, in vain. `for await (const letter of films.deadLetters)` gives all of them. */
+export interface DeadLetters<D extends object = Record<string, unknown>> extends AsyncIterable<DeadLetter<D>> {
+  /** The oldest `limit` (1 to 1000, else 100) of them, behind the letter `after`. Of large documents fewer come at once. */
+  list(options?: { after?: string | null; limit?: number }): Promise<DeadLetterList<D>>
+  /** Rejects with Absent if there is no such letter. */
+  get(id: string): Promise<DeadLetter<D>>
+  /** The change waits for the store again, in its old place among the changes of its document. Rejects with DuplicateError if something newer
+   * was accepted or stored since: it stays a dead letter; with Absent if there is no such letter. */
+  retry(id: string): Promise<void>
+  /** Forgets it. Rejects with Absent if there is no such letter. */
+  drop(id: string): Promise<void>
+}
+
 export interface Collection<D extends object = Record<string, unknown>> {
   /** Makes the table and the declared indexes, where they are missing. */
   prepare(): Promise<void>
@@ -207,6 +244,8 @@ export interface Collection<D extends object = Record<string, unknown>> {
   /** Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store. Rejects with
    * TimeoutError if it is still on its way after `timeout` ('30s'). */
   flush(options?: { timeout?: Duration }): Promise<void>
+  /** Of a collection that is written behind: what the store would not have. */
+  readonly deadLetters: DeadLetters<D>
   /** Writes a document that is not there yet, and gives it. Its id is its `id`; without one it gets one (24 hexadecimal digits).
    * Rejects with DuplicateError if there is one. The store is written to first, then the cache; every page of the collection goes. */
   create(document: Omit<D, 'id'> & { id?: string }): Promise<D & { id: string }>

@@ -11,6 +11,7 @@ from __future__ import annotations
 from . import _setup as _setup  # noqa: F401  (hands the C module what it needs; first)
 from ._cached import Cached
 from ._collection import Collection, Page
+from ._dead import DeadLetter, DeadLetterList, DeadLetters
 from ._errors import (
     Absent,
     CacheError,
@@ -50,6 +51,9 @@ __all__ = [
     "CanceledError",
     "ClosedError",
     "Collection",
+    "DeadLetter",
+    "DeadLetterList",
+    "DeadLetters",
     "DeadlockError",
     "DuplicateError",
     "Entry",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Iterator, cast
 
 from . import _core
 from ._changing import CREATE, DELETE, REPLACE, UPDATE, event_of, judge, listener, listener_failed, validation
+from ._dead import DeadLetters
 from ._errors import OptionError
 from ._options import milliseconds, option_text
 from ._store import document_text
@@ -119,6 +120,11 @@ class Collection(_core.SyncCollection):
         """Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store.
         TimeoutError: it is still on its way."""
         self._flush(milliseconds("timeout", timeout))
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Of a collection that is written behind: what the store would not have."""
+        return DeadLetters(self)
 
     def __repr__(self) -> str:
         return f"<millpond.Collection {self.name!r}>"

@@ -20,6 +20,7 @@ from ._bulk import entries, pieces
 from ._cached import AsyncCached, Cached
 from ._changing import CREATE, DELETE, REPLACE, UPDATE, change, event_of, listener, listener_failed, validation
 from ._collection import split
+from ._dead import AsyncDeadLetters as DeadLetters
 from ._errors import Error
 from ._options import milliseconds
 from ._pond import opened
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
 
-__all__ = ["Collection", "Pond", "Store", "open"]
+__all__ = ["Collection", "DeadLetters", "Pond", "Store", "open"]
 
 
 def open(cache: str = "memory:", *, store: str | None = None, namespace: str | None = None, **options: Unpack[OpenOptions]) -> Pond:
@@ -306,6 +307,11 @@ class Collection(_core.LoopCollection):
         """Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store.
         TimeoutError: it is still on its way."""
         await self._flush(milliseconds("timeout", timeout))
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Of a collection that is written behind: what the store would not have."""
+        return DeadLetters(self)
 
     def __repr__(self) -> str:
         return f"<millpond.aio.Collection {self.name!r}>"

@@ -4,8 +4,10 @@ by the awaited ones."""
 from __future__ import annotations
 
 import asyncio
+import datetime
 import multiprocessing
 import os
+import sqlite3
 import time
 
 import pytest
@@ -99,6 +101,66 @@ async def test_validation_touches_nothing(call, pond, films):
         await call(judged.replace("1", {"title": ""}))
     assert await call(films.get("1")) is None
     assert await call(judged.replace("1", {"title": "Heat"})) == {"id": "1", "title": "Heat"}
+
+
+async def all_of(call, letters):
+    return [letter async for letter in letters] if call.asynchronous else list(letters)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+def test_dead_letters(asynchronous, redis, tmp_path, name):
+    async def main():
+        call = Mode(asynchronous)
+        pond = call.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db")
+        films = pond.collection("films", write="behind")
+        await call(films.prepare())
+        letters = films.dead_letters
+        assert await all_of(call, letters) == []
+        with sqlite3.connect(f"{tmp_path}/films.db", isolation_level=None) as db:
+            db.execute("CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'we do not want it'); END")
+            before = datetime.datetime.now(datetime.timezone.utc)
+            for n in range(3):
+                await call(films.replace(f"bad{n}", {"n": n}))
+            await call(films.replace("good", {"n": 1}))
+            while (found := await call(letters.list(limit=2))).total < 3:
+                assert datetime.datetime.now(datetime.timezone.utc) - before < datetime.timedelta(seconds=20)
+                await asyncio.sleep(0.02)
+            assert len(found) == 2 and found.next is not None
+            rest = await call(letters.list(found.next))
+            assert len(rest) == 1 and rest.next is None and rest.total == 3
+            every = await all_of(call, letters)
+            assert every == [*found, *rest]
+            assert {letter.document_id: letter.document for letter in every} == {f"bad{n}": {"id": f"bad{n}", "n": n} for n in range(3)}
+            first = every[0]
+            assert (first.state, "we do not want it" in first.error) == ("document", True)
+            assert before - datetime.timedelta(seconds=1) < first.at < datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1)
+            assert await call(letters.get(first.id)) == first
+            assert await call(films.get(first.document_id)) is None
+            await call(letters.drop(first.id))
+            for method in (letters.drop, letters.get, letters.retry):
+                with pytest.raises(millpond.Absent, match=first.id):
+                    await call(method(first.id))
+            db.execute("DROP TRIGGER picky")
+        await call(letters.retry(every[1].id))
+        assert await call(films.get(every[1].document_id)) == every[1].document
+        await call(films.flush())
+        assert await call(pond.store("films").get(every[1].document_id)) == every[1].document
+        await call(films.replace(every[2].document_id, {"n": "newer"}))
+        with pytest.raises(millpond.DuplicateError, match="newer"):
+            await call(letters.retry(every[2].id))
+        assert [letter.id for letter in await all_of(call, letters)] == [every[2].id]
+        with pytest.raises(millpond.InvalidKey, match="not the id of a dead letter"):
+            await call(letters.get("7"))
+        with pytest.raises(millpond.MisuseError, match="1 to 1000"):
+            await call(letters.list(limit=0))
+        with pytest.raises(TypeError):
+            await call(letters.get(7))
+        with pytest.raises(millpond.MisuseError, match="books is not written behind"):
+            await call(pond.collection("books").dead_letters.list())
+        assert "films" in repr(letters)
+        await call(pond.close(timeout="5s"))
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])

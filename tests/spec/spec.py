@@ -131,10 +131,14 @@ def line_of(step: dict) -> str:
                      *([("reject", "yes")] if step.get("reject") else []), *with_words)
     if "document" in step:
         collection, name = step["document"]
-        return words("document", ("collection", collection), ("id", spelled(name)))
+        return words("document", ("collection", collection), ("id", spelled(name)), *with_words)
     if "page" in step:
         collection, query = step["page"]
         return words("page", ("collection", collection), ("query", query))
+    if "dead" in step:
+        collection, letter = step["of"]
+        return words("dead", ("act", step["dead"]), ("collection", collection), *([] if letter is None else [("id", spelled(letter))]),
+                     *([("most", str(step["most"]))] if "most" in step else []), *with_words)
     if "open" in step:
         return words("open", ("pond", "second"), *option_words("opt", step["open"]))
     if "create" in step:

@@ -1,4 +1,4 @@
-/* The commands on a collection's documents: change, document, page. */
+/* The commands on a collection's documents: change, document, page; and on its dead letters: dead. */
 #include <string.h>
 #include "tool/tool.h"
 
@@ -18,6 +18,16 @@ static int change(pond_collection *films, const command *line, pond_value **valu
                                   command_word(line, "reject") ? reject : NULL, NULL, value, err);
 }
 
+static int dead(pond_collection *films, const command *line, pond_value **value, pond_error **err) {
+    static const char *const acts[] = {
+        "list", [POND_DEAD_SHOW] = "show", [POND_DEAD_RETRY] = "retry", [POND_DEAD_DROP] = "drop"};
+    const char *letter = command_text(line, "id", "");
+    int act = POND_DEAD_DROP;
+    while (act > 0 && strcmp(acts[act], command_text(line, "act", "")) != 0) act--;
+    if (act) return pond_collection_dead_act(films, (pond_dead_act)act, letter, strlen(letter), value, err);
+    return pond_collection_dead_list(films, letter, strlen(letter), command_number(line, "most", 100), value, err);
+}
+
 int tool_document(pond *p, const command *line, pond_value **value, pond_error **err) {
     const char *options[2 * MAX_WORDS], *id = command_text(line, "id", ""), *query = command_text(line, "query", "");
     size_t n = 0;
@@ -30,6 +40,7 @@ int tool_document(pond *p, const command *line, pond_value **value, pond_error *
     int code = pond_collection_new(&films, p, command_text(line, "collection", ""), options, n, err);
     if (code != POND_OK) return code;
     if (strcmp(line->verb, "change") == 0) code = change(films, line, value, err);
+    else if (strcmp(line->verb, "dead") == 0) code = dead(films, line, value, err);
     else if (strcmp(line->verb, "page") == 0)
         code = pond_collection_find(films, POND_QUERY_TEXT, query, strlen(query), value, err);
     else code = pond_collection_get(films, id, strlen(id), value, err);

@@ -434,6 +434,19 @@ const commands = {
   async page (command) {
     return valueAnswer('value', await collectionOf(command).find(command.text('query')))
   },
+  async dead (command) {
+    const { deadLetters } = collectionOf(command)
+    const [letter = ''] = command.all('id')
+    const [most] = command.all('most')
+    const acts = {
+      list: () => deadLetters.list({ after: letter || undefined, limit: most === undefined ? undefined : Number(most) }),
+      show: () => deadLetters.get(letter),
+      retry: () => deadLetters.retry(letter),
+      drop: () => deadLetters.drop(letter)
+    }
+    const found = await acts[command.text('act')]()
+    return valueAnswer(found === undefined ? 'absent' : 'value', found)
+  },
   crowd: command => new Crowd(pondOf(command), policyOf(command), command).crowd(),
   sweep: command => new Crowd(pondOf(command), policyOf(command), command).sweep(),
   storm: command => new Crowd(pondOf(command), policyOf(command), command).storm()

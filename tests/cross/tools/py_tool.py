@@ -321,6 +321,15 @@ class Tool:
         page = await self.call(self.collection(command).find(command.text("query")))
         return value_answer("value", dataclasses.asdict(page))
 
+    async def run_dead(self, command: Command):
+        letters, letter = self.collection(command).dead_letters, command.text("id")
+        if command.text("act") == "list":
+            most = command.all("most")
+            found = await self.call(letters.list(letter or None, *map(int, most)))
+            return value_answer("value", dataclasses.asdict(found))
+        found = await self.call(getattr(letters, {"show": "get"}.get(command.text("act"), command.text("act")))(letter))
+        return value_answer("absent" if found is None else "value", found and dataclasses.asdict(found))
+
     # ---- many callers at once
 
     async def run_crowd(self, command: Command):

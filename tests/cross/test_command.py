@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -214,6 +215,66 @@ def test_worker_in_json(redis, ns, tmp_path):
         process.communicate(timeout=30)
 
 
+# ---- dead ----
+
+@pytest.fixture
+def refused(redis, ns, tmp_path):
+    """(a command's words, the collection, the database): three letters, the oldest of "bad0", whose reason is still there."""
+    store = f"sqlite:{tmp_path}/films.db"
+    with sqlite3.connect(f"{tmp_path}/films.db", isolation_level=None) as db, millpond.open(redis.url, namespace=ns, store=store) as pond:
+        films = pond.collection("films", write="behind")
+        films.prepare()
+        db.execute("CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'we do not want it'); END")
+        for n in range(3):
+            films.replace(f"bad{n}", {"n": n})
+            eventually(lambda: films.dead_letters.list().total == n + 1)
+
+        def dead(*words: str, **more) -> subprocess.CompletedProcess:
+            return run("dead", *words, "-n", ns, "-o", f"store={store}", cache=redis.url, **more)
+
+        yield dead, films, db
+
+
+def test_dead_list_and_show(refused):
+    dead, films, _ = refused
+    letters = list(films.dead_letters)
+    done = dead("list", "films")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [[letter.id, f"bad{n},"] for n, letter in enumerate(letters)]
+    assert all("s ago: " in line and "we do not want it" in line for line in done.stdout.splitlines())
+    rows = [json.loads(line) for line in dead("list", "films", letters[0].id, "--json").stdout.splitlines()]
+    assert [(row["id"], row["document_id"], row["state"], row["document"]) for row in rows] == [
+        (letter.id, letter.document_id, "document", letter.document) for letter in letters[1:]]
+    done = dead("show", "films", letters[1].id)
+    assert done.returncode == 0
+    assert f"{letters[1].id} of films" in done.stdout and "document   bad1" in done.stdout and '{"id":"bad1","n":1}' in done.stdout
+    assert json.loads(dead("show", "films", letters[1].id, "-j").stdout)["version"] == letters[1].version
+    assert dead("list", "books").stdout == "no dead letters of books\n"
+    done = dead("show", "films", "1-0-0")
+    assert (done.returncode, done.stdout) == (1, "") and "there is no dead letter 1-0-0" in done.stderr
+    done = dead("show", "films", "x")
+    assert (done.returncode, done.stdout) == (2, "") and '"x" is not the id of a dead letter' in done.stderr
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_dead_retry_and_drop(way, refused):
+    dead, films, db = refused
+    first, second, third = films.dead_letters
+    done = dead("drop", "films", first.id, first.id, way=way)
+    assert (done.returncode, done.stdout) == (1, f"{first.id} dropped\n") and "there is no dead letter" in done.stderr
+    db.execute("DROP TRIGGER picky")
+    films.replace(third.document_id, {"n": "newer"})
+    done = dead("retry", "films", "--all", way=way)
+    assert done.returncode == 1 and done.stdout == f"{second.id} retried\n"
+    assert done.stderr.startswith(f"millpond: {third.id}: films \"bad2\": nothing was retried: ")
+    films.flush()
+    assert films.get(second.document_id) == second.document
+    assert films.get(third.document_id) == {"id": "bad2", "n": "newer"}
+    done = dead("drop", "films", "--all", "--json", way=way)
+    assert (done.returncode, [json.loads(line) for line in done.stdout.splitlines()]) == (0, [{"id": third.id, "dropped": True}])
+    assert len(films.dead_letters.list()) == 0
+
+
 # ---- command lines ----
 
 @pytest.mark.parametrize("args, code, says", [
@@ -226,6 +287,15 @@ def test_worker_in_json(redis, ns, tmp_path):
     (["inspect", "k", "-e", "2s"], 2, "--every is for stats"),
     (["worker"], 2, "name the collections"),
     (["worker", "films"], 2, "store"),
+    (["dead"], 2, "say list, show, retry or drop"),
+    (["dead", "bury", "films"], 2, "say list, show, retry or drop"),
+    (["dead", "list"], 2, "of which collection?"),
+    (["dead", "list", "films"], 2, "store"),
+    (["dead", "list", "films", "1-2-3", "4"], 2, '"4" is too much'),
+    (["dead", "drop", "films"], 2, "which letter?"),
+    (["dead", "retry", "films", "1-2-3", "--all"], 2, "name letters, or give --all"),
+    (["dead", "show", "films", "--all"], 2, "--all is for list, retry and drop"),
+    (["dead", "list", "films", "-e", "2s"], 2, "--every is for stats"),
     (["stats", "surplus"], 2, '"surplus" is too much'),
     (["stats", "--every", "soon"], 2, '"soon" is not a time'),
     (["stats", "--every", "0"], 2, "is not a time"),

@@ -11,13 +11,14 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* how the program ends */
 
 typedef struct cli {
     const char *namespace; /* NULL: not given */
-    bool json;
+    bool json, all;
     int64_t every_ms; /* 0: once */
     char **words;     /* after the verb */
     int count;
     pond *pond;
 } cli;
 
+int cli_dead(cli *c);
 int cli_inspect(cli *c);
 int cli_stats(cli *c);
 int cli_worker(cli *c);

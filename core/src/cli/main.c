@@ -15,14 +15,20 @@ static const char help[] =
     "                            opened with publish_stats\n"
     "  millpond worker NAME...   takes to the store what was accepted for these collections\n"
     "                            (write=behind), until it is ended; wants -o store=...\n"
+    "  millpond dead list NAME [LETTER]     what the store refused of a collection (write=behind),\n"
+    "                                       oldest first, 100 of them, behind this one\n"
+    "  millpond dead show NAME LETTER...    with the whole document\n"
+    "  millpond dead retry NAME LETTER...   it waits for the store again, unless it has a newer one\n"
+    "  millpond dead drop NAME LETTER...    forgets it; all of these want -o store=...\n"
     "\n"
     "  -c, --cache URL           redis://[user:password@]host[:port][/database] or unix:/path;\n"
     "                            better in the environment, as MILLPOND_CACHE: others can see\n"
     "                            what stands in a command line\n"
-    "  -n, --namespace NAME      inspect: of the keys (default: default); stats: only this one\n"
+    "  -n, --namespace NAME      of keys and collections (default: default); stats: only this one\n"
     "  -o, --option NAME=VALUE   an option of the library, such as command_timeout=2s\n"
     "  -e, --every TIME          stats: again after each TIME (2s, 500ms, 1m), until it is stopped;\n"
     "                            worker: how often it says how far it is (default: 10s)\n"
+    "  -a, --all                 dead: list, retry or drop all that there are\n"
     "  -j, --json                one JSON object a line\n"
     "  -h, --help                this text\n"
     "  -V, --version             the version\n"
@@ -32,7 +38,11 @@ static const char help[] =
 static const struct {
     const char *name;
     int (*run)(cli *c);
-} verbs[] = {{"inspect", cli_inspect}, {"stats", cli_stats}, {"worker", cli_worker}};
+    bool idle; /* it takes nothing to the store: it ends too soon to own a shard */
+} verbs[] = {{"inspect", cli_inspect, true},
+             {"stats", cli_stats, true},
+             {"worker", cli_worker, false},
+             {"dead", cli_dead, true}};
 
 int cli_usage(const char *format, ...) {
     va_list args;
@@ -93,11 +103,15 @@ static int set_cache(pond_config *config, char *url) {
     return set(config, "cache", url);
 }
 
-static const struct option longs[] = {
-    {"cache", required_argument, NULL, 'c'},  {"namespace", required_argument, NULL, 'n'},
-    {"option", required_argument, NULL, 'o'}, {"every", required_argument, NULL, 'e'},
-    {"json", no_argument, NULL, 'j'},         {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0}};
+static const struct option longs[] = {{"cache", required_argument, NULL, 'c'},
+                                      {"namespace", required_argument, NULL, 'n'},
+                                      {"option", required_argument, NULL, 'o'},
+                                      {"every", required_argument, NULL, 'e'},
+                                      {"json", no_argument, NULL, 'j'},
+                                      {"help", no_argument, NULL, 'h'},
+                                      {"all", no_argument, NULL, 'a'},
+                                      {"version", no_argument, NULL, 'V'},
+                                      {NULL, 0, NULL, 0}};
 
 /* What getopt cannot read. Only the option's name is repeated: what stands behind it may be a password. */
 static int wrong_option(const char *word) {
@@ -112,7 +126,7 @@ static int read_options(cli *c, pond_config *config, int argc, char **argv, bool
     int how = CLI_DONE, letter;
     opterr = 0;
     *end = true;
-    while (how == CLI_DONE && (letter = getopt_long(argc, argv, ":c:n:o:e:jhV", longs, NULL)) != -1) {
+    while (how == CLI_DONE && (letter = getopt_long(argc, argv, ":c:n:o:e:ajhV", longs, NULL)) != -1) {
         switch (letter) {
         case 'c':
             cache = true;
@@ -128,6 +142,7 @@ static int read_options(cli *c, pond_config *config, int argc, char **argv, bool
             c->every_ms = milliseconds(optarg);
             if (c->every_ms < 1) how = cli_usage("--every: \"%s\" is not a time: write 500ms, 2s or 1m", optarg);
             break;
+        case 'a': c->all = true; break;
         case 'j': c->json = true; break;
         case 'h': fputs(help, stdout); return CLI_DONE;
         case 'V': printf("millpond %s\n", pond_version()); return CLI_DONE;
@@ -147,13 +162,14 @@ static int run(cli *c, pond_config *config, int argc, char **argv) {
     bool end;
     int how = read_options(c, config, argc, argv, &end);
     if (end) return how;
-    if (optind == argc) return cli_usage("say what to do: inspect, stats or worker");
+    if (optind == argc) return cli_usage("say what to do: inspect, stats, worker or dead");
     const char *verb = argv[optind];
     c->words = argv + optind + 1;
     c->count = argc - optind - 1;
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].name, verb) != 0) continue;
         pond_error *error = NULL;
+        if (verbs[i].idle && (how = set(config, "worker", "off")) != CLI_DONE) return how;
         int code = pond_open(&c->pond, config, &error);
         if (code != POND_OK) {
             cli_failed(error);
@@ -161,7 +177,7 @@ static int run(cli *c, pond_config *config, int argc, char **argv) {
         }
         return verbs[i].run(c);
     }
-    return cli_usage("there is no command \"%.40s\": they are inspect, stats and worker", verb);
+    return cli_usage("there is no command \"%.40s\": they are inspect, stats, worker and dead", verb);
 }
 
 int main(int argc, char **argv) {

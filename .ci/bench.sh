@@ -12,6 +12,7 @@ case " $* " in
     pip_need bench -r tests/bench/requirements.txt
     ;;
 *)
+    case " $* " in *behind* | *drain-* | *bullmq* | *hot-key* | *accept-*) apt_need libmongoc-dev ;; esac # before the packages are built
     node_need
     python_package
     node_package

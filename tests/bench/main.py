@@ -8,8 +8,8 @@ takes the cost of waking another CPU out of the figures; and beside the operatio
 for 100,000 operations, the figure that carries over to other machines.
 
 What each client does is in py_client.py, node_client.mjs and ../c/bench_link.c. The full mode writes results.json,
-table.txt and two plots into build/bench. The groups `queries` (queries.py) and `writes` (writes.py) are measured when they are asked
-for only: the one needs 100,000 documents and a MongoDB, the other a million pages in Redis.
+table.txt and two plots into build/bench. The groups `queries` (queries.py), `writes` (writes.py) and `behind` (behind.py) are measured when
+they are asked for only: they need 100,000 documents and a MongoDB, a million pages in Redis, and both servers.
 
 Environment: MILLPOND_BENCH_C, the built bench_link; MILLPOND_NODE, the folder of the npm package; without them
 build/ and node/ are searched.
@@ -25,7 +25,6 @@ import pathlib
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 
@@ -35,8 +34,10 @@ sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "servers"))
 sys.dont_write_bytecode = True
 
+import behind  # noqa: E402
 import queries  # noqa: E402
 import writes  # noqa: E402
+from client import Client, ClientError  # noqa: E402
 from documents import documents  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 
@@ -51,41 +52,6 @@ WORKLOADS = [
     ("c-64", "c", 64, 0.6, ["hiredis"]),
 ]
 OURS = "millpond"
-
-
-class ClientError(RuntimeError):
-    """A client program could not start, or died."""
-
-
-class Client:
-    """A client program pinned to the server's CPU; it waits for `run` lines and uses no CPU meanwhile."""
-
-    def __init__(self, kind: str, peer: str, words: list[str], cpu: int):
-        self.name = f"{kind} {peer}"
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        cwd=HERE, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
-        self.version = self._answer().get("version", "")
-
-    def _answer(self) -> dict:
-        line = self.process.stdout.readline()
-        if not line:
-            error = self.process.stderr.read().strip().splitlines()
-            telling = [line for line in error if "Error" in line] or error or ["ended without a word"]
-            raise ClientError(f"{self.name}: {telling[-1].strip()}")
-        return json.loads(line)
-
-    def run(self, concurrency: int, seconds: float) -> dict:
-        self.process.stdin.write(f"run {concurrency} {seconds}\n")
-        self.process.stdin.flush()
-        answer = self._answer()
-        return {"rate": answer["ops"] / answer["seconds"], "cpu": answer["cpu"] * 100_000 / answer["ops"]}
-
-    def close(self) -> None:
-        try:
-            self.process.communicate("quit\n", timeout=5)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            self.process.kill()
-            self.process.communicate()
 
 
 def command(kind: str, peer: str, port: int, documents_file: pathlib.Path) -> list[str]:
@@ -114,7 +80,7 @@ def choose(only: str | None) -> list[tuple]:
     chosen = chosen or [row for row in queries.WORKLOADS if row[0] == only]
     if not chosen:
         raise SystemExit(f"--only: there is no workload {only}; they are "
-                         + ", ".join([row[0] for row in WORKLOADS + queries.WORKLOADS] + writes.NAMES))
+                         + ", ".join([row[0] for row in WORKLOADS + queries.WORKLOADS] + writes.NAMES + behind.NAMES))
     return chosen
 
 
@@ -235,9 +201,10 @@ def plots(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
     return written
 
 
-def main_of_writes(arguments) -> int:
+def main_of(part, arguments) -> int:
+    """writes.py or behind.py, whose rows are their own."""
     start = time.monotonic()
-    rows = writes.measure(arguments.only, arguments.rounds, arguments.seconds, 10 if arguments.quick else 1)
+    rows = part.measure(arguments.only, arguments.rounds, arguments.seconds, 10 if arguments.quick else 1)
     print(writes.table(rows))
     print(f"took {time.monotonic() - start:.1f} s")
     if arguments.json:
@@ -249,15 +216,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Millpond beside its peers")
     parser.add_argument("--quick", action="store_true", help="short rounds, under 55 s in all")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--only", metavar="NAME", help="one workload (asyncio-64) or group (asyncio, threads, node, c, queries, writes)")
+    parser.add_argument("--only", metavar="NAME", help="one workload (asyncio-64) or group (asyncio, threads, node, c, queries, writes, behind)")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of each workload")
     parser.add_argument("--seconds", type=float, help="length of one client's turn")
     parser.add_argument("--peers-only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (5 if arguments.quick else 9)
     arguments.seconds = arguments.seconds or (0.3 if arguments.quick else 1.0)
-    if arguments.only in ("writes", *writes.NAMES):
-        return main_of_writes(arguments)
+    for name, part in (("writes", writes), ("behind", behind)):
+        if arguments.only in (name, *part.NAMES):
+            try:
+                return main_of(part, arguments)
+            except (ClientError, OSError) as error:
+                print(f"bench: {error}", file=sys.stderr)
+                return 1
     chosen = choose(arguments.only)
     if shutil.which("node") is None and any(row[1] == "node" for row in chosen):
         print("there is no node on the path", file=sys.stderr)

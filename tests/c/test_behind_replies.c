@@ -26,7 +26,8 @@ static redisReply *parsed(const char *resp, size_t len) {
 static mp_reply decoded(mp_op_kind kind, bool behind_key, redisReply *r, size_t entries) {
     char name[MP_NAME_MAX + 1];
     mp_behind_entry given[2] = {{.id = "1-1"}, {.id = "1-2"}};
-    mp_behind behind = {.count = entries, .entries = entries ? given : NULL};
+    mp_sums sums = {0};
+    mp_behind behind = {.count = entries, .entries = entries ? given : NULL, .sums = kind == MP_FOLD ? &sums : NULL};
     mp_op op = {.kind = kind, .lease_ms = 1, .done = nothing, .behind = kind >= MP_ACCEPT ? &behind : NULL};
     if (behind_key) mp_key_make_behind(&op.key, name, "n", 1, "k", 1, 16);
     else mp_key_make_shard(&op.key, name, "n", 1, 16, 0);
@@ -47,6 +48,12 @@ static mp_reply decoded(mp_op_kind kind, bool behind_key, redisReply *r, size_t 
         }
         mp_behind_clear(&behind);
     }
+    for (size_t i = 0; kind == MP_SUMS && behind.sums && i < entries; i++) {
+        for (size_t k = 0; k < behind.sums[i].n; k++)
+            assert_int_equal(behind.sums[i].sum[k].member[behind.sums[i].sum[k].len], 0);
+        mp_sums_clear(&behind.sums[i]);
+    }
+    if (kind == MP_SUMS) free(behind.sums);
     pond_value_free(op.value);
     pond_error_free(op.error);
     return op.reply;
@@ -55,14 +62,14 @@ static mp_reply decoded(mp_op_kind kind, bool behind_key, redisReply *r, size_t 
 static mp_reply answer(mp_op_kind kind, const char *resp) {
     redisReply *r = parsed(resp, strlen(resp));
     assert_non_null(r);
-    return decoded(kind, kind < MP_EPOCH, r, kind == MP_ACK ? 2 : 0);
+    return decoded(kind, kind < MP_EPOCH, r, kind == MP_ACK || kind == MP_SUMS ? 2 : 0);
 }
 
 static void answers_of_another_form_are_errors(void **state) {
     (void)state;
-    static const mp_op_kind kinds[] = {MP_ACCEPT,      MP_EPOCH,     MP_OWN,        MP_TAKE,      MP_ACK,
-                                       MP_DEAD,        MP_DEAD_LIST, MP_DEAD_RETRY, MP_DEAD_DROP, MP_FORGET,
-                                       MP_BEHIND_OPEN, MP_LEASE,     MP_INSPECT};
+    static const mp_op_kind kinds[] = {MP_ACCEPT, MP_EPOCH,     MP_OWN,         MP_TAKE,      MP_ACK,
+                                       MP_DEAD,   MP_DEAD_LIST, MP_DEAD_RETRY,  MP_DEAD_DROP, MP_FORGET,
+                                       MP_SUMS,   MP_FOLD,      MP_BEHIND_OPEN, MP_LEASE,     MP_INSPECT};
     static const char *const odd[] = {"$-1\r\n", "+OK\r\n", "*0\r\n", "*-1\r\n", "$1\r\nx\r\n", "*1\r\n$1\r\nx\r\n"};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
         for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) assert_int_equal(answer(kinds[k], odd[i]), MP_FAILED);
@@ -77,16 +84,26 @@ static void answers_of_another_form_are_errors(void **state) {
         {MP_ACCEPT, "*1\r\n:-5\r\n"},
         {MP_ACCEPT, "*1\r\n$-1\r\n"},
         {MP_TAKE, "*1\r\n:0\r\n"},
-        {MP_TAKE, "*3\r\n:-1\r\n:0\r\n$3\r\n1-1\r\n"},
-        {MP_TAKE, "*3\r\n:0\r\n$1\r\nx\r\n$3\r\n1-1\r\n"},
-        {MP_TAKE, "*3\r\n:0\r\n:1\r\n$1\r\nx\r\n"},
-        {MP_TAKE, "*5\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n"},
-        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1+1\r\n$1\r\nk\r\n$-1\r\n"},
-        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$0\r\n\r\n$1\r\nk\r\n$-1\r\n"},
-        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$24\r\n123456789012-12345678901\r\n$1\r\nk\r\n$-1\r\n"},
-        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n:1\r\n$-1\r\n"},
-        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n:1\r\n"},
-        {MP_TAKE, "*9\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\nx\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_TAKE, "*4\r\n:-1\r\n:0\r\n$3\r\n1-1\r\n:0\r\n"},
+        {MP_TAKE, "*4\r\n:0\r\n$1\r\nx\r\n$3\r\n1-1\r\n:0\r\n"},
+        {MP_TAKE, "*4\r\n:0\r\n:1\r\n$1\r\nx\r\n:0\r\n"},
+        {MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n"},
+        {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1+1\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$0\r\n\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$24\r\n123456789012-12345678901\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n:1\r\n$-1\r\n"},
+        {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n:1\r\n"},
+        {MP_TAKE, "*10\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\nx\r\n$1\r\nk\r\n$-1\r\n"},
+        {MP_SUMS, "*1\r\n*-1\r\n"},
+        {MP_SUMS, "*2\r\n*-1\r\n:1\r\n"},
+        {MP_SUMS, "*2\r\n*-1\r\n*1\r\n$-1\r\n"},
+        {MP_SUMS, "*2\r\n*-1\r\n*2\r\n$-1\r\n$1\r\nx\r\n"},
+        {MP_SUMS, "*2\r\n*-1\r\n*2\r\n:1\r\n*0\r\n"},
+        {MP_SUMS, "*2\r\n*-1\r\n*2\r\n$-1\r\n*1\r\n$1\r\nn\r\n"},
+        {MP_SUMS, "*2\r\n*-1\r\n*2\r\n$-1\r\n*2\r\n$1\r\nn\r\n:1\r\n"},
+        {MP_FOLD, "*2\r\n:1\r\n$8\r\n12345678\r\n"},
+        {MP_FOLD, "*2\r\n:2\r\n$0\r\n\r\n"},
+        {MP_FOLD, "*1\r\n:1\r\n"},
         {MP_ACK, "$1\r\n1\r\n"},
         {MP_ACK, "$3\r\n111\r\n"},
         {MP_DEAD_LIST, "*2\r\n:1\r\n$1\r\nx\r\n"},
@@ -104,8 +121,13 @@ static void answers_of_another_form_are_errors(void **state) {
         assert_int_equal(answer(more[i].kind, more[i].resp), MP_FAILED);
     /* And those that are right are none. */
     assert_int_equal(answer(MP_ACCEPT, "*2\r\n:1\r\n$8\r\n12345678\r\n"), MP_STORED);
-    assert_int_equal(answer(MP_TAKE, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n"), MP_DONE);
+    assert_int_equal(answer(MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n"), MP_DONE);
     assert_int_equal(answer(MP_ACK, "$2\r\n10\r\n"), MP_DONE);
+    assert_int_equal(answer(MP_SUMS, "*2\r\n*-1\r\n*2\r\n$-1\r\n*4\r\n$0\r\n\r\n$16\r\n1234567812345678\r\n"
+                                     "$1\r\nn\r\n$2\r\n-3\r\n"),
+                     MP_DONE);
+    assert_int_equal(answer(MP_FOLD, "*2\r\n:1\r\n$0\r\n\r\n"), MP_DONE);
+    assert_int_equal(answer(MP_FOLD, "*1\r\n:-3\r\n"), MP_REFUSED);
     assert_int_equal(answer(MP_BEHIND_OPEN, "*3\r\n$2\r\n16\r\n$0\r\n\r\n$0\r\n\r\n"), MP_DONE);
     assert_int_equal(answer(MP_DEAD_LIST, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n"), MP_DONE);
     assert_int_equal(answer(MP_DEAD_RETRY, ":1\r\n"), MP_STORED);
@@ -126,7 +148,7 @@ static size_t with_records(char *out, mp_op_kind kind) {
     mp_envelope e = {.flags = MP_ENVELOPE_SRCVER, .codec = POND_JSON, .payload = doc, .payload_len = sizeof doc - 1};
     memcpy(e.fence, fence, sizeof e.fence);
     if (kind == MP_LEASE) n += (size_t)sprintf(out, "*3\r\n:6\r\n");
-    if (kind == MP_TAKE) n += (size_t)sprintf(out, "*12\r\n:3\r\n:1\r\n$3\r\n1-1\r\n");
+    if (kind == MP_TAKE) n += (size_t)sprintf(out, "*13\r\n:3\r\n:1\r\n$3\r\n1-1\r\n:0\r\n");
     if (kind == MP_DEAD_LIST) n += (size_t)sprintf(out, "*14\r\n:3\r\n:0\r\n");
     for (int i = 0; i < (kind == MP_LEASE ? 1 : 3); i++) {
         if (kind != MP_LEASE) n += add_text(out + n, "1099511627776-0", 15);

@@ -12,3 +12,10 @@ void mp_behind_clear(mp_behind *behind) {
     behind->entries = NULL;
     behind->count = 0;
 }
+
+void mp_sums_clear(mp_sums *sums) {
+    for (size_t i = 0; i < sums->n; i++) free(sums->sum[i].member);
+    free(sums->sum);
+    pond_value_free(sums->value);
+    *sums = (mp_sums){0};
+}

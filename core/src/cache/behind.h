@@ -3,6 +3,7 @@
 #define MP_CACHE_BEHIND_H
 
 #include "cache/cache.h"
+#include "model/json_increment.h"
 
 #define MP_BEHIND_ID_MAX 24 /* an entry's id, "ms-seq"; what is longer is no id */
 #define MP_BEHIND_SESSION_LEN 16
@@ -20,11 +21,14 @@ typedef enum mp_behind_verdict {
     MP_VERDICT_OK,
     MP_STALE_FENCE, /* the shard has no epoch under the fence in force (it is new, or the server lost a part of its history), or its numbers
                        are used up: take an epoch from the store, EPOCH, and accept again. EPOCH: the store must give a higher one */
-    MP_FULL, /* `most` entries wait in the shard */
-    MP_CHANGED, /* another version than expected, or it is not known here: read, and try again. DEAD_RETRY: a newer one is known */
-    MP_EXISTS,     /* a document, where none was expected */
+    MP_FULL,    /* `most` entries wait in the shard */
+    MP_CHANGED, /* another version than expected, or it is not known here, or increments wait that must be folded first: read, and try again.
+                   FOLD: what was read is not so any more. DEAD_RETRY: a newer one is known */
+    MP_EXISTS,  /* a document, where none was expected */
     MP_OLD_NUMBER, /* a number below the slot's last one; nothing was accepted. Only a bug asks so */
-    MP_NO_LETTER   /* there is none of this id, key and version */
+    MP_NO_LETTER,  /* there is none of this id, key and version */
+    MP_ABSENT,     /* an increment: there is no document */
+    MP_FORGOTTEN   /* an increment that was sent before: the server has lost whether it was accepted */
 } mp_behind_verdict;
 
 /* One entry of a shard's stream: a key that has something to flush, or a dead letter. */
@@ -40,8 +44,21 @@ typedef struct mp_behind_entry {
     bool damaged;   /* the record cannot be read */
     char *why;      /* DEAD_LIST: what the store had against it, NUL-terminated; NULL else */
     size_t why_len;
-    int acked; /* ACK, out: 1; 0: a newer record came, and waits in an entry of its own */
+    int acked;     /* ACK, out: 1; 0: a newer record came, and waits in an entry of its own */
+    bool unfolded; /* its increments are not in `value` yet: it is left as it is. The caller's own */
 } mp_behind_entry;
+
+/* The increments of a key that wait, and the record that they are to be added to. Of an entry whose record is still the one that was taken, and that
+ * none wait for, all is 0. */
+typedef struct mp_sums {
+    int64_t first, newest; /* versions of the first and the newest increment; 0: none wait */
+    mp_sum *sum;
+    size_t n;
+    pond_value *
+        value; /* as that of an entry, with `version` and `old_fence`; NULL: there is no record, the store has the document */
+    int64_t version;
+    bool old_fence, damaged; /* `damaged`: the record, or what waits, cannot be read */
+} mp_sums;
 
 typedef struct mp_behind {
     /* ACCEPT, and from `session` on DEAD_RETRY, in. (session, slot, n) names it: repeated with the same `day`, it gets its first answer and is not applied again. A slot has
@@ -62,12 +79,20 @@ typedef struct mp_behind {
     int64_t backlog;               /* out: TAKE: entries of the shard; DEAD_LIST: dead letters of the shard */
     bool more;                     /* out: DEAD_LIST: others follow those that came */
     int64_t epoch;             /* EPOCH: in, and out: the one in force. ACCEPT, TAKE: out: the shard's; 0: none yet */
-    mp_behind_verdict verdict; /* out: ACCEPT, EPOCH, DEAD_RETRY */
-    const char *error;         /* in: DEAD: why, in words */
+    mp_behind_verdict verdict; /* out: ACCEPT, EPOCH, DEAD_RETRY, FOLD */
+    /* ACCEPT, in, borrowed: an increment of this member instead of a value; NULL: none. */
+    const char *member;
+    size_t member_len;
+    int64_t by;
+    bool increments;   /* TAKE, out: there may be some that wait */
+    mp_sums *sums;     /* SUMS: out, one for each entry, the owner's (mp_sums_clear, free). FOLD: in, borrowed: one */
+    const char *error; /* in: DEAD: why, in words */
     size_t error_len;
 } mp_behind;
 
 /* Frees the entries with their keys and values, and forgets them. */
 void mp_behind_clear(mp_behind *behind);
+/* Frees what it holds, and forgets it. */
+void mp_sums_clear(mp_sums *sums);
 
 #endif

@@ -29,7 +29,7 @@ typedef enum mp_op_kind {
     MP_LEASE, /* get, or be granted the lease: -> HIT value | LEASED fence | BUSY ms | INDOUBT ms. `refresh`: also where there
                     is a value, past its time or not, which then comes with LEASED and BUSY; or RESTING ms. Of a write-behind key (which has
                     no tags) also, instead of LEASED or BUSY: HIT, what was accepted and waits for the store, which is cached again for
-                    ttl_ms; or DIRTY */
+                    ttl_ms; or DIRTY, or UNFOLDED */
     MP_FILL,    /* token, fence, value, ttl_ms -> STORED | REFUSED */
     MP_RENEW,   /* token, lease_ms -> STORED | REFUSED */
     MP_RELEASE, /* token, lease_ms (a back-off from refreshing; 0: none) -> DONE | REFUSED (it was not the token's) */
@@ -45,8 +45,8 @@ typedef enum mp_op_kind {
     MP_PUBLISHED, /* -> HIT value = JSON array of what others have published. The key is nobody's */
     MP_ADD, /* value (a text), ms (most entries, about): to the end of the stream that the key's bare name names -> DONE. Not repeated: after
                     a failure it may have been added */
-    /* Of a write-behind namespace, with `behind` (behind.h). The key of all but ACCEPT is a shard's (mp_key_make_shard). */
-    MP_ACCEPT, /* value (borrowed; an absence deletes), ttl_ms, keep_ms -> STORED version | REFUSED, behind->verdict says why */
+    /* Of a write-behind namespace, with `behind` (behind.h). The key of all but ACCEPT and FOLD is a shard's (mp_key_make_shard). */
+    MP_ACCEPT, /* value (borrowed; an absence deletes), ttl_ms, keep_ms; or an increment, behind->member -> STORED version | REFUSED, behind->verdict says why */
     MP_EPOCH, /* -> DONE, the epoch is in force | REFUSED: the store must give a higher one. With behind->epoch 0 it only asks: DONE, one is
                     in force | REFUSED fence. An epoch comes with the fence of such a question, which was answered before the store was asked
                     for it: in a later history of the server it is refused, for the store may have given higher ones in between */
@@ -57,8 +57,11 @@ typedef enum mp_op_kind {
     MP_DEAD, /* the store will not have it: to the dead letters, and out of the cache -> STORED | REFUSED (a newer record came) */
     MP_DEAD_LIST, /* dead letters, oldest first -> DONE, entries, backlog, more */
     MP_DEAD_RETRY, /* it waits for the store again, with the version that it had -> STORED | REFUSED, behind->verdict says why */
-    MP_DEAD_DROP,  /* -> DONE | REFUSED (there is none of this id) */
-    MP_FORGET,     /* the sessions of `day` - 2 and the seven days before it -> DONE */
+    MP_DEAD_DROP, /* -> DONE | REFUSED (there is none of this id) */
+    MP_FORGET,    /* the sessions of `day` - 2 and the seven days before it -> DONE */
+    MP_SUMS, /* which increments of these keys wait: entries (borrowed; their keys and versions) -> DONE fence, sums of each */
+    MP_FOLD, /* fence and sums as MP_SUMS gave them, value (borrowed): the document with them; NULL: they are dropped. ttl_ms, keep_ms -> STORED
+                version | DONE (dropped) | REFUSED, behind->verdict says why */
     MP_BEHIND_OPEN /* the key is shard 0's -> DONE, ms = 1 if the server writes an append-only file, 0 if not, -1 unknown | FAILED, POND_EOPTION if
                     it must not be used so */
 } mp_op_kind;
@@ -73,6 +76,7 @@ typedef enum mp_reply {
     MP_INDOUBT, /* someone writes; `ms` = what is left of the intents */
     MP_DIRTY, /* LEASE of a write-behind key: a record of `version`, `value`, waits for the store, from a history of the server that was lost:
                     the newer one of it and what the store has is the value */
+    MP_UNFOLDED, /* LEASE of a write-behind key: increments wait: SUMS, then FOLD */
     MP_STORED,
     MP_REFUSED,
     MP_DONE,
@@ -86,7 +90,8 @@ struct mp_op {
     mp_op_kind kind;
     mp_key key; /* of TAG_GET and TAG_MAKE a tag */
     uint8_t token[MP_TOKEN_LEN];
-    uint8_t fence[MP_FENCE_LEN]; /* in: FILL, END, EPOCH; out: LEASE, BEGIN, EPOCH */
+    uint8_t
+        fence[MP_FENCE_LEN]; /* in: FILL, END, EPOCH, FOLD; out: LEASE, BEGIN, EPOCH, SUMS; ACCEPT: the link's own */
     int64_t lease_ms, ttl_ms;
     int64_t keep_ms;  /* FILL, END: how long the value is kept past ttl_ms */
     int64_t left;     /* out: GET if `soft`, LEASE if `refresh`: of the value: ms until its time is over; < 0: since */

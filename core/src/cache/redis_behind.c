@@ -71,15 +71,36 @@ static void slot_args(mp_buf *out, const mp_behind *b) {
     mp_command_number(out, b->n);
 }
 
+/* Value, lease, deltas, dirty, stream, meta: the order of wb_put, wb_incr and wb_fold. */
+static void six_keys(mp_buf *out, const mp_key *key) {
+    part(out, MP_PART_VALUE, key);
+    part(out, MP_PART_LEASE, key);
+    part(out, MP_PART_INTENT, key);
+    shard(out, MP_SHARD_DIRTY, key);
+    shard(out, MP_SHARD_STREAM, key);
+    shard(out, MP_SHARD_META, key);
+}
+
+/* The fence that it was first sent under tells whether the server may have forgotten it since. */
+static void increment(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
+    const mp_behind *b = op->behind;
+    bool forgotten = op->resent && memcmp(op->fence, fence, MP_FENCE_LEN) != 0;
+    mp_command_script(out, MP_SCRIPT_wb_incr, with_text, 7, 8);
+    six_keys(out, &op->key);
+    sessions(out, &op->key, b->day);
+    user_key(out, &op->key);
+    mp_command_arg(out, b->member, b->member_len);
+    mp_command_number(out, b->by);
+    mp_command_arg(out, fence, MP_FENCE_LEN);
+    mp_command_number(out, b->most);
+    slot_args(out, b);
+    mp_command_arg(out, forgotten ? "1" : "0", 1);
+}
+
 static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
     const mp_behind *b = op->behind;
     mp_command_script(out, MP_SCRIPT_wb_put, with_text, 7, 8);
-    part(out, MP_PART_VALUE, &op->key);
-    part(out, MP_PART_LEASE, &op->key);
-    part(out, MP_PART_INTENT, &op->key);
-    shard(out, MP_SHARD_DIRTY, &op->key);
-    shard(out, MP_SHARD_STREAM, &op->key);
-    shard(out, MP_SHARD_META, &op->key);
+    six_keys(out, &op->key);
     sessions(out, &op->key, b->day);
     user_key(out, &op->key);
     mp_command_envelope(out, op, fence);
@@ -89,6 +110,38 @@ static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with
     if (b->expect == MP_EXPECT_VERSION) version(out, b->expect_version);
     else mp_command_arg(out, "-", b->expect == MP_EXPECT_ABSENT);
     slot_args(out, b);
+}
+
+static void sums(mp_buf *out, const mp_op *op, bool with_text) {
+    const mp_behind *b = op->behind;
+    char name[MP_NAME_MAX + 1];
+    mp_command_script(out, MP_SCRIPT_wb_sums, with_text, 1 + b->count, 2 * b->count);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    for (size_t i = 0; i < b->count; i++) {
+        mp_key key = entry_key(name, &op->key, &b->entries[i]);
+        part(out, MP_PART_INTENT, &key);
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        mp_command_arg(out, b->entries[i].key, b->entries[i].key_len);
+        version(out, b->entries[i].version);
+    }
+}
+
+static void fold(mp_buf *out, const mp_op *op, bool with_text) {
+    const mp_sums *sums = op->behind->sums;
+    mp_command_script(out, MP_SCRIPT_wb_fold, with_text, 6, 6 + 2 * sums->n);
+    six_keys(out, &op->key);
+    user_key(out, &op->key);
+    if (op->value) mp_command_envelope(out, op, op->fence);
+    else mp_command_arg(out, "", 0);
+    mp_command_number(out, op->ttl_ms > 0 ? op->ttl_ms + op->keep_ms : 0);
+    mp_command_arg(out, op->fence, MP_FENCE_LEN);
+    version(out, sums->first);
+    version(out, sums->newest);
+    for (size_t i = 0; i < sums->n; i++) {
+        mp_command_arg(out, sums->sum[i].member, sums->sum[i].len);
+        mp_command_number(out, sums->sum[i].by);
+    }
 }
 
 static void ack(mp_buf *out, const mp_op *op, bool with_text) {
@@ -163,7 +216,12 @@ static void forget(mp_buf *out, const mp_op *op) {
 void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
     const mp_key *key = &op->key;
     switch (op->kind) {
-    case MP_ACCEPT: accept(out, op, fence, with_text); break;
+    case MP_ACCEPT:
+        if (op->behind->member) increment(out, op, fence, with_text);
+        else accept(out, op, fence, with_text);
+        break;
+    case MP_SUMS: sums(out, op, with_text); break;
+    case MP_FOLD: fold(out, op, with_text); break;
     case MP_EPOCH:
         mp_command_script(out, MP_SCRIPT_wb_epoch, with_text, 1, 2);
         shard(out, MP_SHARD_META, key);

@@ -6,6 +6,7 @@
 #include "base/quote.h"
 #include "cache/redis.h"
 #include "cache/redis_reply.h"
+#include "model/json_number.h"
 
 static bool is_text(const redisReply *r) { return r && r->type == REDIS_REPLY_STRING; }
 
@@ -29,15 +30,9 @@ mp_reply mp_behind_no_memory(mp_op *op, const char *what) {
 /* ---- readers ---- */
 
 mp_reply mp_behind_dirty(mp_op *op, redisReply *r, const uint8_t *fence) {
+    if (mp_reply_integer(r, 0) == 7) return MP_UNFOLDED;
     char shown[MP_QUOTE_MAX];
     mp_quote(shown, op->key.name + op->key.ns_len + 1, op->key.len - op->key.ns_len - 1u);
-    if (mp_reply_integer(r, 0) == 7) {
-        op->error = mp_error_new(POND_EPROTOCOL,
-                                 "the key %s has increments that wait for the store, which this version cannot "
-                                 "read: upgrade it to the version of who made them",
-                                 shown);
-        return MP_FAILED;
-    }
     redisReply *v = r->element[1];
     if (!is_text(v)) return mp_op_odd(op);
     mp_envelope e;
@@ -76,7 +71,11 @@ static mp_reply accepted(mp_op *op, const redisReply *r) {
         return MP_REFUSED;
     case -2: b->verdict = MP_FULL; return MP_REFUSED;
     case -3: b->verdict = MP_CHANGED; return MP_REFUSED;
-    case -4: b->verdict = MP_EXISTS; return MP_REFUSED;
+    case -4: b->verdict = b->member ? MP_ABSENT : MP_EXISTS; return MP_REFUSED;
+    case -5:
+        if (!b->member) return mp_op_odd(op);
+        b->verdict = MP_FORGOTTEN;
+        return MP_REFUSED;
     default: return mp_op_odd(op);
     }
 }
@@ -130,6 +129,18 @@ static bool take_id(char *out, const redisReply *r) {
     return true;
 }
 
+/* A record as it stands in the dirty hash; a value takes it out of *of. False: it cannot be read. */
+static bool take_record(redisReply **of, const uint8_t *fence, int64_t *version, bool *old_fence, pond_value **value) {
+    redisReply *record = *of;
+    mp_envelope envelope;
+    if (record->len >= 16) *version = version_of(record->str + 8);
+    if (mp_envelope_read(record->str, record->len, &envelope) != MP_ENVELOPE_OK) return false;
+    *old_fence = memcmp(envelope.fence, fence, MP_FENCE_LEN) != 0;
+    *value = value_of(record, &envelope);
+    if (*value != mp_value_absent()) *of = NULL; /* the value's now */
+    return true;
+}
+
 mp_taken mp_behind_take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
     redisReply *k = of[1], *record = of[2];
     if (!take_id(e->id, of[0]) || !is_text(k)) return MP_TAKEN_ODD;
@@ -138,36 +149,109 @@ mp_taken mp_behind_take(mp_behind_entry *e, redisReply **of, const uint8_t *fenc
     memcpy(e->key, k->str, k->len + 1);
     e->key_len = k->len;
     if (!is_text(record)) return MP_TAKEN;
-    mp_envelope envelope;
-    e->damaged = mp_envelope_read(record->str, record->len, &envelope) != MP_ENVELOPE_OK || k->len > MP_KEY_MAX;
-    if (record->len >= 16) e->version = version_of(record->str + 8);
-    if (e->damaged) return MP_TAKEN;
-    e->old_fence = memcmp(envelope.fence, fence, MP_FENCE_LEN) != 0;
-    e->value = value_of(record, &envelope);
-    if (e->value != mp_value_absent()) of[2] = NULL; /* the value's now */
+    bool well = take_record(&of[2], fence, &e->version, &e->old_fence, &e->value);
+    if (k->len > MP_KEY_MAX) {
+        pond_value_free(e->value);
+        e->value = NULL;
+    }
+    e->damaged = !well || k->len > MP_KEY_MAX;
     return MP_TAKEN;
 }
 
 static mp_reply taken_in(mp_op *op, redisReply *r, const uint8_t *fence) {
     mp_behind *b = op->behind;
-    if (r->type != REDIS_REPLY_ARRAY || r->elements < 3 || r->elements % 3 != 0 || !is_text(r->element[2]))
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 4 || r->elements % 3 != 1 || !is_text(r->element[2]))
         return mp_op_odd(op);
-    size_t n = (r->elements - 3) / 3;
+    size_t n = (r->elements - 4) / 3;
     b->newest[0] = 0;
     if (r->element[2]->len && !take_id(b->newest, r->element[2])) return mp_op_odd(op);
     b->backlog = mp_reply_integer(r, 0);
     b->epoch = mp_reply_integer(r, 1);
-    if (b->backlog < 0 || b->epoch < 0) return mp_op_odd(op);
+    if (b->backlog < 0 || b->epoch < 0 || mp_reply_integer(r, 3) < 0) return mp_op_odd(op);
+    b->increments = mp_reply_integer(r, 3) > 0;
     b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
     if (n && !b->entries) return mp_behind_no_memory(op, "what waits for the store");
     for (b->count = 0; b->count < n;) {
-        mp_taken how = mp_behind_take(&b->entries[b->count], r->element + 3 + 3 * b->count, fence);
+        mp_taken how = mp_behind_take(&b->entries[b->count], r->element + 4 + 3 * b->count, fence);
         b->count++;
         if (how == MP_TAKEN) continue;
         mp_behind_clear(b);
         return how == MP_TAKEN_ODD ? mp_op_odd(op) : mp_behind_no_memory(op, "what waits for the store");
     }
     return MP_DONE;
+}
+
+/* ---- increments ---- */
+
+static bool read_sum(mp_sum *sum, const redisReply *member, const redisReply *text) {
+    mp_number n;
+    if (!is_text(text) || mp_number_parse(text->str, text->len, &n) != MP_NUMBER_FINITE || n.is_real) return false;
+    if (n.integer < -MP_INCREMENT_MOST || n.integer > MP_INCREMENT_MOST) return false;
+    *sum = (mp_sum){.len = member->len, .by = n.integer};
+    return true;
+}
+
+/* The hash of wb_incr.lua. What cannot be read is `damaged`. */
+static mp_taken take_sums(mp_sums *out, const redisReply *hash) {
+    size_t n = hash->elements / 2;
+    if (!n) return MP_TAKEN;
+    if (!(out->sum = calloc(n, sizeof *out->sum))) return MP_TAKEN_NO_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        const redisReply *member = hash->element[2 * i], *text = hash->element[2 * i + 1];
+        if (!is_text(member) || !is_text(text)) return MP_TAKEN_ODD;
+        mp_sum *sum = &out->sum[out->n];
+        if (member->len == 0 && text->len >= 16) {
+            out->newest = version_of(text->str);
+            out->first = version_of(text->str + 8);
+        } else if (member->len && read_sum(sum, member, text)) {
+            if (!(sum->member = malloc(member->len + 1))) return MP_TAKEN_NO_MEMORY;
+            memcpy(sum->member, member->str, member->len + 1);
+            out->n++;
+        } else {
+            out->damaged = true;
+        }
+    }
+    out->damaged |= out->newest <= 0 || out->first <= 0;
+    return MP_TAKEN;
+}
+
+static mp_taken take_unfolded(mp_sums *out, redisReply *of, const uint8_t *fence) {
+    if (!of || of->type == REDIS_REPLY_NIL) return MP_TAKEN;
+    if (of->type != REDIS_REPLY_ARRAY || of->elements != 2) return MP_TAKEN_ODD;
+    redisReply *record = of->element[0], *hash = of->element[1];
+    if (!hash || hash->type != REDIS_REPLY_ARRAY || hash->elements % 2 != 0) return MP_TAKEN_ODD;
+    if (record && record->type != REDIS_REPLY_NIL && !is_text(record)) return MP_TAKEN_ODD;
+    if (is_text(record))
+        out->damaged = !take_record(&of->element[0], fence, &out->version, &out->old_fence, &out->value);
+    return take_sums(out, hash);
+}
+
+static mp_reply unfolded(mp_op *op, redisReply *r, const uint8_t *fence) {
+    mp_behind *b = op->behind;
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != b->count) return mp_op_odd(op);
+    b->sums = calloc(b->count + 1, sizeof *b->sums);
+    mp_taken how = b->sums ? MP_TAKEN : MP_TAKEN_NO_MEMORY;
+    for (size_t i = 0; i < b->count && how == MP_TAKEN; i++) how = take_unfolded(&b->sums[i], r->element[i], fence);
+    if (how == MP_TAKEN) return MP_DONE;
+    for (size_t i = 0; b->sums && i < b->count; i++) mp_sums_clear(&b->sums[i]);
+    free(b->sums);
+    b->sums = NULL;
+    return how == MP_TAKEN_ODD ? mp_op_odd(op) : mp_behind_no_memory(op, "increments that wait");
+}
+
+static mp_reply folded(mp_op *op, const redisReply *r) {
+    mp_behind *b = op->behind;
+    const redisReply *version = r->type == REDIS_REPLY_ARRAY && r->elements == 2 ? r->element[1] : NULL;
+    b->verdict = MP_VERDICT_OK;
+    if (mp_reply_integer(r, 0) == 1 && is_text(version) && version->len == (op->value ? 8 : 0)) {
+        op->version = op->value ? version_of(version->str) : 0;
+        return op->value ? MP_STORED : MP_DONE;
+    }
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 1 || !r->element[0] ||
+        r->element[0]->type != REDIS_REPLY_INTEGER || (r->element[0]->integer != -1 && r->element[0]->integer != -3))
+        return mp_op_odd(op);
+    b->verdict = r->element[0]->integer == -1 ? MP_STALE_FENCE : MP_CHANGED;
+    return MP_REFUSED;
 }
 
 static mp_reply acked(mp_op *op, const redisReply *r) {
@@ -197,6 +281,8 @@ mp_reply mp_behind_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     case MP_OWN: return owned(op, r);
     case MP_TAKE: return taken_in(op, r, fence);
     case MP_ACK: return acked(op, r);
+    case MP_SUMS: return unfolded(op, r, fence);
+    case MP_FOLD: return folded(op, r);
     case MP_DEAD: return either(op, r, MP_STORED);
     case MP_DEAD_LIST: return mp_dead_list_decode(op, r, fence);
     case MP_DEAD_RETRY: return mp_dead_retry_decode(op, r);

@@ -234,7 +234,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     }
     mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under, pttl);
     if (op->behind && op->behind->verdict == MP_STALE_FENCE) line->fence_doubted = true;
-    if (op->kind == MP_EPOCH) memcpy(op->fence, asked_under, MP_FENCE_LEN);
+    if (op->kind == MP_EPOCH || op->kind == MP_SUMS) memcpy(op->fence, asked_under, MP_FENCE_LEN);
     /* LEASED, or a generation, under a fence that is no longer in force: the same call again sets it right. */
     bool leased = op->reply == MP_LEASED;
     bool outdated = verdict == MP_ANSWERED && (leased || op->kind == MP_TAG_MAKE) &&
@@ -283,6 +283,21 @@ static bool epoch_is_void(const mp_line *line, mp_op *op) {
     return true;
 }
 
+/* The one that an ACCEPT is first sent under; what was put off for a check was not sent. */
+static void note_fence(const mp_line *line, mp_op *op) {
+    static const uint8_t none[MP_FENCE_LEN];
+    bool sent = op->resent && memcmp(op->fence, none, sizeof none) != 0;
+    if (op->kind == MP_ACCEPT && !sent) memcpy(op->fence, line->fence, MP_FENCE_LEN);
+}
+
+/* What was read for it was so in another history of the server. */
+static bool fold_is_void(const mp_line *line, mp_op *op) {
+    if (op->kind != MP_FOLD || memcmp(op->fence, line->fence, MP_FENCE_LEN) == 0) return false;
+    op->behind->verdict = MP_CHANGED;
+    mp_op_end(op, MP_REFUSED, NULL);
+    return true;
+}
+
 /* ---- how old a value is ---- */
 
 static void late_before(mp_cmd *cmd) { (void)cmd; /* the GET behind it has the same deadline */ }
@@ -309,7 +324,8 @@ static mp_request *ask_time(mp_line *line, mp_request *get, const mp_op *op, int
 }
 
 static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
-    if (epoch_is_void(line, op)) return;
+    if (epoch_is_void(line, op) || fold_is_void(line, op)) return;
+    note_fence(line, op);
     mp_request *q = mp_request_new(line, op);
     if (!q) {
         mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a command"));
@@ -424,12 +440,15 @@ static void end_waiting(mp_line *line, pond_error *why, bool waited) {
 
 /* Does it carry the fence in force, so that a check under way must end first? A version must not come from a part of the history that the
  * server has lost; all else is judged by the fence when it is answered. */
-static bool carries_fence(const mp_op *op) { return op->kind == MP_ACCEPT || op->kind == MP_EPOCH; }
+static bool carries_fence(const mp_op *op) {
+    return op->kind == MP_ACCEPT || op->kind == MP_EPOCH || op->kind == MP_FOLD;
+}
 
 /* Once a second; and before an epoch, or after a refusal, that was for another fence than the line knows: lines with two of them would
  * take one epoch after the other from each other. */
 static bool fence_due(const mp_line *line, const mp_op *op, unsigned again) {
-    return (op->kind == MP_EPOCH && !op->behind->epoch && !again) || (line->fence_doubted && op->kind == MP_ACCEPT) ||
+    return (op->kind == MP_EPOCH && !op->behind->epoch && !again) ||
+           (line->fence_doubted && (op->kind == MP_ACCEPT || op->kind == MP_FOLD)) ||
            mp_loop_now(line->loop) - line->fence_sent >= FENCE_CHECK_MS;
 }
 

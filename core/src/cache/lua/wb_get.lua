@@ -4,7 +4,7 @@
 -- reply {code, envelope|false, ms}: 1 HIT  2 LEASED (then fill.lua, with the deltas in place of the intents)  3 BUSY  5 RESTING as get.lua
 --   6 DIRTY: the newest record, which is not in the store yet; ms = PTTL of it as a value. If its fence is not the caller's, a
 --     part of the server's history was lost: compare with the store, the higher version wins
---   7 DELTAS: increments wait, which no client makes yet: not for who does not know them
+--   7 DELTAS: increments wait (wb_incr.lua): wb_sums, then wb_fold
 local v = redis.call('GET', KEYS[1])
 if v and string.sub(v, 17, 24) ~= ARGV[3] then redis.call('DEL', KEYS[1]); v = false end
 if v and ARGV[4] == '2' and ARGV[5] ~= '' and string.sub(v, 1, #ARGV[5]) == ARGV[5] then v = false

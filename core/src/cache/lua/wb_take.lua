@@ -1,14 +1,15 @@
 -- wb_take: what waits in a shard, oldest first. Changes nothing: it waits until it is acked.
 -- KEYS 1=stream 2=dirty hash 3=meta
 -- ARGV 1=id to begin behind ('' = from the oldest on) 2=most 3=most bytes of records ('0' = no bound; one comes all the same)
--- reply {how many wait, epoch, the newest one's id or '', then of each: id, user key, record|false}
+-- reply {how many wait, epoch, the newest one's id or '', 1 if there may be increments (wb_sums.lua tells) else 0, then of each: id, user key, record|false}
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local out, bytes = {redis.call('XLEN', KEYS[1]), tonumber(redis.call('HGET', KEYS[3], 'epoch') or 0), newest and newest[1] or ''}, 0
+local m = redis.call('HMGET', KEYS[3], 'epoch', 'incr')
+local out, bytes = {redis.call('XLEN', KEYS[1]), tonumber(m[1] or 0), newest and newest[1] or '', m[2] and 1 or 0}, 0
 for _, e in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'COUNT', ARGV[2])) do
   local key = e[2][2]
   local r = redis.call('HGET', KEYS[2], key)
   bytes = bytes + #(r or '')
-  if #out > 3 and tonumber(ARGV[3]) > 0 and bytes > tonumber(ARGV[3]) then break end
+  if #out > 4 and tonumber(ARGV[3]) > 0 and bytes > tonumber(ARGV[3]) then break end
   out[#out + 1] = e[1]; out[#out + 1] = key; out[#out + 1] = r
 end
 return out

@@ -278,6 +278,8 @@ export interface Counters {
   accepted: number
   /** Documents that this process has taken from the backlog to the store. */
   flushed: number
+  /** Members whose accepted increments had nothing to be added to: there was no such document, or no integer. */
+  dropped_increments: number
   /** Documents that the store refused time and again, put aside by this process. */
   dead_letters: number
   /** Change events that were delivered. */

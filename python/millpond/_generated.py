@@ -414,6 +414,7 @@ CounterName = Literal[
     "refused_values",
     "accepted",
     "flushed",
+    "dropped_increments",
     "dead_letters",
     "events",
     "lost_events",
@@ -473,6 +474,8 @@ class Counters(TypedDict):
     accepted: int
     # documents that this process has taken from the backlog to the store
     flushed: int
+    # members whose accepted increments had nothing to be added to: there was no such document, or no integer
+    dropped_increments: int
     # documents that the store refused time and again, put aside by this process
     dead_letters: int
     # change events that were delivered

@@ -254,9 +254,9 @@ static void play(void **state) {
 static void every_counter_has_its_story(void **state) {
     (void)state;
     for (size_t i = 0; i < MP_COUNTERS; i++) {
-        /* By test_events_redis.c and test_backlog_redis.c: they need a store. */
+        /* By test_events_redis.c, test_backlog_redis.c and test_increments_redis.c: they need a store. */
         bool told = i == MP_COUNT_events || i == MP_COUNT_lost_events || i == MP_COUNT_accepted ||
-                    i == MP_COUNT_flushed || i == MP_COUNT_dead_letters;
+                    i == MP_COUNT_flushed || i == MP_COUNT_dead_letters || i == MP_COUNT_dropped_increments;
         for (size_t k = 0; k < STORIES; k++) told = told || stories[k].row[i] > 0;
         if (!told) fail_msg("no story in this file makes %s move: add one", names[i]);
     }

@@ -56,6 +56,24 @@ POND_API int pond_collection_change_start(pond_collection *collection, pond_queu
 /* Of a POND_EVENT_CHECK; NULL of others. */
 POND_API pond_check *pond_event_check(const pond_event *event);
 
+/* Adds `by` (up to 2^53 - 1 either way) to a member of a document that is written behind (write=behind): view counts, likes. It costs one command, and no
+ * document is read for it: increments wait beside the document until somebody reads it or a worker takes it to the store. From the moment that it is
+ * accepted every reader of the document sees it, and it counts exactly once, whoever is killed afterwards. That is also why the new value is not
+ * told: nobody knows it yet. A member that is not there counts from 0; "a.b" is no member, but a path, and cannot be incremented.
+ * A replacement or deletion that is accepted later takes the increments before it with it.
+ * It is accepted without a look into the store. So one of a document that turns out not to exist, or of a member that is no integer or
+ * would leave that range, has nothing to be added to: it is dropped, and counted in `dropped_increments` of the process that found that out.
+ *
+ * Errors: POND_EKEY, POND_EVALUE (the member, or `by`), POND_EOPTION (the collection has another `write`), POND_EABSENT (it is known that there is no such
+ * document), POND_EOVERLOAD (the backlog is full): nothing happened; POND_ECACHE, POND_ETIMEOUT: it was not accepted if the message says so, else it
+ * may have been: who repeats it may count twice; POND_ECLOSED. @threads any, blocks; not in a thread that drives a queue */
+POND_API int pond_collection_increment(pond_collection *collection, const char *id, size_t id_len, const char *member,
+                                       size_t member_len, int64_t by, pond_error **err);
+/* The same on a queue: it ends with POND_EVENT_OK or POND_EVENT_ERROR. */
+POND_API int pond_collection_increment_start(pond_collection *collection, pond_queue *queue, const char *id,
+                                             size_t id_len, const char *member, size_t member_len, int64_t by,
+                                             uint64_t user, pond_request **request, pond_error **err);
+
 /* The document as it would be in the store, borrowed until the answer. */
 POND_API const pond_value *pond_check_document(const pond_check *check);
 /* The answer, once for each event; it ends the handle. POND_EMISUSE if it was answered before, as far as that can be seen. @threads any */

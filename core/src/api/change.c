@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "model/document.h"
+#include "model/json_increment.h"
 #include "pattern/wait.h"
 
 enum { MADE_ID_LEN = 24 };
@@ -86,4 +87,52 @@ int pond_collection_change_start(pond_collection *collection, pond_queue *queue,
     }
     free(own);
     return code;
+}
+
+/* ---- increments ---- */
+
+static int check_increment(mp_change_args *args, pond_error **err) {
+    static const char *const modes[] = {"through", "aside", "behind"};
+    pond_collection *c = args->collection;
+    if (!c) return mp_fail(err, POND_EMISUSE, "the collection is NULL");
+    int code = mp_increment_check(c->name, args->text, args->len, args->by, err);
+    if (code == POND_OK) code = mp_store_check(c->pond, c->name, &args->id, &args->id_len, 1, err);
+    if (code == POND_OK && !c->behind)
+        code =
+            mp_fail(err, POND_EOPTION,
+                    "%.64s: only a collection with write=behind has increments, and this one has write=%s: update the "
+                    "document instead",
+                    c->name, modes[c->document->options.write]);
+    return code;
+}
+
+int pond_collection_increment(pond_collection *collection, const char *id, size_t id_len, const char *member,
+                              size_t member_len, int64_t by, pond_error **err) {
+    mp_change_args args = {.collection = collection,
+                           .kind = MP_CHANGE_INCREMENT,
+                           .id = id,
+                           .id_len = id_len,
+                           .text = member,
+                           .len = member_len,
+                           .by = by};
+    int code = check_increment(&args, err);
+    return code == POND_OK ? mp_wait_change(&args, NULL, NULL, NULL, err) : code;
+}
+
+int pond_collection_increment_start(pond_collection *collection, pond_queue *queue, const char *id, size_t id_len,
+                                    const char *member, size_t member_len, int64_t by, uint64_t user,
+                                    pond_request **request, pond_error **err) {
+    mp_change_args args = {.collection = collection,
+                           .kind = MP_CHANGE_INCREMENT,
+                           .id = id,
+                           .id_len = id_len,
+                           .text = member,
+                           .len = member_len,
+                           .by = by};
+    int code = check_increment(&args, err);
+    if (code == POND_OK) code = mp_queue_enter(collection->pond, queue, err);
+    if (code != POND_OK) return code;
+    mp_call *call = mp_change_start(queue->lane, &args, user, NULL);
+    if (request) *request = call;
+    return mp_queue_leave(queue, call, err);
 }

@@ -33,6 +33,7 @@ static void fail(mp_accept *a, pond_error *error) {
 static void submit(mp_accept *a) {
     a->flying = true;
     a->waits = false;
+    memset(a->op.fence, 0, sizeof a->op.fence); /* it has not been sent under any */
     a->seen = atomic_load(&a->backlog->epochs[a->op.key.shard]);
     mp_lane_submit(a->lane, &a->op);
 }
@@ -88,6 +89,14 @@ static void refused(mp_accept *a) {
     case MP_FULL: full(a); return;
     case MP_CHANGED: read_again(a); return;
     case MP_EXISTS: done(a, MP_ACCEPT_EXISTS); return;
+    case MP_ABSENT: done(a, MP_ACCEPT_NONE); return;
+    case MP_FORGOTTEN:
+        fail(a,
+             mp_error_new(POND_ECACHE,
+                          "the cache has lost a part of its history, and with it whether an increment of a document of "
+                          "%.64s was accepted",
+                          a->backlog->collection));
+        return;
     default:
         fail(a, mp_error_new(POND_EPROTOCOL, "the backlog of %.64s gave an answer that makes no sense here",
                              a->backlog->collection));
@@ -128,22 +137,10 @@ mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id
     return a;
 }
 
-void mp_accept_send(mp_accept *a, mp_expect expect, int64_t version, pond_value *value) {
-    mp_op *op = &a->op;
-    const mp_options *o = a->options;
-    bool absence = pond_value_state(value) == POND_ABSENT;
-    mp_key key = op->key;
-    *op = (mp_op){.kind = MP_ACCEPT,
-                  .key = key,
-                  .value = value,
-                  .timeout_ms = o->command_timeout,
-                  .behind = &a->behind,
-                  .done = answered};
-    mp_policy_times(a->backlog->policy, absence, absence ? o->negative_ttl : o->ttl, op);
-    a->behind = (mp_behind){.expect = expect,
-                            .expect_version = version,
-                            .most = (o->backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS,
-                            .day = today()};
+/* With a slot of its own. */
+static void begin(mp_accept *a) {
+    a->behind.most = (a->options->backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS;
+    a->behind.day = today();
     a->slot = mp_backlog_take_slot(a->backlog, a->behind.session, &a->behind.n);
     if (!a->slot) {
         fail(a, mp_error_new(POND_EOVERLOAD, "nothing was accepted: too many changes at once"));
@@ -151,6 +148,30 @@ void mp_accept_send(mp_accept *a, mp_expect expect, int64_t version, pond_value 
     }
     a->behind.slot = a->slot;
     submit(a);
+}
+
+static void make(mp_accept *a, pond_value *value) {
+    mp_key key = a->op.key;
+    a->op = (mp_op){.kind = MP_ACCEPT,
+                    .key = key,
+                    .value = value,
+                    .timeout_ms = a->options->command_timeout,
+                    .behind = &a->behind,
+                    .done = answered};
+}
+
+void mp_accept_send(mp_accept *a, mp_expect expect, int64_t version, pond_value *value) {
+    bool absence = pond_value_state(value) == POND_ABSENT;
+    make(a, value);
+    mp_policy_times(a->backlog->policy, absence, absence ? a->options->negative_ttl : a->options->ttl, &a->op);
+    a->behind = (mp_behind){.expect = expect, .expect_version = version};
+    begin(a);
+}
+
+void mp_accept_increment(mp_accept *a, const char *member, size_t len, int64_t by) {
+    make(a, NULL);
+    a->behind = (mp_behind){.member = member, .member_len = len, .by = by};
+    begin(a);
 }
 
 void mp_accept_leave(mp_accept *a) {

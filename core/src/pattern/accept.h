@@ -9,6 +9,7 @@
 typedef enum mp_accepted {
     MP_ACCEPTED,
     MP_ACCEPT_EXISTS, /* where there was to be none */
+    MP_ACCEPT_NONE,   /* where there was to be one */
     MP_ACCEPT_READ,   /* it is not known, or another than expected: read it, and try again */
     MP_ACCEPT_EPOCH,  /* the shard wants an epoch (mp_backlog_epoch with `seen`), then try again */
     MP_ACCEPT_FAILED  /* `error`, the owner's. If it does not say that nothing was accepted, it may have been */
@@ -38,6 +39,8 @@ typedef struct mp_accept {
 mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id, size_t len);
 /* Lane's lock held, here and below. `value` is borrowed until done: the document, or the absence. */
 void mp_accept_send(mp_accept *a, mp_expect expect, int64_t version, pond_value *value);
+/* The same of an increment; the member is borrowed until done. */
+void mp_accept_increment(mp_accept *a, const char *member, size_t len, int64_t by);
 /* `done` is not called any more; what is under way may be accepted all the same. */
 void mp_accept_leave(mp_accept *a);
 void mp_accept_free(mp_accept *a);

@@ -168,6 +168,24 @@ int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **e
     return code;
 }
 
+/* ---- the store ---- */
+
+int mp_backlog_read(const mp_backlog *b, const char *id, size_t len, pond_value *record, int64_t record_version,
+                    pond_value **out, int64_t *version, pond_error **err) {
+    mp_store *store = b->pond->store;
+    int code = store->vt->behind_get(store, b->collection, id, len, out, version, err);
+    if (code != POND_OK) return code;
+    if (record && record_version > *version) {
+        pond_value_free(*out);
+        *out = pond_value_ref(record);
+        *version = record_version;
+    } else if (pond_value_state(*out) == POND_VALUE) {
+        (*out)->codec = (uint8_t)store->vt->codec;
+        (*out)->version = *version;
+    }
+    return POND_OK;
+}
+
 /* ---- slots ---- */
 
 static bool grow(mp_backlog *b) {

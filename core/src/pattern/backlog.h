@@ -83,6 +83,10 @@ mp_backlog *mp_backlog_of(struct pond *p, const char *collection, const pond_pol
 int mp_backlog_open(mp_backlog *b, pond_error **err);
 /* The shard's versions cannot go on: takes an epoch from the store, unless another thread has since `seen`. Blocks; no lock held. */
 int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err);
+/* The document as the store has it, with its version; or the record that was accepted in a history of Redis that was lost since (`record` NULL: there
+ * is none), if that is newer: *out has a version, too. Blocks; no lock held. */
+int mp_backlog_read(const mp_backlog *b, const char *id, size_t len, pond_value *record, int64_t record_version,
+                    pond_value **out, int64_t *version, pond_error **err);
 /* A slot (1-based) and its next number; 0: all are in use. @threads any */
 uint16_t mp_backlog_take_slot(mp_backlog *b, uint8_t session[16], int64_t *n);
 void mp_backlog_give_slot(mp_backlog *b, uint16_t slot);

@@ -25,6 +25,7 @@ struct pond_check {
     mp_change change;
     mp_accept *accept; /* lane's lock; write=behind: instead of a write; NULL else */
     pond_value *base;  /* of an UPDATE that is accepted: what it was made of */
+    int64_t by;        /* of an INCREMENT */
     bool checked;
     step_kind step;
     bool waits;            /* lane's lock: the step is for the blocking caller, who has not taken it */
@@ -47,6 +48,7 @@ static pond_check *new_change(mp_lane *lane, const mp_change_args *args) {
     mp_lane_ref(lane);
     c->collection = pond_collection_ref(args->collection);
     c->checked = args->checked && args->kind != MP_CHANGE_DELETE;
+    c->by = args->by;
     c->change = (mp_change){.kind = args->kind,
                             .collection = args->collection->name,
                             .id = memcpy(c->bytes, args->id, args->id_len),
@@ -150,6 +152,10 @@ static void accept(pond_check *c) {
                        : kind == MP_CHANGE_UPDATE ? MP_EXPECT_VERSION
                                                   : MP_EXPECT_ANY;
     c->write->call.quiet = true; /* no signal can undo it any more */
+    if (kind == MP_CHANGE_INCREMENT) {
+        mp_accept_increment(c->accept, c->change.text, c->change.len, c->by);
+        return;
+    }
     mp_accept_send(c->accept, expect, c->base ? c->base->version : 0,
                    c->change.document ? c->change.document : mp_value_absent());
 }
@@ -167,6 +173,7 @@ static void accepted(mp_accept *a, mp_accepted how) {
     case MP_ACCEPT_READ: start(c, MAKE_READY); return;
     case MP_ACCEPT_EPOCH: start(c, TAKE_EPOCH); return;
     case MP_ACCEPT_EXISTS: give_up(c, one_there(&c->change)); return;
+    case MP_ACCEPT_NONE: give_up(c, none_there(&c->change)); return;
     default: give_up(c, error);
     }
 }
@@ -210,7 +217,8 @@ void mp_change_unhook(pond_check *c) {
 
 /* ---- the steps: no lock held ---- */
 
-/* What the document is now, by whatever was accepted: of an UPDATE, and of a CREATE if nobody knows. */
+/* What the document is now, by whatever was accepted: of an UPDATE, and of a CREATE if nobody knows; what reads it folds the increments that wait, and
+ * so makes room for more. */
 static int read_base(pond_check *c, pond_error **err) {
     pond_collection *documents = c->collection;
     const mp_ask ask = {.policy = documents->document, .key = &c->accept->op.key, .source = &documents->documents};
@@ -222,9 +230,9 @@ static int read_base(pond_check *c, pond_error **err) {
 static int make_ready_behind(pond_check *c, pond_error **err) {
     mp_change *change = &c->change;
     int code = mp_backlog_open(c->collection->behind, err);
-    bool reads = change->kind == MP_CHANGE_UPDATE || (change->kind == MP_CHANGE_CREATE && c->accept->tries > 0);
+    bool reads = change->kind == MP_CHANGE_UPDATE || c->accept->tries > 0;
     if (code == POND_OK && reads) code = read_base(c, err);
-    if (code != POND_OK) return code;
+    if (code != POND_OK || change->kind == MP_CHANGE_INCREMENT) return code;
     change->based = change->kind == MP_CHANGE_UPDATE;
     change->base = c->base;
     return store_of(c)->vt->ready(store_of(c), change, err);

@@ -18,6 +18,7 @@ typedef struct mp_change_args {
     size_t id_len;
     const char *text;
     size_t len;
+    int64_t by;   /* INCREMENT: of the member that `text` names */
     bool id_made; /* CREATE: the library chose the id */
     bool checked; /* the host judges the document */
 } mp_change_args;

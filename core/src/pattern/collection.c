@@ -11,6 +11,7 @@
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/read.h"
+#include "pattern/tally.h"
 #include "pattern/wait.h"
 
 enum { DOCUMENT_TTL_MS = 3600000, BOUND_MAX_MS = 3600000, EVENT_KEY_MAX = 120, NEGATIVE_LEAST_MS = 1000 };
@@ -47,23 +48,17 @@ static int read_documents(pond_collection *c, pond_load *const *loads, size_t n,
     return code;
 }
 
-/* Of a write-behind collection: with its version, and what was accepted in a history of Redis that was lost (load->dirty) is compared with
- * the store, where it may have been written since. The higher version wins. */
+/* Of a write-behind collection: with its version, and with what waits for the store and is known to nobody else (load->dirty, load->unfolded). */
 static int read_versioned(pond_collection *c, const pond_load *load, pond_value **out, pond_error **err) {
-    mp_store *store = c->pond->store;
     size_t len;
     int64_t version = 0;
     const char *id = id_of(load, &len);
-    int code = store->vt->behind_get(store, c->name, id, len, out, &version, err);
-    if (code != POND_OK) return code;
-    if (pond_value_state(*out) == POND_VALUE) {
-        (*out)->codec = (uint8_t)store->vt->codec;
-        (*out)->version = version;
-    }
-    if (!load->dirty || load->dirty_version <= version) return POND_OK;
-    pond_value_free(*out);
-    *out = pond_value_ref(load->dirty);
-    return POND_OK;
+    if (!load->unfolded)
+        return mp_backlog_read(c->behind, id, len, load->dirty, load->dirty_version, out, &version, err);
+    char name[MP_NAME_MAX + 1];
+    mp_key key;
+    mp_collection_key(c, &key, name, id, len);
+    return mp_tally_read(c->behind, key.shard, name + key.ns_len + 1, key.len - key.ns_len - 1u, out, err);
 }
 
 static void load_versioned(pond_collection *c, pond_load *const *loads, size_t n) {

@@ -118,7 +118,7 @@ static void restart(mp_flight *f) {
     f->load_began = f->held_at = 0;
     f->in_vain = 0;
     f->rejections = 0;
-    f->leased = f->cache_down = f->held = f->firm = f->refresh = false;
+    f->leased = f->cache_down = f->held = f->firm = f->refresh = f->unfolded = false;
     f->stands = true;
     f->left = first->spare_left;
     pond_value_free(f->value);

@@ -98,6 +98,10 @@ static void asked(mp_op *op) {
         op->value = NULL;
         mp_flight_load(f);
         return;
+    case MP_UNFOLDED:
+        f->unfolded = true;
+        mp_flight_load(f);
+        return;
     case MP_INDOUBT:
         if (f->refresh) mp_flight_lost(f);
         mp_flight_load(f);

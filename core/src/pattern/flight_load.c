@@ -44,6 +44,8 @@ void mp_flight_load(mp_flight *f) {
     load->dirty = f->dirty;
     load->dirty_version = f->dirty_version;
     f->dirty = NULL;
+    load->unfolded = f->unfolded;
+    f->unfolded = false;
     mp_read_loads(r);
     f->load_began = mp_loop_now(loop);
     mp_flight_count(f, MP_COUNT_loads);

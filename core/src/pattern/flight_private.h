@@ -58,6 +58,7 @@ struct mp_flight {
     pond_value *value;   /* being filled */
     pond_value *dirty;   /* MP_DIRTY: the load compares it with the store */
     int64_t dirty_version;
+    bool unfolded;     /* MP_UNFOLDED: the load folds */
     pond_error *error; /* of a load, while the lease goes back */
     bool error_shared;
     mp_tagging *tagging; /* NULL: no tags */

@@ -9,6 +9,7 @@
 #include "cache/behind.h"
 #include "pattern/backlog.h"
 #include "pattern/pond.h"
+#include "pattern/tally.h"
 #include "pattern/wait.h"
 
 enum {
@@ -197,7 +198,7 @@ static int sort_out(round *r, pond_error **err) {
         for (size_t k = 0; k < t->count; k++) {
             mp_behind_entry *e = &t->entries[k];
             e->acked = 0;
-            if (e->value && e->key_len > 1 && !rests(r->b, e, now)) add_row(r, i, e);
+            if (e->value && !e->unfolded && e->key_len > 1 && !rests(r->b, e, now)) add_row(r, i, e);
         }
     }
     return POND_OK;
@@ -226,6 +227,19 @@ static int bury_damaged(round *r, pond_error **err) {
         for (size_t k = 0; k < r->taken[i].count && code == POND_OK; k++)
             if (r->taken[i].entries[k].damaged)
                 code = bury(r, i, &r->taken[i].entries[k], "what stands in the backlog is damaged", err);
+    return code;
+}
+
+/* Increments that wait become a part of what is flushed. Where they cannot, ever, the document is a dead letter with them. */
+static int fold(round *r, pond_error **err) {
+    mp_untold *bad = NULL;
+    size_t n = 0;
+    int code = mp_tally_taken(r->b, r->taken, &bad, &n, err);
+    for (size_t i = 0; i < n; i++) {
+        if (code == POND_OK) code = bury(r, bad[i].shard, bad[i].entry, pond_error_message(bad[i].why), err);
+        pond_error_free(bad[i].why);
+    }
+    free(bad);
     return code;
 }
 
@@ -337,7 +351,7 @@ static int acknowledge(round *r, pond_error **err) {
         size_t n = 0;
         for (size_t k = 0; k < t->count; k++) {
             mp_behind_entry *e = &t->entries[k];
-            if (!e->acked && (e->value || e->damaged)) continue;
+            if (e->unfolded || (!e->acked && (e->value || e->damaged))) continue;
             mp_behind_entry swap = t->entries[n];
             t->entries[n++] = *e;
             *e = swap;
@@ -353,7 +367,7 @@ static int acknowledge(round *r, pond_error **err) {
 static mp_round run(round *r, pond_error **err) {
     mp_backlog *b = r->b;
     if (ask_hints(r, err) != POND_OK || take_over(b, err) != POND_OK || take(r, err) != POND_OK ||
-        sort_out(r, err) != POND_OK || bury_damaged(r, err) != POND_OK)
+        fold(r, err) != POND_OK || sort_out(r, err) != POND_OK || bury_damaged(r, err) != POND_OK)
         return MP_ROUND_FAILED;
     size_t taken = 0, had = r->n;
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) taken += r->taken[i].count;

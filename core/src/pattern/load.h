@@ -12,6 +12,7 @@ struct pond_load {
     int64_t max_value;
     pond_value *dirty; /* accepted in a history of Redis that was lost; NULL: there is none */
     int64_t dirty_version;
+    bool unfolded; /* increments wait, which are to be folded first */
     _Atomic bool answered;
     size_t ns_len;
     size_t len;

@@ -16,7 +16,13 @@
 
 typedef struct mp_store mp_store;
 
-typedef enum mp_change_kind { MP_CHANGE_CREATE, MP_CHANGE_REPLACE, MP_CHANGE_UPDATE, MP_CHANGE_DELETE } mp_change_kind;
+typedef enum mp_change_kind {
+    MP_CHANGE_CREATE,
+    MP_CHANGE_REPLACE,
+    MP_CHANGE_UPDATE,
+    MP_CHANGE_DELETE,
+    MP_CHANGE_INCREMENT /* of what is written behind; no store gets to see it */
+} mp_change_kind;
 
 /* What is told of a change, for the store's outbox. Texts are NUL-terminated; borrowed. */
 typedef struct mp_event_text {

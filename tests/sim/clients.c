@@ -79,17 +79,27 @@ static void give_up(void *owner, uint64_t call) {
     next(c);
 }
 
+static int begin_increment(client *c, const char *id, size_t id_len, pond_error **error) {
+    return pond_collection_increment_start(c->p->collection, c->p->queue[c->request.lane], id, id_len, "n", 1, c->op,
+                                           (uintptr_t)&c->request, &c->handle, error);
+}
+
 static int begin_change(client *c, const char *id, size_t id_len, pond_error **error) {
     static const pond_change_kind kinds[] = {POND_REPLACE, POND_CREATE, POND_UPDATE, POND_DELETE};
+    static const char *const words[] = {"puts", "creates", "updates", "deletes", "increments"};
     world *w = c->p->world;
     uint32_t draw = dice_below(&w->dice, 100);
-    ledger_kind kind = draw < 30 ? LEDGER_PUT : draw < 50 ? LEDGER_CREATE : draw < 85 ? LEDGER_UPDATE : LEDGER_DELETE;
+    ledger_kind kind = draw < 20   ? LEDGER_PUT
+                       : draw < 33 ? LEDGER_CREATE
+                       : draw < 57 ? LEDGER_UPDATE
+                       : draw < 67 ? LEDGER_DELETE
+                                   : LEDGER_INCREMENT;
     char text[LEDGER_TEXT];
     size_t len = ledger_text(text, kind, c->number, ++c->ops);
     c->op = c->number * LEDGER_OPS + c->ops;
     ledger_op_begins(&w->ledger, c->op, kind, c->request.key);
-    trace_line(&w->trace, "p%u.c%u %s %s as %u.%u", c->p->number, c->number,
-               (const char *const[]){"puts", "creates", "updates", "deletes"}[kind], id, c->number, c->ops);
+    trace_line(&w->trace, "p%u.c%u %s %s as %u.%u", c->p->number, c->number, words[kind], id, c->number, c->ops);
+    if (kind == LEDGER_INCREMENT) return begin_increment(c, id, id_len, error);
     if (kind == LEDGER_DELETE) len = 0;
     return pond_collection_change_start(c->p->collection, c->p->queue[c->request.lane], kinds[kind], id, id_len,
                                         kind == LEDGER_DELETE ? NULL : text, len, 0, (uintptr_t)&c->request, &c->handle,

@@ -51,18 +51,10 @@ static void save(void *owner, uint64_t arg) {
 
 /* What is due from now on is what the store has, and what waits for it. */
 static void lose_tail(world *w) {
-    mp_buf key, record;
-    mp_buf_init(&key);
-    mp_buf_init(&record);
+    server_news news = {0};
     ledger_tail_lost(&w->ledger);
     server_recall(w->server);
-    while (server_accepted(w->server, &key, &record)) {
-        ledger_survives(&w->ledger, key.data, record.data, record.len);
-        mp_buf_reset(&key);
-        mp_buf_reset(&record);
-    }
-    mp_buf_free(&key);
-    mp_buf_free(&record);
+    while (server_accepted(w->server, &news)) ledger_survives(&w->ledger, &news);
 }
 
 static void come_back(void *owner, uint64_t arg) {

@@ -21,8 +21,8 @@ typedef struct words {
 
 static words name_of(const ledger_state *s) {
     words w;
-    snprintf(w.text, sizeof w.text, "%s%u.%u of %lld+%lld", s->absent ? "absent " : "", s->op / LEDGER_OPS,
-             s->op % LEDGER_OPS, (long long)(s->version >> 40), (long long)(s->version & 0xffffffffff));
+    snprintf(w.text, sizeof w.text, "%s%u.%u and %u of %lld+%lld", s->absent ? "absent " : "", s->op / LEDGER_OPS,
+             s->op % LEDGER_OPS, s->count, (long long)(s->version >> 40), (long long)(s->version & 0xffffffffff));
     return w;
 }
 
@@ -65,11 +65,12 @@ static bool read_state(ledger_state *out, size_t key, const char *text, size_t l
         snprintf(name, sizeof name, "u%u", i);
         out->patch[i] = (uint16_t)member(copy, name);
     }
+    out->count = member(copy, "n");
     return out->op > 0 && out->op < LEDGER_CLIENTS * LEDGER_OPS;
 }
 
 static bool same(const ledger_state *a, const ledger_state *b) {
-    return a->absent == b->absent && a->op == b->op && a->base == b->base &&
+    return a->absent == b->absent && a->op == b->op && a->base == b->base && a->count == b->count &&
            memcmp(a->patch, b->patch, sizeof a->patch) == 0;
 }
 
@@ -124,27 +125,82 @@ static void judge_change(ledger *l, size_t key, const ledger_state *is) {
     op->version = is->version;
 }
 
-void ledger_accepted(ledger *l, const char *user_key, const char *envelope, size_t size) {
-    size_t key = key_of(user_key);
+static void add_state(ledger *l, size_t key, const ledger_state *is) {
+    if (is->version <= l->due[key].version)
+        wrong(l, &l->judge->counts.regressed, key, "its version went back", is, &l->due[key]);
+    if (l->states[key] == LEDGER_STATES) abort();
+    l->state[key][l->states[key]++] = l->due[key] = *is;
+}
+
+/* What it was with this version. */
+static const ledger_state *state_at(const ledger *l, size_t key, int64_t version) {
+    for (size_t i = l->states[key]; i-- > 0;)
+        if (l->state[key][i].version == version) return &l->state[key][i];
+    return NULL;
+}
+
+static void judge_increment(ledger *l, size_t key, const server_news *news) {
+    ledger_op *op = &l->op[news->by % (LEDGER_CLIENTS * LEDGER_OPS)];
+    ledger_state is = l->due[key];
+    is.version = news->version;
+    if (!is.absent) is.count += news->by; /* else it has nothing to be added to */
+    trace_line(l->judge->trace, "accepted: k%zu + %u: %s", key, news->by, name_of(&is).text);
+    if (op->key != key || op->kind != LEDGER_INCREMENT)
+        wrong(l, &l->judge->counts.broken, key, "an increment that nobody has made", &is, &l->due[key]);
+    if (op->accepted) wrong(l, &l->judge->counts.broken, key, "counted twice", &is, &l->due[key]);
+    if (op->refused) wrong(l, &l->judge->counts.broken, key, "counted though it was refused", &is, &l->due[key]);
+    op->accepted++;
+    op->version = is.version;
+    l->judge->counts.writes++;
+    add_state(l, key, &is);
+}
+
+/* The state of the newest increment in it, no more and no less. */
+static void judge_fold(ledger *l, size_t key, const server_news *news, const ledger_state *is) {
+    const ledger_state *of = state_at(l, key, news->version);
+    trace_line(l->judge->trace, "folded: k%zu %s", key, name_of(is).text);
+    if (!of || !same(of, is)) wrong(l, &l->judge->counts.lost, key, "a counter is wrong", is, of ? of : &l->due[key]);
+    if (is->version <= l->due[key].version)
+        wrong(l, &l->judge->counts.regressed, key, "its version went back", is, &l->due[key]);
+    if (l->folds[key] == LEDGER_STATES) abort();
+    l->fold[key][l->folds[key]++] = (ledger_fold){is->version, news->version, *is};
+    /* The store got what the server has lost, but after it was read for this. */
+    bool lost = l->losses && of && of->version < l->due[key].version && is->version >> 40 > l->due[key].version >> 40;
+    if (lost) l->due[key] = *is;
+    if (!news->rest) return;
+    ledger_state now = l->due[key];
+    now.version = news->rest;
+    add_state(l, key, &now);
+}
+
+void ledger_accepted(ledger *l, const server_news *news) {
+    size_t key = key_of(news->key.data);
     ledger_state is;
-    if (!open_record(&is, key, envelope, size)) {
+    if (news->kind == SERVER_INCREMENT) {
+        judge_increment(l, key, news);
+        return;
+    }
+    if (!open_record(&is, key, news->record.data, news->record.len)) {
         judge_broken(l->judge, "a record that nobody has made");
+        return;
+    }
+    if (news->kind == SERVER_FOLD) {
+        judge_fold(l, key, news, &is);
         return;
     }
     trace_line(l->judge->trace, "accepted: k%zu %s", key, name_of(&is).text);
     l->judge->counts.writes++;
     if (!is.absent) judge_change(l, key, &is);
-    if (is.version <= l->due[key].version)
-        wrong(l, &l->judge->counts.regressed, key, "its version went back", &is, &l->due[key]);
-    if (l->states[key] == LEDGER_STATES) abort();
-    l->state[key][l->states[key]++] = l->due[key] = is;
+    add_state(l, key, &is);
 }
 
 void ledger_op_done(ledger *l, unsigned number, const char *text, size_t len) {
     ledger_op *op = &l->op[number];
     ledger_state is;
-    if (op->kind == LEDGER_DELETE) {
-        if (text) judge_broken(l->judge, "a delete has brought a document");
+    if (op->kind == LEDGER_DELETE || op->kind == LEDGER_INCREMENT) {
+        if (text) judge_broken(l->judge, "a delete or increment has brought a document");
+        if (op->kind == LEDGER_INCREMENT && !op->accepted)
+            judge_broken(l->judge, "an increment is acknowledged that was not accepted");
         return;
     }
     if (!text || !read_state(&is, op->key, text, len) || is.op != number || !find(l, op->key, &is) || !op->accepted)
@@ -197,10 +253,20 @@ void ledger_read(ledger *l, size_t key, ledger_since begun, const char *text, si
 
 /* ---- the store ---- */
 
-static bool accepted_as(const ledger *l, size_t key, const ledger_state *is) {
+/* The version of the accepted state that it is; -1: there is none. */
+static int64_t accepted_as(const ledger *l, size_t key, const ledger_state *is) {
     for (size_t i = 1; i < l->states[key]; i++)
-        if (l->state[key][i].version == is->version && same(&l->state[key][i], is)) return true;
-    return false;
+        if (l->state[key][i].version == is->version && same(&l->state[key][i], is)) return is->version;
+    for (size_t i = 0; i < l->folds[key]; i++)
+        if (l->fold[key][i].version == is->version && same(&l->fold[key][i].state, is)) return l->fold[key][i].of;
+    return -1;
+}
+
+/* With the version of the accepted state that it is. */
+static ledger_state as_state(const ledger *l, size_t key, ledger_state is) {
+    int64_t as = accepted_as(l, key, &is);
+    if (as >= 0) is.version = as;
+    return is;
 }
 
 void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, size_t len) {
@@ -209,18 +275,27 @@ void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, siz
     bool well = read_state(&is, key, text, len);
     is.version = version;
     trace_line(j->trace, "the store has k%zu: %s", key, name_of(&is).text);
-    if (!well || !accepted_as(l, key, &is))
-        wrong(l, &j->counts.broken, key, "the store has what nobody has accepted", &is, &was);
+    int64_t as = well ? accepted_as(l, key, &is) : -1;
+    if (as < 0) wrong(l, &j->counts.broken, key, "the store has what nobody has accepted", &is, &was);
     if (version < was.version && was.absent && !is.absent)
         wrong(l, &j->counts.resurrected, key, "the store has again what was deleted", &is, &was);
     else if (version < was.version) wrong(l, &j->counts.regressed, key, "the store went back", &is, &was);
     l->stored[key] = is;
+    l->stored_as[key] = as;
+    if (l->losses && as > l->due[key].version)
+        l->due[key] = as_state(l, key, is); /* the server has lost it, the store has not */
+}
+
+/* Increments of what there is not leave nothing to be stored. */
+static bool both_absent(const ledger *l, size_t key, int64_t due) {
+    const ledger_state *then = state_at(l, key, due);
+    return l->stored[key].absent && then && then->absent;
 }
 
 void ledger_flushed(ledger *l, const int64_t *due, size_t keys, unsigned losses) {
     for (size_t i = 0; i < keys; i++) {
         ledger_state then = {.version = due[i]};
-        if (losses == l->losses && l->stored[i].version < due[i])
+        if (losses == l->losses && l->stored_as[i] < due[i] && !both_absent(l, i, due[i]))
             wrong(l, &l->judge->counts.lost, i, "flushed, and the store does not have it", &l->stored[i], &then);
     }
 }
@@ -230,15 +305,23 @@ void ledger_flushed(ledger *l, const int64_t *due, size_t keys, unsigned losses)
 void ledger_tail_lost(ledger *l) {
     l->losses++;
     for (size_t i = 0; i < LEDGER_KEYS; i++) {
-        l->due[i] = l->stored[i];
+        l->due[i] = as_state(l, i, l->stored[i]);
         if (l->losses == 1 || l->due[i].version < l->left[i]) l->left[i] = l->due[i].version;
     }
 }
 
-void ledger_survives(ledger *l, const char *user_key, const char *envelope, size_t size) {
-    size_t key = key_of(user_key);
+/* Increments are due again with what they were added to, unless the store has something newer, which counts them. */
+void ledger_survives(ledger *l, const server_news *news) {
+    size_t key = key_of(news->key.data);
     ledger_state is;
-    if (open_record(&is, key, envelope, size) && is.version > l->due[key].version) l->due[key] = is;
+    if (news->kind == SERVER_INCREMENT) {
+        const ledger_state *then = state_at(l, key, news->version);
+        if (then && then->version > l->due[key].version) l->due[key] = *then;
+        return;
+    }
+    if (!open_record(&is, key, news->record.data, news->record.len)) return;
+    is = as_state(l, key, is);
+    if (is.version > l->due[key].version) l->due[key] = is;
 }
 
 /* ---- the end ---- */
@@ -246,7 +329,7 @@ void ledger_survives(ledger *l, const char *user_key, const char *envelope, size
 void ledger_rests(ledger *l, size_t keys, size_t waiting) {
     judge *j = l->judge;
     for (size_t i = 0; i < keys && l->losses; i++) /* the server has lost it, the store has not */
-        if (l->stored[i].version > l->due[i].version) l->due[i] = l->stored[i];
+        if (l->stored_as[i] > l->due[i].version) l->due[i] = as_state(l, i, l->stored[i]);
     if (waiting) {
         j->counts.left_dirty += waiting;
         judge_broken(j, "something is left in the backlog at rest");

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "judge.h"
+#include "server.h"
 
 enum { LEDGER_KEYS = 4, LEDGER_CLIENTS = 8, LEDGER_STATES = 256, LEDGER_OPS = 32, LEDGER_TEXT = 256 };
 
@@ -18,9 +19,10 @@ typedef struct ledger_state {
     bool absent;
     uint16_t op, base;              /* client * LEDGER_OPS + number; of an absence 0 */
     uint16_t patch[LEDGER_CLIENTS]; /* 0: none */
+    uint32_t count;                 /* the sum of all increments since, each of which is by the number of its change */
 } ledger_state;
 
-typedef enum ledger_kind { LEDGER_PUT, LEDGER_CREATE, LEDGER_UPDATE, LEDGER_DELETE } ledger_kind;
+typedef enum ledger_kind { LEDGER_PUT, LEDGER_CREATE, LEDGER_UPDATE, LEDGER_DELETE, LEDGER_INCREMENT } ledger_kind;
 
 typedef struct ledger_op {
     ledger_kind kind;
@@ -36,6 +38,12 @@ typedef struct ledger_since {
     unsigned losses;
 } ledger_since;
 
+/* Increments became a part of their document. */
+typedef struct ledger_fold {
+    int64_t version, of; /* of the record, and of the newest increment in it */
+    ledger_state state;
+} ledger_fold;
+
 typedef struct ledger {
     judge *judge;
     unsigned losses; /* how often the server has lost a part of its history: what follows from that is nobody's fault */
@@ -44,6 +52,10 @@ typedef struct ledger {
     size_t states[LEDGER_KEYS];
     ledger_state due[LEDGER_KEYS];    /* the newest that was accepted and not lost with the server */
     ledger_state stored[LEDGER_KEYS]; /* what the store has; version 0: nothing yet */
+    int64_t
+        stored_as[LEDGER_KEYS]; /* the version of the state that this is: a fold gives a state a version of its own */
+    ledger_fold fold[LEDGER_KEYS][LEDGER_STATES];
+    size_t folds[LEDGER_KEYS];
     ledger_op op[LEDGER_CLIENTS * LEDGER_OPS];
 } ledger;
 
@@ -52,8 +64,8 @@ void ledger_begin(ledger *l, judge *j);
 size_t ledger_text(char out[LEDGER_TEXT], ledger_kind kind, unsigned client, unsigned number);
 /* One begins. `op`: client * LEDGER_OPS + number, which is not 0. */
 void ledger_op_begins(ledger *l, unsigned op, ledger_kind kind, size_t key);
-/* Redis has accepted a record: an envelope. */
-void ledger_accepted(ledger *l, const char *user_key, const char *envelope, size_t size);
+/* Redis has accepted a record or an increment, or increments became a part of their record. */
+void ledger_accepted(ledger *l, const server_news *news);
 /* What the caller is told. `text`: the document as it is then; NULL: it was deleted. `since`: ledger_now at its start. */
 void ledger_op_done(ledger *l, unsigned op, const char *text, size_t len);
 void ledger_op_refused(ledger *l, unsigned op, bool exists, bool absent, ledger_since since);
@@ -66,9 +78,9 @@ void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, siz
 /* A flush has ended that began when these versions were due. */
 void ledger_flushed(ledger *l, const int64_t *due, size_t keys, unsigned losses);
 
-/* The server comes back with an older memory, or none. Then ledger_survives for each record that waits there. */
+/* The server comes back with an older memory, or none. Then ledger_survives for each record and all increments that wait there. */
 void ledger_tail_lost(ledger *l);
-void ledger_survives(ledger *l, const char *user_key, const char *envelope, size_t size);
+void ledger_survives(ledger *l, const server_news *news);
 /* Nothing happens any more. `waiting`: entries that are left in the backlog. */
 void ledger_rests(ledger *l, size_t keys, size_t waiting);
 

@@ -122,16 +122,9 @@ void network_tell(network *n) {
 
 /* What the server has accepted counts from this moment on. */
 static void note_accepted(network *n) {
-    mp_buf key, record;
-    mp_buf_init(&key);
-    mp_buf_init(&record);
-    while (n->world->row->clients && server_accepted(n->world->server, &key, &record)) {
-        ledger_accepted(&n->world->ledger, key.data, record.data, record.len);
-        mp_buf_reset(&key);
-        mp_buf_reset(&record);
-    }
-    mp_buf_free(&key);
-    mp_buf_free(&record);
+    server_news news = {0};
+    while (n->world->row->clients && server_accepted(n->world->server, &news))
+        ledger_accepted(&n->world->ledger, &news);
 }
 
 static void arrive_server(void *owner, uint64_t arg) {

@@ -142,17 +142,35 @@ bool server_push(server *s, unsigned *conn, mp_buf *message) {
 /* The method that lies under `args` arguments and the server. */
 static void call(int args, const char *what) { must(lua_pcall(lua, args + 1, 0, 0) == 0, what); }
 
-bool server_accepted(server *s, mp_buf *key, mp_buf *record) {
-    size_t key_size = 0, size = 0;
+/* A version as the scripts have it. */
+static int64_t version_of(const char *bytes, size_t size) {
+    uint64_t number = 0;
+    for (size_t i = size; i-- > 0;) number = number << 8 | (unsigned char)bytes[i];
+    return (int64_t)number;
+}
+
+bool server_accepted(server *s, server_news *news) {
+    size_t key_size = 0, size = 0, more_size = 0, rest_size = 0;
+    mp_buf_free(&news->key);
+    mp_buf_free(&news->record);
+    mp_buf_init(&news->key);
+    mp_buf_init(&news->record);
     push_method(s, "accept");
-    must(lua_pcall(lua, 1, 2, 0) == 0, "accept");
-    const char *name = lua_tolstring(lua, -2, &key_size), *text = lua_tolstring(lua, -1, &size);
-    if (name && text) {
-        mp_buf_add(key, name, key_size);
-        mp_buf_add(record, text, size);
+    must(lua_pcall(lua, 1, 5, 0) == 0, "accept");
+    const char *name = lua_tolstring(lua, -5, &key_size), *text = lua_tolstring(lua, -4, &size);
+    const char *kind = lua_tostring(lua, -3), *more = lua_tolstring(lua, -2, &more_size);
+    const char *rest = lua_tolstring(lua, -1, &rest_size);
+    if (name) {
+        news->kind = *kind == 'r' ? SERVER_RECORD : *kind == 'i' ? SERVER_INCREMENT : SERVER_FOLD;
+        bool increment = news->kind == SERVER_INCREMENT;
+        mp_buf_add(&news->key, name, key_size);
+        if (!increment) mp_buf_add(&news->record, text, size);
+        news->version = increment ? version_of(text, size) : version_of(more, more_size);
+        news->rest = rest ? version_of(rest, rest_size) : 0;
+        news->by = increment ? (unsigned)strtoul(more, NULL, 10) : 0;
     }
-    lua_pop(lua, 2);
-    return name && text;
+    lua_pop(lua, 5);
+    return name != NULL;
 }
 
 void server_recall(server *s) {

@@ -27,9 +27,19 @@ const char *server_execute(server *s, unsigned conn, const char *resp, mp_buf *r
 bool server_push(server *s, unsigned *conn, mp_buf *message);
 void server_expire(server *s); /* what has ended, goes */
 
-/* What was accepted into a backlog since: the user's key (NUL-terminated) and the record. False: nothing more. */
-bool server_accepted(server *s, mp_buf *key, mp_buf *record);
-void server_recall(server *s);    /* server_accepted gives each record that waits, next */
+/* What was accepted into a backlog since. */
+typedef enum server_kind { SERVER_RECORD, SERVER_INCREMENT, SERVER_FOLD } server_kind;
+typedef struct server_news {
+    server_kind kind;
+    mp_buf key, record; /* the user's key, NUL-terminated; not of an increment: the envelope */
+    int64_t version;    /* of an increment, or of the newest one in a fold */
+    int64_t rest;       /* of those that a fold has left, from now on; 0: it has left none */
+    unsigned by;
+} server_news;
+/* False: nothing more, and the buffers are free. At first *news is zero. */
+bool server_accepted(server *s, server_news *news);
+void server_recall(
+    server *s); /* server_accepted gives each record that waits, next, and of increments that do the newest's version */
 size_t server_waiting(server *s); /* how many entries do */
 
 void server_save(server *s);

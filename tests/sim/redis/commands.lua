@@ -6,7 +6,7 @@ local function fail(text) error({err = text}, 0) end
 
 local function number(text, min)
   local n = tonumber(text)
-  if not n or n ~= math.floor(n) or not tostring(text):match('^-?%d+$') then
+  if not n or n ~= math.floor(n) or not (tostring(text):match('^-?[1-9]%d*$') or text == '0' or text == 0) then
     fail('ERR value is not an integer or out of range')
   end
   if min and n < min then fail('ERR invalid expire time') end

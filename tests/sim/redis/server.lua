@@ -93,11 +93,9 @@ function server:eval(known, argv)
   local n = tonumber(argv[3])
   local keys, args = slice(argv, 4, 3 + n), slice(argv, 4 + n, #argv)
   local was, ends = watch.before(self.space, keys)
-  local record = known.name == 'wb_put' and self:record(keys[4], args[1])
+  local record, sums = self:waits(known.name, keys, args)
   local value = script.run(self, self.replaced[known.name] or known.text, keys, args)
-  if known.name == 'wb_put' and self:record(keys[4], args[1]) ~= record then
-    self.accepted[#self.accepted + 1] = {args[1], self:record(keys[4], args[1])}
-  end
+  self:note(known.name, keys, args, record, sums)
   self.complaint = self.watched and watch.after(self.space, keys, known.name, args[1], was, ends)
   return value
 end
@@ -109,10 +107,28 @@ function server:record(name, field)
   return key and key.value[field]
 end
 
--- The next record that was accepted: the user's key and the envelope; nil: none.
+local accepts = {wb_put = 'record', wb_incr = 'increment', wb_fold = 'fold'}
+
+-- What waits for the key that such a script is about: its record, and what stands in its deltas.
+function server:waits(name, keys, args)
+  if accepts[name] then return self:record(keys[4], args[1]), self:record(keys[3], '') end
+end
+
+-- What it has accepted since: an increment's version and by how much, or a record, of a fold with the version of the newest increment in it, and the
+-- version that those have now which came later.
+function server:note(name, keys, args, record, sums)
+  local now_record, now_sums = self:waits(name, keys, args)
+  if accepts[name] == 'increment' and now_sums ~= sums then
+    self.accepted[#self.accepted + 1] = {args[1], now_sums:sub(1, 8), 'increment', args[3]}
+  elseif accepts[name] and now_record ~= record then
+    self.accepted[#self.accepted + 1] = {args[1], now_record, accepts[name], name == 'wb_fold' and args[6] or '', now_sums and now_sums:sub(1, 8) or ''}
+  end
+end
+
+-- The next thing that was accepted: the user's key, what it is (a record, or an increment's version), its kind, and what note() says of it; nil: nothing.
 function server:accept()
   local one = table.remove(self.accepted, 1)
-  if one then return one[1], one[2] end
+  if one then return unpack(one) end
 end
 
 -- How many entries wait for the store.
@@ -124,7 +140,7 @@ function server:waiting()
   return n
 end
 
--- The records that wait are given by accept() next.
+-- The records that wait are given by accept() next, and behind each the version of its newest increment, if some wait.
 function server:recall()
   self.accepted = {}
   for _, name in ipairs(self.space:names()) do
@@ -132,8 +148,12 @@ function server:recall()
       local value, fields = self.space:find(name).value, {}
       for field in pairs(value) do fields[#fields + 1] = field end
       table.sort(fields)
-      for _, field in ipairs(fields) do self.accepted[#self.accepted + 1] = {field, value[field]} end
+      for _, field in ipairs(fields) do self.accepted[#self.accepted + 1] = {field, value[field], 'record', ''} end
     end
+  end
+  for _, name in ipairs(self.space:names()) do
+    local key = name:match('^mp:i:{.-}(.*)$')
+    if key then self.accepted[#self.accepted + 1] = {key, self:record(name, ''):sub(1, 8), 'increment', ''} end
   end
 end
 

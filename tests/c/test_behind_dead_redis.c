@@ -183,6 +183,37 @@ static void what_does_not_fit_stays_a_letter(void **state) {
     mp_behind_clear(&a.behind);
 }
 
+/* Increments that came after the record was looked at went aside with it. */
+static void its_increments_wait_again(void **state) {
+    (void)state;
+    act a, taken;
+    int64_t version;
+    put(&us, "sa", "{\"n\":1}", &version);
+    redis_do(redis, "HSET mp:i:{b:0}sa %b %b n 5 e -1", "", (size_t)0, "newest..first...1-1", (size_t)19);
+    assert_int_equal(take(&us, &taken), 1);
+    act_make(&a, MP_DEAD, NULL, 0);
+    a.behind.entries = taken.behind.entries;
+    a.behind.count = 1;
+    a.behind.error = "why";
+    a.behind.error_len = 3;
+    assert_int_equal(act_run(&us, &a), MP_STORED);
+    assert_int_equal(redis_number(redis, "EXISTS mp:i:{b:0}sa"), 0);
+    mp_behind_clear(&taken.behind);
+    act_make(&a, MP_DEAD_LIST, NULL, 0);
+    a.behind.most = 1;
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    assert_int_equal(retried(&a.behind.entries[0]), MP_VERDICT_OK);
+    mp_behind_clear(&a.behind);
+    assert_int_equal(redis_number(redis, "HLEN mp:i:{b:0}sa"), 3);
+    assert_string_equal(redis_do(redis, "HGET mp:i:{b:0}sa n")->str, "5");
+    assert_string_equal(redis_do(redis, "HGET mp:i:{b:0}sa e")->str, "-1");
+    assert_string_equal(redis_do(redis, "HGET mp:i:{b:0}sa %b", "", (size_t)0)->str, "newest..first...");
+    assert_string_equal(redis_do(redis, "HGET mp:m:{b:0} incr")->str, "1");
+    assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sa"),
+                     0); /* nobody takes the record alone for the document */
+    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 1);
+}
+
 /* A deletion is a change as others are. */
 static void a_deletion_waits_again(void **state) {
     (void)state;
@@ -198,9 +229,12 @@ static void a_deletion_waits_again(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(it_waits_again_as_it_was),         TEST(it_never_takes_the_place_of_what_is_newer),
-        TEST(versions_are_compared_as_numbers), TEST(sent_again_it_gets_its_first_answer),
-        TEST(what_does_not_fit_stays_a_letter), TEST(a_deletion_waits_again)};
+    const struct CMUnitTest tests[] = {TEST(it_waits_again_as_it_was),
+                                       TEST(it_never_takes_the_place_of_what_is_newer),
+                                       TEST(versions_are_compared_as_numbers),
+                                       TEST(sent_again_it_gets_its_first_answer),
+                                       TEST(what_does_not_fit_stays_a_letter),
+                                       TEST(its_increments_wait_again),
+                                       TEST(a_deletion_waits_again)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

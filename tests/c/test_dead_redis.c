@@ -435,14 +435,14 @@ static void what_is_damaged_can_only_be_dropped(void **state) {
         char letter[48];
         snprintf(letter, sizeof letter, "%s-5", r->str);
         assert_true(has(show(letter), "\"error\":\"why\",\"state\":\"damaged\",\"document\":null}"));
-        assert_int_equal(act(POND_DEAD_RETRY, letter, "is damaged"), POND_EVALUE);
+        assert_int_equal(act(POND_DEAD_RETRY, letter, "no document that can be read"), POND_EVALUE);
         assert_int_equal(act(POND_DEAD_DROP, letter, NULL), POND_OK);
     }
     redisReply *r = redis_do(redis, "XADD mp:x:{%s/films:5} * what this", ns); /* a stranger's */
     char letter[48];
     snprintf(letter, sizeof letter, "%s-5", r->str);
     assert_true(has(list(NULL, 10), letter));
-    assert_int_equal(act(POND_DEAD_RETRY, letter, "is damaged"), POND_EVALUE);
+    assert_int_equal(act(POND_DEAD_RETRY, letter, "no document that can be read"), POND_EVALUE);
     assert_int_equal(act(POND_DEAD_DROP, letter, NULL), POND_OK);
 }
 

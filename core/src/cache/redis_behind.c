@@ -186,7 +186,7 @@ static void dead_retry(mp_buf *out, const mp_op *op, bool with_text) {
     const mp_behind_entry *e = &b->entries[0];
     char name[MP_NAME_MAX + 1];
     mp_key key = entry_key(name, &op->key, e);
-    mp_command_script(out, MP_SCRIPT_wb_dead_retry, with_text, 7, 6);
+    mp_command_script(out, MP_SCRIPT_wb_dead_retry, with_text, 8, 6);
     part(out, MP_PART_VALUE, &key);
     part(out, MP_PART_LEASE, &key);
     part(out, MP_PART_INTENT, &key);
@@ -194,6 +194,7 @@ static void dead_retry(mp_buf *out, const mp_op *op, bool with_text) {
     shard(out, MP_SHARD_STREAM, &op->key);
     shard(out, MP_SHARD_DEAD, &op->key);
     sessions(out, &op->key, b->day);
+    shard(out, MP_SHARD_META, &op->key);
     mp_command_arg(out, e->key, e->key_len);
     mp_command_arg(out, e->id, strlen(e->id));
     version(out, e->version);

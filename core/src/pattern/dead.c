@@ -330,7 +330,8 @@ static int accept(pond_collection *c, mp_behind_entry *e, const letter_id *id, c
 static int retry(pond_collection *c, mp_behind_entry *e, const letter_id *id, const char *letter, size_t len,
                  pond_error **err) {
     if (is_damaged(e))
-        return mp_fail(err, POND_EVALUE, "%.64s: the dead letter %.*s is damaged: it can only be dropped", c->name,
+        return mp_fail(err, POND_EVALUE,
+                       "%.64s: the dead letter %.*s has no document that can be read: it can only be dropped", c->name,
                        (int)len, letter);
     int code = mp_backlog_open(c->behind, err);
     if (code == POND_OK) code = ask_store(c, e, id, err);

@@ -328,8 +328,8 @@ static void behind(dice *d, const char *name) {
         else word("");
         number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
     } else if (strcmp(name, "wb_dead_retry") == 0) {
-        number(7), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:x:{n:0}");
-        word("mp:o:{n:0}:1"), word(user), entry_id(d, "mp:x:{n:0}"), bytes(buried, sizeof buried);
+        number(8), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:x:{n:0}");
+        word("mp:o:{n:0}:1"), word("mp:m:{n:0}"), word(user), entry_id(d, "mp:x:{n:0}"), bytes(buried, sizeof buried);
         number(dice_between(d, 1, 3)), bytes(id_slot, sizeof id_slot);
         number(dice_chance(d, 900) ? ++slot_number : slot_number);
     } else if (strcmp(name, "wb_epoch") == 0) {

@@ -1,5 +1,6 @@
--- wb_dead_retry: a dead letter waits for the store again, as it was and with the version that it had, unless a newer change is known here.
--- KEYS 1=value 2=lease 3=deltas of the key 4=dirty hash 5=stream 6=dead letters 7=sessions of the day. All share the shard's hash tag.
+-- wb_dead_retry: a dead letter waits for the store again, as it was and with the version that it had, unless a newer change is known here. The deltas that
+-- went with it wait again, too.
+-- KEYS 1=value 2=lease 3=deltas of the key 4=dirty hash 5=stream 6=dead letters 7=sessions of the day 8=meta. All share the shard's hash tag.
 -- ARGV 1=user key 2=letter's id 3=version 8B 4=most entries of the stream 5=session and slot (18B) 6=n, as wb_put.lua
 -- reply 1 it waits; a repeated n gets that again   0 n is below the slot's last   -2 as many entries wait as may
 --   -3 something newer was accepted, or is cached   -4 there is no such letter of this key and version (retried or dropped before)
@@ -12,10 +13,15 @@ if last then
   if n == tonumber(ARGV[6]) then return 1 end
   if n > tonumber(ARGV[6]) then return 0 end
 end
-local e, r = redis.call('XRANGE', KEYS[6], ARGV[2], ARGV[2])[1]
+local e, r, sums = redis.call('XRANGE', KEYS[6], ARGV[2], ARGV[2])[1], nil, {'HSET', KEYS[3]}
 for i = 1, e and #e[2] or 0, 2 do
-  if e[2][i] == 'k' and e[2][i + 1] ~= ARGV[1] then return -4 end
-  if e[2][i] == 'r' then r = e[2][i + 1] end
+  local name, is = e[2][i], e[2][i + 1]
+  if name == 'k' and is ~= ARGV[1] then return -4 end
+  if name == 'r' then r = is end
+  if string.sub(name, 1, 1) == 'd' then
+    sums[#sums + 1] = string.sub(name, 2)
+    sums[#sums + 1] = name == 'd' and string.sub(is, 1, 16) or is         -- without the entry that was made for them
+  end
 end
 if not r or #r < 48 or string.sub(r, 9, 16) ~= ARGV[3] then return -4 end
 local seq, epoch = struct.unpack('<I5I3', ARGV[3])
@@ -30,6 +36,10 @@ if rec and newer(rec) or v and newer(v) or redis.call('EXISTS', KEYS[3]) == 1 th
 if not rec and redis.call('XLEN', KEYS[5]) >= tonumber(ARGV[4]) then return -2 end
 redis.call('HSET', KEYS[4], ARGV[1], string.sub(r, 1, 16) .. string.rep('\0', 8) .. string.sub(r, 25))
 redis.call('DEL', KEYS[1], KEYS[2])
+if #sums > 2 then
+  redis.call(unpack(sums))
+  redis.call('HSET', KEYS[8], 'incr', 1)                                 -- the worker must look for them in this shard
+end
 if not rec then redis.call('XADD', KEYS[5], '*', 'k', ARGV[1]) end
 redis.call('XDEL', KEYS[6], ARGV[2])
 redis.call('HSET', KEYS[7], ARGV[5], ARGV[3] .. ARGV[6])

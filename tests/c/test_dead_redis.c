@@ -335,6 +335,62 @@ static void a_retry_gets_to_the_store(void **state) {
     stored("1", "{\"id\":\"1\",\"n\":1,\"m\":2}");
 }
 
+static void increments(const char *id, int64_t by) {
+    pond_error *err = NULL;
+    if (pond_collection_increment(films, id, strlen(id), "n", 1, by, &err) != POND_OK)
+        fail_msg("%s", pond_error_message(err));
+}
+
+/* Increments are added to what was retried, and to what the store has if that is newer: each once. */
+static void increments_of_what_was_retried(void **state) {
+    (void)state;
+    char letter[48];
+    changes(POND_REPLACE, "1", "{\"n\":1}");
+    put_aside("1", "*", letter);
+    assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
+    increments("1", 10);
+    increments("1", 100);
+    reads("1", "{\"id\":\"1\",\"n\":111}");
+    increments("1", 1000);
+    work();
+    flushes();
+    stored("1", "{\"id\":\"1\",\"n\":1111}");
+    reads("1", "{\"id\":\"1\",\"n\":1111}");
+    rest();
+
+    /* Made before it was put aside, after the worker had looked: they went with it. */
+    changes(POND_REPLACE, "1", "{\"n\":2}");
+    increments("1", 20);
+    increments("1", 200);
+    int shard = shard_of("1");
+    redisReply *r = redis_do(redis, "HGETALL mp:i:{%s/films:%d}s1", ns, shard);
+    assert_int_equal(r->elements, 4);
+    char sums[4][64];
+    size_t lens[4];
+    for (size_t i = 0; i < 4; i++) memcpy(sums[i], r->element[i]->str, lens[i] = r->element[i]->len);
+    put_aside("1", "*", letter);
+    char stream[48];
+    memcpy(stream, letter, sizeof stream);
+    *strrchr(stream, '-') = 0;
+    r = redis_do(redis, "XRANGE mp:x:{%s/films:%d} %s %s", ns, shard, stream, stream);
+    char record[512];
+    size_t len = r->element[0]->element[1]->element[3]->len;
+    memcpy(record, r->element[0]->element[1]->element[3]->str, len);
+    redis_do(redis, "DEL mp:x:{%s/films:%d} mp:i:{%s/films:%d}s1", ns, shard, ns, shard);
+    r = redis_do(redis, "XADD mp:x:{%s/films:%d} * k s1 r %b e no d%b %b d%b %b", ns, shard, record, len, sums[0],
+                 lens[0], sums[1], lens[1], sums[2], lens[2], sums[3], lens[3]);
+    snprintf(letter, sizeof letter, "%s-%d", r->str, shard);
+    reads("1", "{\"id\":\"1\",\"n\":1111}");
+    assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
+    increments("1", 2000);
+    reads("1", "{\"id\":\"1\",\"n\":2222}");
+    work();
+    flushes();
+    stored("1", "{\"id\":\"1\",\"n\":2222}");
+    reads("1", "{\"id\":\"1\",\"n\":2222}");
+    assert_int_equal(waiting("1"), 0);
+}
+
 /* A deletion that the store would not have. */
 static void a_deletion_is_retried(void **state) {
     (void)state;
@@ -556,6 +612,7 @@ int main(void) {
         CASE(one_is_shown_and_dropped),
         CASE(bad_calls_are_told),
         CASE(a_retry_gets_to_the_store),
+        CASE(increments_of_what_was_retried),
         CASE(a_deletion_is_retried),
         CASE(a_retry_never_replaces_what_is_newer),
         CASE(the_store_has_the_last_word),

@@ -4,6 +4,7 @@
 
 First on memory: + sqlite: (a database in a temporary folder, no server at all), then the same through Redis where one answers:
 MILLPOND_DEMO_REDIS, else redis://127.0.0.1:6379/0. It writes only below the namespace "millpond-demo-<pid>" there, with short TTLs.
+Last a kill -9 while writes wait for the store (write_behind.py).
 --json ends with one line of JSON.
 """
 
@@ -26,6 +27,7 @@ import urllib.parse
 
 import millpond
 import millpond.aio
+import write_behind
 
 MOVIES = pathlib.Path(__file__).resolve().parent / "data/movies.json"
 CALLERS, LOADER_MS = 1000, 100
@@ -314,6 +316,13 @@ async def main() -> None:
         printer.title("the same through Redis")
         printer.row("left out: nothing answers at", shown, "start redis-server, or set MILLPOND_DEMO_REDIS")
         results["redis"] = None
+    printer.title("written behind: accepted by Redis, then taken to SQLite")
+    result = results["write_behind"] = await asyncio.to_thread(write_behind.play, redis if results["redis"] else None, namespace)
+    if result:
+        printer.row(f"{result['accepted']:,} writes accepted, then kill -9 in a flush", f"{result['lost']} lost",
+                    f"{result['killed_at']:,} films were in the store; all of it {result['recovered_ms'] / 1000:.1f} s later, when the dead worker's time was over")
+    else:
+        printer.row("left out: no Redis answers, and none can be started", "install redis-server")
     results["seconds"] = round(time.perf_counter() - began, 2)
     print(f"\n  {results['seconds']} s in all\n")
     if arguments.json:

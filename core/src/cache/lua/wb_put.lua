@@ -19,7 +19,8 @@ end
 local m = redis.call('HMGET', KEYS[6], 'fence', 'epoch', 'seq')
 if m[1] ~= ARGV[4] or string.sub(ARGV[2], 17, 24) ~= ARGV[4] then return {-1, tonumber(m[2] or 0)} end
 local rec = redis.call('HGET', KEYS[4], ARGV[1])
-local deltas = redis.call('EXISTS', KEYS[3]) == 1
+local beside = redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 -- a call less where there is neither, which is nearly always
+local deltas = beside and redis.call('EXISTS', KEYS[3]) == 1
 if ARGV[6] ~= '' then
   local cur = rec or redis.call('GET', KEYS[1])
   if deltas or not cur or string.sub(cur, 17, 24) ~= ARGV[4] then return {-3} end
@@ -30,11 +31,11 @@ end
 local known = rec or deltas
 if not known and redis.call('XLEN', KEYS[5]) >= tonumber(ARGV[5]) then return {-2} end
 if tonumber(m[3] or 0) >= 1099511627774 then return {-1, tonumber(m[2] or 0)} end
-local ver = struct.pack('<I5I3', redis.call('HINCRBY', KEYS[6], 'seq', 1), tonumber(m[2]))
+local ver = struct.pack('<I5I3', redis.call('HINCRBY', KEYS[6], 'seq', '1'), tonumber(m[2]))
 local env = string.sub(ARGV[2], 1, 8) .. ver .. string.sub(ARGV[2], 17)
 redis.call('HSET', KEYS[4], ARGV[1], env)
-if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], env, 'PX', ARGV[3]) else redis.call('DEL', KEYS[1]) end
-redis.call('DEL', KEYS[2], KEYS[3])
+if ARGV[3] ~= '0' then redis.call('SET', KEYS[1], env, 'PX', ARGV[3]) else redis.call('DEL', KEYS[1]) end
+if beside then redis.call('DEL', KEYS[2], KEYS[3]) end
 if not known then redis.call('XADD', KEYS[5], '*', 'k', ARGV[1]) end
 redis.call('HSET', KEYS[7], ARGV[7], ver .. ARGV[8])
 return {1, ver}

@@ -28,7 +28,6 @@ mp_intent *mp_intent_new(mp_lane *lane, const pond_policy *policy, const char *c
     in->n = all;
     in->names = name;
     in->timer.fire = renew;
-    mp_random_bytes(in->token, MP_TOKEN_LEN);
     for (size_t i = 0; i < all; i++) {
         mp_intent_item *it = &in->items[i];
         it->owner = in;
@@ -97,6 +96,8 @@ static void begun(mp_op *op) {
 }
 
 void mp_intent_begin(mp_intent *in) {
+    /* Here, not when it is made: what is accepted instead begins none, and is spared the system call. */
+    mp_random_bytes(in->token, MP_TOKEN_LEN);
     stands_from(in, mp_loop_now(in->lane->loop));
     submit_all(in, MP_BEGIN, begun);
 }

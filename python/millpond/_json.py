@@ -5,13 +5,31 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import json.encoder
 import math
-from typing import Any
+from typing import Any, Callable
 
 from ._errors import InvalidValue
 
-# Shared by all languages: no spaces, no escapes that UTF-8 makes unnecessary, and no NaN, which is not JSON.
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+def _encoder(default: Callable[[Any], Any] | None = None) -> Callable[[Any], str]:
+    """Shared by all languages: no spaces, no escapes that UTF-8 makes unnecessary, and no NaN, which is not JSON.
+
+    JSONEncoder.encode() makes such a c_make_encoder for each call, which takes as long as a document of 300 bytes. Without markers who holds himself
+    is found by the depth. Where Python has another, or none, that is what is used."""
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=default)
+    try:
+        make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+        chunks = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)  # type: ignore[attr-defined]
+        join = "".join
+        if join(chunks({"a": [1.5, None, "é"]}, 0)) != encoder.encode({"a": [1.5, None, "é"]}):
+            return encoder.encode
+    except (AttributeError, TypeError):
+        return encoder.encode
+    return lambda value: join(chunks(value, 0))
+
+
+_encode = _encoder()
 scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -42,7 +60,7 @@ def _dated(value: Any) -> Any:
 
 # Documents of a store: Extended JSON, of which dates have a word in Python.
 scan_dates = json.JSONDecoder(object_hook=_date).scan_once  # type: ignore[attr-defined]
-_encode_document = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dated).encode
+_encode_document = _encoder(_dated)
 
 
 def parse(payload: bytes | str) -> Any:

@@ -1,6 +1,7 @@
 """Crashes, and what was accepted: nothing may be lost, go back or come back.
 
-    python tests/crash/main.py [--rounds N] [--seconds S] [--store mongodb|sqlite] [--control textbook|unfenced] [--directed] [--quick] [--json]
+    python tests/crash/main.py [--rounds N] [--seconds S] [--store mongodb|sqlite] [--control textbook|unfenced] [--directed] [--outage S]
+                                [--quick] [--json]
 
 README.md says what a round is. What must not be makes the exit status 1, and stands in build/crash.
 Environment: MILLPOND_TOOL_CRASH, the client in C; MILLPOND_NODE, the npm package.
@@ -22,6 +23,7 @@ sys.dont_write_bytecode = True
 
 from directed import Directed, schedules  # noqa: E402
 from judge import COUNTED  # noqa: E402
+from outage import Others, Outage  # noqa: E402
 from rounds import NAMED, Round, Servers  # noqa: E402
 from storms import KINDS, Storm  # noqa: E402
 
@@ -57,6 +59,7 @@ def main() -> int:
     parser.add_argument("--store", choices=["mongodb", "sqlite"], help="one of them; else in turn")
     parser.add_argument("--control", choices=["textbook", "unfenced"], help="what is wrong on purpose, in place of the library: must be found out")
     parser.add_argument("--directed", action="store_true", help="all the directed schedules, and no random round")
+    parser.add_argument("--outage", type=int, help="seconds that MongoDB is away under load (10; with --quick 3; 0: never)")
     parser.add_argument("--seed", default="0", help="of the blows")
     parser.add_argument("--quick", action="store_true", help="who is stopped is not waited for as long: the time is ended by hand")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
@@ -66,7 +69,9 @@ def main() -> int:
     count = 0 if arguments.directed or arguments.control == "unfenced" else count
     seconds = arguments.seconds or (3 if quick else 30)
     stores = [arguments.store] if arguments.store else ["sqlite", "mongodb"]
+    outage = (3 if quick else 10) if arguments.outage is None else arguments.outage
     rows: list[dict] = []
+    outages: list[dict] = []
 
     def shown(row: dict) -> dict:
         rows.append(row)
@@ -83,6 +88,14 @@ def main() -> int:
         for store, point, kind in chosen:
             row = shown(play(servers, store, f"{store}-{point}-{kind}", quick, lambda round: Directed(round, point, kind).play()))
             breaches += any(row[name] for name in BAD)
+        for policy in ("wait", "fail", "others") if outage and "mongodb" in stores and not arguments.directed and not arguments.control else ():
+            def away(round: Round, policy: str = policy) -> None:
+                one = Others(round, min(outage, 10)) if policy == "others" else Outage(round, outage, policy)
+                one.play()
+                outages.append(one.told)
+                round.events.update({name.replace("_", " "): value for name, value in one.told.items() if isinstance(value, int)})
+            row = shown(play(servers, "mongodb", f"mongodb-outage-{policy}", quick, away))
+            breaches += any(row[name] for name in BAD) or not row["accepted"]
         for number in range(count):
             store = stores[number % len(stores)]
             kinds = ("textbook",) if arguments.control else KINDS
@@ -98,7 +111,7 @@ def main() -> int:
     if arguments.json:
         print(json.dumps({"rounds": len(rows), "kill_points_named": len(NAMED), "kill_points_hit": sum(hits[point] > 0 for point in NAMED),
                           "accepted": sum(row["accepted"] for row in rows), **{name: sum(row[name] for row in rows) for name in COUNTED},
-                          "left_dirty": sum(row["left_dirty"] for row in rows)}), flush=True)
+                          "left_dirty": sum(row["left_dirty"] for row in rows), "outages": outages}), flush=True)
     if arguments.control:
         found = breaches == len(rows) if chosen else breaches > 0  # each directed schedule must find it
         print(f"{arguments.control}: {'found out' if found else 'NOT found out'}")

@@ -450,6 +450,33 @@ static void a_full_redis_is_emptied(void **state) {
     server_stop(redis);
 }
 
+/* Documents that are large come one by one: all shards' together are more than what comes within command_timeout. */
+static void large_documents(void **state) {
+    (void)state;
+    enum { MANY = 20, SIZE = 8 << 20 };
+    redisContext *redis = redis_open(redis_url());
+    pond *off = made("off");
+    pond_collection *c = behind(off, NULL, NULL);
+    char *doc = malloc(SIZE + 1), id[16];
+    memset(doc, 'x', SIZE);
+    memcpy(doc, "{\"n\":\"", 6);
+    memcpy(doc + SIZE - 2, "\"}", 3);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        changes(c, POND_REPLACE, id, doc);
+    }
+    free(doc);
+    pond *on = pond_made(redis_url(), "store", address, "namespace", ns, NULL);
+    pond_collection *d = behind(on, NULL, NULL);
+    assert_int_equal(pond_collection_flush(d, 60000, NULL), POND_OK);
+    assert_int_equal(waiting(redis), 0);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(on);
+    pond_free(off);
+    redisFree(redis);
+}
+
 /* ---- many at once ---- */
 
 enum { UPDATERS = 4, UPDATES = 50 };
@@ -606,6 +633,7 @@ int main(void) {
         CASE(a_full_backlog),
         CASE(writers_wait_for_room),
         CASE(a_full_redis_is_emptied),
+        CASE(large_documents),
         CASE(no_update_is_lost),
         CASE(a_dead_letter),
         CASE(what_is_refused_once_is_stored_later),

@@ -92,7 +92,7 @@ static void answers_of_another_form_are_errors(void **state) {
         {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$0\r\n\r\n$1\r\nk\r\n$-1\r\n"},
         {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$24\r\n123456789012-12345678901\r\n$1\r\nk\r\n$-1\r\n"},
         {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n:1\r\n$-1\r\n"},
-        {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n:1\r\n"},
+        {MP_TAKE, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n:0\r\n"},
         {MP_TAKE, "*10\r\n:1\r\n:1\r\n$3\r\n1-1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\nx\r\n$1\r\nk\r\n$-1\r\n"},
         {MP_SUMS, "*1\r\n*-1\r\n"},
         {MP_SUMS, "*2\r\n*-1\r\n:1\r\n"},

@@ -42,6 +42,7 @@ typedef struct mp_behind_entry {
                           it is damaged */
     bool old_fence; /* accepted in a history of the server that was lost since: perhaps others know of a newer one */
     bool damaged;   /* the record cannot be read */
+    bool large;     /* it has a record that is over `bytes_most` alone, and which did not come */
     char *why;      /* DEAD_LIST: what the store had against it, NUL-terminated; NULL else */
     size_t why_len;
     int acked;     /* ACK, out: 1; 0: a newer record came, and waits in an entry of its own */
@@ -70,7 +71,8 @@ typedef struct mp_behind {
     int64_t n;
     int64_t day;  /* since 1970, when it was first sent: the sessions of each day are kept apart. FORGET, in: today */
     int64_t most; /* in: ACCEPT, DEAD_RETRY: entries that may wait in the shard; TAKE, DEAD_LIST: most entries */
-    int64_t bytes_most; /* in: TAKE, DEAD_LIST: of their records; 0: no bound. The first entry comes, whatever it has */
+    /* in: TAKE, DEAD_LIST: of their records; 0: no bound. The first entry comes, whatever it has; TAKE: as `large`, if that is over it */
+    int64_t bytes_most;
     char after[MP_BEHIND_ID_MAX]; /* in: TAKE, DEAD_LIST: the id to begin behind; "": from the oldest on */
     /* TAKE, DEAD_LIST: out, the owner's (mp_behind_clear), none when it is sent. In, borrowed: ACK: any; DEAD, DEAD_DROP, DEAD_RETRY: one. */
     mp_behind_entry *entries;

@@ -144,7 +144,8 @@ static bool take_record(redisReply **of, const uint8_t *fence, int64_t *version,
 mp_taken mp_behind_take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
     redisReply *k = of[1], *record = of[2];
     if (!take_id(e->id, of[0]) || !is_text(k)) return MP_TAKEN_ODD;
-    if (record && record->type != REDIS_REPLY_NIL && !is_text(record)) return MP_TAKEN_ODD;
+    e->large = record && record->type == REDIS_REPLY_INTEGER && record->integer > 0;
+    if (record && record->type != REDIS_REPLY_NIL && !is_text(record) && !e->large) return MP_TAKEN_ODD;
     if (!(e->key = malloc(k->len + 1))) return MP_TAKEN_NO_MEMORY;
     memcpy(e->key, k->str, k->len + 1);
     e->key_len = k->len;

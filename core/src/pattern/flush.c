@@ -125,6 +125,33 @@ static void lose_all(mp_backlog *b) {
 
 /* ---- what waits ---- */
 
+static int send_takes(round *r, pond_error **err) {
+    int code = send(r, err);
+    for (size_t i = 0; i < r->errands; i++) {
+        if (r->errand[i].op.reply != MP_DONE) continue;
+        r->taken[r->shard[i]] = r->behind[i];
+        r->b->shard[r->shard[i]].left = r->behind[i].backlog;
+    }
+    return code;
+}
+
+/* What is too large for its shard's part comes by itself, and one of all shards in a round: together they may be more than comes within a
+ * command's time, and more than a transaction has room for. */
+static int take_large(round *r, pond_error **err) {
+    uint8_t first, at = MP_BACKLOG_SHARDS;
+    mp_random_bytes(&first, 1);
+    for (unsigned k = 0; k < MP_BACKLOG_SHARDS; k++) {
+        uint8_t i = (uint8_t)((first + k) % MP_BACKLOG_SHARDS);
+        if (!r->taken[i].count || !r->taken[i].entries[0].large) continue;
+        mp_behind_clear(&r->taken[i]);
+        if (at == MP_BACKLOG_SHARDS) at = i;
+    }
+    if (at == MP_BACKLOG_SHARDS) return POND_OK;
+    r->errands = 0;
+    add(r, MP_TAKE, at)->behind->most = 1;
+    return send_takes(r, err);
+}
+
 /* A batch, of each shard its part by what it had last. */
 static int take(round *r, pond_error **err) {
     mp_backlog *b = r->b;
@@ -143,13 +170,8 @@ static int take(round *r, pond_error **err) {
         behind->most = part > 0 ? part : 1;
         behind->bytes_most = BATCH_BYTES / owned;
     }
-    int code = send(r, err);
-    for (size_t i = 0; i < r->errands; i++) {
-        if (r->errand[i].op.reply != MP_DONE) continue;
-        r->taken[r->shard[i]] = r->behind[i];
-        b->shard[r->shard[i]].left = r->behind[i].backlog;
-    }
-    return code;
+    int code = send_takes(r, err);
+    return code == POND_OK ? take_large(r, err) : code;
 }
 
 static mp_refusal *refusal_of(mp_backlog *b, const mp_behind_entry *e) {

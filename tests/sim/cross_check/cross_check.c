@@ -218,7 +218,7 @@ static void plain(dice *d) {
     case 20: word("HINCRBY"), word("mp:m:{n:0}"), word("seq"), word("1"); break;
     case 21: word("HSETNX"), word(hash_key(d)), word("f"), word(token(d)); break;
     case 22: word("HDEL"), word(hash_key(d)), word("f"), word(PICK(d, "g", "a")); break;
-    case 23: word("HEXISTS"), word(hash_key(d)), word(PICK(d, "f", "a")); break;
+    case 23: word(PICK(d, "HEXISTS", "HSTRLEN")), word(hash_key(d)), word(PICK(d, "f", "a")); break;
     case 24: word("HGETALL"), word("mp:i:{n:0}a"); break; /* one field at most: their order is Redis' own */
     case 25: word("HSET"), word("mp:i:{n:0}a"), word("/n"), word("1"); break;
     case 26: word("HINCRBY"), word(hash_key(d)), word(PICK(d, "f", "g", "h")), word(PICK(d, "1", "-3", "x")); break;

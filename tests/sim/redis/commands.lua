@@ -162,6 +162,11 @@ function commands.HEXISTS(server, name, field)
   return key and key.value[field] ~= nil and 1 or 0
 end
 
+function commands.HSTRLEN(server, name, field)
+  local key = server.space:find(name, 'hash')
+  return key and #(key.value[field] or '') or 0
+end
+
 -- By their names: Redis has an order of its own, on which nobody may rely.
 function commands.HGETALL(server, name)
   local key, fields, out = server.space:find(name, 'hash'), {}, {}

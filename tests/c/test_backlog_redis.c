@@ -477,6 +477,71 @@ static void large_documents(void **state) {
     redisFree(redis);
 }
 
+/* Said as long as it is so, not only until the first batch is stored. */
+static void that_redis_forgets_is_said(void **state) {
+    (void)state;
+    for (int keeps = 0; keeps < 2; keeps++) {
+        server *redis = server_start((const char *const[]){"--appendonly", keeps ? "yes" : "no", NULL});
+        pond *p = pond_made(server_url(redis), "store", address, "namespace", ns, NULL);
+        pond_collection *c = behind(p, NULL, NULL);
+        pond_value *stats = NULL;
+        changes(c, POND_REPLACE, "1", "{}");
+        gets_stored(p, "1", "{\"id\":\"1\"}");
+        assert_int_equal(pond_close(p, 10000), POND_OK);
+        assert_int_equal(pond_stats(p, &stats, NULL), POND_OK);
+        bool said = strstr(pond_value_data(stats, NULL), "no append-only file") != NULL;
+        assert_int_equal(said, !keeps);
+        pond_value_free(stats);
+        pond_collection_free(c);
+        pond_free(p);
+        server_stop(redis);
+    }
+}
+
+static size_t drained(pond_queue *queue) {
+    pond_event *events[64];
+    size_t n = pond_queue_poll(queue, events, 64, 1000);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(pond_event_kind(events[i]) != POND_EVENT_ERROR);
+        pond_event_free(events[i]);
+    }
+    return n;
+}
+
+/* The threads for calls to the store are few, and there may be one: what is asked for while much waits does not come behind all of that. */
+static void a_worker_leaves_its_thread_to_others(void **state) {
+    (void)state;
+    enum { DOCUMENTS = 12000, AT_ONCE = 500 };
+    redisContext *redis = redis_open(redis_url());
+    pond *off = made("off");
+    pond_collection *c = behind(off, NULL, NULL);
+    pond_queue *queue = NULL;
+    char id[16];
+    assert_int_equal(pond_queue_new(&queue, off, NULL), POND_OK);
+    for (size_t sent = 0, open = 0; sent < DOCUMENTS || open; open -= drained(queue))
+        for (; sent < DOCUMENTS && open < AT_ONCE; sent++, open++) {
+            int len = snprintf(id, sizeof id, "%zu", sent);
+            assert_int_equal(
+                pond_collection_change_start(c, queue, POND_REPLACE, id, (size_t)len, "{\"n\":1}", 7, 0, 0, NULL, NULL),
+                POND_OK);
+        }
+    pond_queue_free(queue);
+    pond *on = pond_made(redis_url(), "store", address, "namespace", ns, "store_threads", "1", NULL);
+    pond_collection *d = behind(on, NULL, NULL);
+    assert_int_equal(pond_queue_new(&queue, on, NULL), POND_OK);
+    while (waiting(redis) == DOCUMENTS) usleep(1000); /* it works */
+    assert_int_equal(pond_collection_get_start(d, queue, "none", 4, 1, NULL, NULL, NULL), POND_OK);
+    while (!drained(queue)) {}
+    assert_true(waiting(redis) > 0);
+    assert_int_equal(pond_collection_flush(d, 60000, NULL), POND_OK);
+    pond_queue_free(queue);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(on);
+    pond_free(off);
+    redisFree(redis);
+}
+
 /* ---- many at once ---- */
 
 enum { UPDATERS = 4, UPDATES = 50 };
@@ -634,6 +699,8 @@ int main(void) {
         CASE(writers_wait_for_room),
         CASE(a_full_redis_is_emptied),
         CASE(large_documents),
+        CASE(that_redis_forgets_is_said),
+        CASE(a_worker_leaves_its_thread_to_others),
         CASE(no_update_is_lost),
         CASE(a_dead_letter),
         CASE(what_is_refused_once_is_stored_later),

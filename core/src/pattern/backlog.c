@@ -119,10 +119,9 @@ static int open_it(mp_backlog *b, pond_error **err) {
     mp_behind behind = {.most = MP_BACKLOG_SHARDS};
     int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, name, err);
     if (code == POND_OK) code = store->vt->behind_prepare(store, b->collection, err);
-    if (code == POND_OK && !errand.op.ms) {
+    if (code == POND_OK) {
         pthread_mutex_lock(&b->lock);
-        snprintf(b->problem, sizeof b->problem,
-                 "this Redis keeps no append-only file: what is accepted is lost if it dies: set appendonly yes");
+        b->forgetful = errand.op.ms == 0;
         pthread_mutex_unlock(&b->lock);
     }
     return code;

@@ -62,7 +62,8 @@ typedef struct mp_backlog {
     uint64_t accepted; /* by this process */
     bool
         owes; /* not all of that is in the store, as far as was seen, and it is for this process to take there: counts as a call */
-    char problem[200];
+    char problem[200]; /* of the last round; "": none */
+    bool forgetful;    /* Redis keeps no append-only file */
     mp_job job;
     mp_timer timer; /* on the lane of blocking calls, whose lock guards `timed` */
     bool timed;

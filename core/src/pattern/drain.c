@@ -16,6 +16,9 @@ enum {
     LAST_PAUSE_MS = 30000
 };
 
+static const char forgetful[] =
+    "this Redis keeps no append-only file: what is accepted is lost if it dies: set appendonly yes";
+
 /* ---- when ---- */
 
 /* Lock held. */
@@ -108,17 +111,12 @@ static int64_t one_round(mp_backlog *b) {
 
 static void work(mp_job *job, bool refused) {
     mp_backlog *b = MP_OF(job, mp_backlog, job);
-    int64_t ms = 0;
-    bool over = refused;
-    while (!over && !(ms = one_round(b))) {
-        pthread_mutex_lock(&b->lock);
-        over = b->over;
-        pthread_mutex_unlock(&b->lock);
-    }
+    int64_t ms = refused ? 0 : one_round(b);
     pthread_mutex_lock(&b->lock);
     b->running = false;
-    b->pausing = !b->over && !over;
+    b->pausing = !b->over && ms > 0;
     bool pause = b->pausing;
+    if (!refused && !pause) start(b); /* behind those who have come meanwhile: the threads are not the worker's alone */
     pthread_mutex_unlock(&b->lock);
     if (pause) wake_in(b, ms);
     pthread_mutex_lock(&b->lock);
@@ -185,6 +183,7 @@ void mp_drain_describe(mp_backlog *b, mp_buf *json) {
     pthread_mutex_lock(&b->lock);
     mp_buf_printf(json, ":{\"shards\":%zu,\"backlog\":%lld,\"problem\":", b->shown_shards, (long long)b->shown_left);
     if (b->problem[0]) mp_buf_json(json, b->problem, strlen(b->problem));
+    else if (b->forgetful) mp_buf_printf(json, "\"%s\"", forgetful);
     else mp_buf_text(json, "null");
     mp_buf_text(json, "}");
     pthread_mutex_unlock(&b->lock);

@@ -202,6 +202,8 @@ export interface CollectionOptions extends PolicyOptions {
   backlogMax?: number | string | null | undefined
   /** Write=behind: when so many wait: wait for room (write_timeout at most), or fail at once. Default: wait. */
   backlogFull?: 'wait' | 'fail' | null | undefined
+  /** Write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too. Default: memory. */
+  ack?: string | null | undefined
   /** What the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of. Default: {collection}.{event}. */
   eventKey?: string | null | undefined
   /** Write what is told of a change into the store with it, and deliver it at least once; off: at most once. Default: off. */

@@ -362,6 +362,8 @@ class CollectionOptions(PolicyOptions, total=False):
     backlog_max: int | str | None
     # write=behind: when so many wait: wait for room (write_timeout at most), or fail at once (default wait)
     backlog_full: Literal["wait", "fail"] | None
+    # write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too (default memory)
+    ack: str | None
     # what the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of (default {collection}.{event})
     event_key: str | None
     # write what is told of a change into the store with it, and deliver it at least once; off: at most once (default off)

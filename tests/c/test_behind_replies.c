@@ -112,6 +112,8 @@ static void answers_of_another_form_are_errors(void **state) {
         {MP_DEAD_LIST, "*6\r\n:1\r\n:0\r\n$1\r\nx\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n"},
         {MP_DEAD_LIST, "*6\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\ne\r\n"},
         {MP_DEAD_LIST, "*6\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n:1\r\n"},
+        {MP_CONFIRM, "*2\r\n:1\r\n:0\r\n"},
+        {MP_CONFIRM, ":-1\r\n"},
         {MP_DEAD_RETRY, ":2\r\n"},
         {MP_DEAD_RETRY, ":-1\r\n"},
         {MP_BEHIND_OPEN, "*3\r\n:16\r\n$1\r\nx\r\n$1\r\n0\r\n"},
@@ -131,6 +133,7 @@ static void answers_of_another_form_are_errors(void **state) {
     assert_int_equal(answer(MP_BEHIND_OPEN, "*3\r\n$2\r\n16\r\n$0\r\n\r\n$0\r\n\r\n"), MP_DONE);
     assert_int_equal(answer(MP_DEAD_LIST, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n"), MP_DONE);
     assert_int_equal(answer(MP_DEAD_RETRY, ":1\r\n"), MP_STORED);
+    assert_int_equal(answer(MP_CONFIRM, ":2\r\n"), MP_DONE);
 }
 
 static size_t add_text(char *out, const char *text, size_t len) {

@@ -86,8 +86,11 @@ typedef struct mp_behind {
     const char *member;
     size_t member_len;
     int64_t by;
-    bool increments;   /* TAKE, out: there may be some that wait */
-    mp_sums *sums;     /* SUMS: out, one for each entry, the owner's (mp_sums_clear, free). FOLD: in, borrowed: one */
+    bool increments; /* TAKE, out: there may be some that wait */
+    mp_sums *sums;   /* SUMS: out, one for each entry, the owner's (mp_sums_clear, free). FOLD: in, borrowed: one */
+    /* ACCEPT, in: a CONFIRM will follow, so it goes by the connection of those; out: which connection that was. CONFIRM, in: that one; 0: any. */
+    bool confirmed;
+    uint64_t connection;
     const char *error; /* in: DEAD: why, in words */
     size_t error_len;
 } mp_behind;

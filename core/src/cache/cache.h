@@ -18,6 +18,7 @@
 #define MP_TOKEN_LEN 16
 #define MP_TAGS_MAX 16 /* of one value */
 #define MP_FENCE_LEN 8
+#define MP_ON_DISK (-1)                  /* CONFIRM: in the append-only file of the server itself */
 #define MP_LEASE_MAX_MS (10 * 60 * 1000) /* as the option lease has it: what claims to be longer is no lease's time */
 
 typedef struct mp_cache mp_cache;
@@ -62,6 +63,8 @@ typedef enum mp_op_kind {
     MP_SUMS, /* which increments of these keys wait: entries (borrowed; their keys and versions) -> DONE fence, sums of each */
     MP_FOLD, /* fence and sums as MP_SUMS gave them, value (borrowed): the document with them; NULL: they are dropped. ttl_ms, keep_ms -> STORED
                 version | DONE (dropped) | REFUSED, behind->verdict says why */
+    MP_CONFIRM, /* that what was accepted on a connection is safe, too: ms (on so many replicas; MP_ON_DISK), lease_ms (it waits so long at most) -> DONE,
+                   ms = on how many it is | BUSY (another one waits: ask again after a while) | REFUSED (that connection was lost) */
     MP_BEHIND_OPEN /* the key is shard 0's -> DONE, ms = 1 if the server writes an append-only file, 0 if not, -1 unknown | FAILED, POND_EOPTION if
                     it must not be used so */
 } mp_op_kind;

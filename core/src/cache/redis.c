@@ -9,9 +9,27 @@
 #include "cache/redis_notify.h"
 #include "cache/redis_tls.h"
 
-static mp_line *line_of(mp_link *link, const mp_key *key) {
-    (void)key; /* one node until Cluster: its slot decides then */
-    return &((mp_redis_link *)link)->line[0];
+static bool goes_apart(const mp_op *op) {
+    return op->kind == MP_CONFIRM || (op->kind == MP_ACCEPT && op->behind->confirmed);
+}
+
+static mp_line *line_of(mp_link *base, const mp_op *op) {
+    mp_redis_link *link = (mp_redis_link *)base;
+    return goes_apart(op) ? link->patient : &link->line[0]; /* one node until Cluster: its slot decides then */
+}
+
+/* With the first change that is to be confirmed. */
+static bool open_patient(mp_redis_link *link) {
+    const mp_line *like = &link->line[0];
+    mp_line *line = link->patient ? NULL : malloc(sizeof *line);
+    if (!line) return link->patient != NULL;
+    if (!mp_line_open(line, link->redis, like->node, like->loop)) {
+        free(line);
+        return false;
+    }
+    line->patient = true;
+    link->patient = line;
+    return true;
 }
 
 void mp_redis_problem(mp_redis *redis, const char *text) {
@@ -23,6 +41,8 @@ void mp_redis_problem(mp_redis *redis, const char *text) {
 static void link_close(mp_link *base) {
     mp_redis_link *link = (mp_redis_link *)base;
     for (size_t i = 0; i < link->redis->nodes; i++) mp_line_close(&link->line[i]);
+    if (link->patient) mp_line_close(link->patient);
+    free(link->patient);
     free(link);
 }
 
@@ -56,19 +76,23 @@ static bool opens_in_vain(const mp_line *line, mp_op *op) {
 }
 
 static void submit(mp_link *link, mp_op *op) {
-    mp_line *line = line_of(link, &op->key);
+    if (goes_apart(op) && !open_patient((mp_redis_link *)link)) {
+        mp_op_end(op, MP_FAILED, mp_error_new(POND_ENOMEM, "no memory for a connection"));
+        return;
+    }
+    mp_line *line = line_of(link, op);
     if (op->kind == MP_AWAIT) await(line, op);
     else if (opens_in_vain(line, op)) return;
     else mp_line_submit(line, op);
 }
 
 static void forget(mp_link *link, mp_op *op) {
-    mp_line *line = line_of(link, &op->key);
+    mp_line *line = line_of(link, op);
     if (op->kind == MP_AWAIT) mp_notify_forget(line->notify, op);
-    else mp_line_forget(line, op);
+    else if (line) mp_line_forget(line, op);
 }
 
-static bool unsent(mp_link *link, const mp_op *op) { return mp_line_unsent(line_of(link, &op->key), op); }
+static bool unsent(mp_link *link, const mp_op *op) { return mp_line_unsent(line_of(link, op), op); }
 
 static void describe(mp_cache *cache, mp_buf *json) {
     mp_redis *redis = (mp_redis *)cache;

@@ -40,6 +40,7 @@ typedef struct mp_request {
     mp_cmd cmd;
     mp_line *line;
     mp_op *op;
+    bool confirms;            /* CONFIRM: nothing else runs on its connection until it ends */
     bool evaluated;           /* sent with the script's text, after a NOSCRIPT */
     uint8_t again;            /* how often the operation was asked before */
     int64_t pttl;             /* GET: what the command before it has answered */
@@ -70,13 +71,18 @@ struct mp_line {
     mp_node doubts; /* leases that may stand for nobody: the word on them was lost with a connection */
     unsigned doubt_count;
     mp_buf scratch;
-    bool stands; /* the connection, and is counted */
+    uint64_t made;       /* how often it has connected: names the connection */
+    unsigned confirming; /* CONFIRMs under way */
+    bool patient;        /* the server lets it wait when it is well: the breaker has nothing to learn from it */
+    bool stands;         /* the connection, and is counted */
     bool closing;
 };
 
 typedef struct mp_redis_link {
     mp_link link; /* first */
     mp_redis *redis;
+    mp_line *
+        patient; /* for changes that are confirmed (MP_CONFIRM), which would hold up what others ask; NULL: there was none yet */
     mp_line line[]; /* one a node */
 } mp_redis_link;
 

@@ -255,6 +255,12 @@ void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool w
         shard(out, MP_SHARD_DEAD, key);
         mp_command_arg(out, op->behind->entries[0].id, strlen(op->behind->entries[0].id));
         break;
+    case MP_CONFIRM:
+        mp_buf_text(out,
+                    op->ms == MP_ON_DISK ? "*4\r\n$7\r\nWAITAOF\r\n$1\r\n1\r\n$1\r\n0\r\n" : "*3\r\n$4\r\nWAIT\r\n");
+        if (op->ms != MP_ON_DISK) mp_command_number(out, op->ms);
+        mp_command_number(out, op->lease_ms);
+        break;
     case MP_FORGET: forget(out, op); break;
     case MP_BEHIND_OPEN:
         mp_command_script(out, MP_SCRIPT_wb_open, with_text, 1, 1);

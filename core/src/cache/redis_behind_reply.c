@@ -275,6 +275,15 @@ static mp_reply either(mp_op *op, const redisReply *r, mp_reply one) {
     return r->integer == 1 ? one : MP_REFUSED;
 }
 
+/* WAIT says on how many replicas, WAITAOF on how many disks: its own, and replicas'. */
+static mp_reply confirmed(mp_op *op, const redisReply *r) {
+    bool two = r->type == REDIS_REPLY_ARRAY && r->elements == 2;
+    int64_t count = two ? mp_reply_integer(r, 0) : r->type == REDIS_REPLY_INTEGER ? r->integer : -1;
+    if (count < 0 || two != (op->ms == MP_ON_DISK)) return mp_op_odd(op);
+    op->ms = count;
+    return MP_DONE;
+}
+
 mp_reply mp_behind_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     switch (op->kind) {
     case MP_ACCEPT: return accepted(op, r);
@@ -289,6 +298,7 @@ mp_reply mp_behind_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     case MP_DEAD_RETRY: return mp_dead_retry_decode(op, r);
     case MP_DEAD_DROP:
         return op->resent ? MP_DONE : either(op, r, MP_DONE); /* the first time it may have been dropped */
+    case MP_CONFIRM: return confirmed(op, r);
     case MP_FORGET: return r->type == REDIS_REPLY_INTEGER ? MP_DONE : mp_op_odd(op);
     case MP_BEHIND_OPEN: return opened(op, r);
     default: return mp_op_odd(op);

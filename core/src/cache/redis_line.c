@@ -27,6 +27,7 @@ static void fail(mp_line *line, mp_op *op, bool sent, pond_error *error) {
 /* ---- the breaker ---- */
 
 static void deadline_passed(mp_line *line) {
+    if (line->patient) return;
     pond_error *opened = mp_breaker_late(&line->node->breaker, mp_loop_now(line->loop), line->node->address.shown);
     if (opened) problem(line, pond_error_message(opened));
     pond_error_free(opened);
@@ -37,7 +38,9 @@ static void heard(mp_line *line, const mp_cmd *cmd) {
     if (!cmd->is_late && mp_breaker_answered(&line->node->breaker)) problem(line, "");
 }
 
-static void probe_failed(mp_line *line) { mp_breaker_lost(&line->node->breaker, mp_loop_now(line->loop)); }
+static void probe_failed(mp_line *line) {
+    if (!line->patient) mp_breaker_lost(&line->node->breaker, mp_loop_now(line->loop));
+}
 
 /* Who waits behind it has a deadline of their own. */
 static void late_own(mp_cmd *cmd) { probe_failed(MP_OF(cmd, mp_request, cmd)->line); }
@@ -182,6 +185,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_line *line = q->line;
     mp_op *op = q->op;
     if (r) heard(line, cmd);
+    line->confirming -= q->confirms;
     if (!op) { /* nobody waits; a lease that was granted all the same goes back */
         if (!r && q->forgotten) mp_doubt_remember(line, &q->forgotten_key, q->token);
         if (r && q->forgotten && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[0] &&
@@ -232,6 +236,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         else send_op(line, op, deadline, true, again);
         return;
     }
+    if (op->kind == MP_ACCEPT) op->behind->connection = line->made;
     mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under, pttl);
     if (op->behind && op->behind->verdict == MP_STALE_FENCE) line->fence_doubted = true;
     if (op->kind == MP_EPOCH || op->kind == MP_SUMS) memcpy(op->fence, asked_under, MP_FENCE_LEN);
@@ -323,8 +328,19 @@ static mp_request *ask_time(mp_line *line, mp_request *get, const mp_op *op, int
     return mp_request_send(line, q, op->timeout_ms, deadline) ? q : NULL;
 }
 
+/* Of another connection the server would say that all is well, whatever became of what was accepted on this one. And while one waits,
+ * what is sent behind it waits with it. */
+static bool confirms_in_vain(const mp_line *line, mp_op *op) {
+    if (op->kind != MP_CONFIRM) return false;
+    if (!op->behind->connection) return false; /* it only wants to know whether the server can */
+    bool lost = op->behind->connection != line->made;
+    if (!lost && !line->confirming) return false;
+    mp_op_end(op, lost ? MP_REFUSED : MP_BUSY, NULL);
+    return true;
+}
+
 static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
-    if (epoch_is_void(line, op) || fold_is_void(line, op)) return;
+    if (epoch_is_void(line, op) || fold_is_void(line, op) || confirms_in_vain(line, op)) return;
     note_fence(line, op);
     mp_request *q = mp_request_new(line, op);
     if (!q) {
@@ -335,6 +351,8 @@ static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text,
     with_text = with_text || op->kind == MP_RELEASE || (op->kind == MP_PUBLISH && !op->value);
     memcpy(q->fence, line->fence, MP_FENCE_LEN);
     q->evaluated = with_text;
+    q->confirms = op->kind == MP_CONFIRM;
+    line->confirming += q->confirms;
     q->again = (uint8_t)again;
     q->cmd.done = answered;
     q->cmd.late = late;
@@ -348,6 +366,7 @@ static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text,
         mp_buf_reset(&line->scratch);
         mp_command_encode(&line->scratch, op, line->fence, with_text);
         if (mp_request_send(line, q, op->timeout_ms, deadline)) return;
+        line->confirming -= op->kind == MP_CONFIRM;
         if (before) before->timed = NULL;
     }
     pond_error *why = mp_conn_up(line->conn);
@@ -548,6 +567,7 @@ static void connected(void *owner) {
         w->deadline = on_time(line, w->op, w->deadline);
     }
     line->stands = true;
+    line->made++;
     atomic_fetch_add(&line->redis->connections, 1);
     atomic_fetch_add(&line->redis->connects, 1);
     if (a->password) {

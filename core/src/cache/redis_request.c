@@ -17,7 +17,7 @@ mp_request *mp_request_new(mp_line *line, mp_op *op) {
     }
     q->line = line;
     q->op = op;
-    q->evaluated = false;
+    q->evaluated = q->confirms = false;
     q->again = 0;
     q->pttl = MP_PTTL_UNKNOWN;
     q->odd = NULL;

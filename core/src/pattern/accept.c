@@ -1,5 +1,6 @@
 #include "pattern/accept.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,12 +11,16 @@
 enum {
     FIRST_PAUSE_MS = 5,
     LAST_PAUSE_MS = 200,
+    CONFIRM_MS = 50, /* it holds up others that are confirmed so long at most */
+    FIRST_LOOK_MS = 1,
+    LAST_LOOK_MS = 20,
     AT_ONCE = 3 /* times that something else was read is read again without a pause */
 };
 
 static int64_t today(void) { return mp_clock_wall_ms() / 86400000; }
 
 static void answered(mp_op *op);
+static void confirm(mp_accept *a);
 
 static void done(mp_accept *a, mp_accepted how) {
     if (a->slot) mp_backlog_give_slot(a->backlog, a->slot);
@@ -40,7 +45,8 @@ static void submit(mp_accept *a) {
 
 static void pause_over(mp_timer *timer) {
     mp_accept *a = MP_OF(timer, mp_accept, timer);
-    if (a->waits) submit(a);
+    if (a->unconfirmed) confirm(a);
+    else if (a->waits) submit(a);
     else a->done(a, a->how);
 }
 
@@ -103,6 +109,59 @@ static void refused(mp_accept *a) {
     }
 }
 
+/* ---- where it is, beside the server's memory ---- */
+
+static void not_confirmed(mp_accept *a, int code, const char *why) {
+    fail(a, mp_error_new_retriable(code, 0,
+                                   "the change of a document of %.64s is accepted, but it is not confirmed that it is "
+                                   "%s (ack): %s",
+                                   a->backlog->collection,
+                                   a->ack == MP_ON_DISK ? "on the disk" : "on as many replicas as it shall be", why));
+}
+
+static void look_again(mp_accept *a, bool busy, int64_t count) {
+    char why[100];
+    int64_t now = mp_loop_now(a->lane->loop);
+    a->pause_ms = busy && a->pause_ms ? a->pause_ms * 2 : FIRST_LOOK_MS;
+    if (a->pause_ms > LAST_LOOK_MS) a->pause_ms = LAST_LOOK_MS;
+    a->unconfirmed = now + a->pause_ms < a->until && mp_loop_timer_set(a->lane->loop, &a->timer, now + a->pause_ms);
+    if (a->unconfirmed) return;
+    if (count < 0 || a->ack == MP_ON_DISK) snprintf(why, sizeof why, "not within write_timeout");
+    else snprintf(why, sizeof why, "%lld of %d have it within write_timeout", (long long)count, a->ack);
+    not_confirmed(a, POND_ETIMEOUT, why);
+}
+
+static void looked(mp_op *op) {
+    mp_accept *a = MP_OF(op, mp_accept, confirm);
+    pond_error *error = op->error;
+    op->error = NULL;
+    a->confirming = false;
+    switch (op->reply) {
+    case MP_DONE:
+        if (op->ms >= (a->ack == MP_ON_DISK ? 1 : a->ack)) done(a, MP_ACCEPTED);
+        else look_again(a, false, op->ms);
+        break;
+    case MP_BUSY: look_again(a, true, -1); break;
+    case MP_REFUSED: not_confirmed(a, POND_ECACHE, "the connection was lost"); break;
+    default: not_confirmed(a, POND_ECACHE, error ? pond_error_message(error) : "no memory");
+    }
+    pond_error_free(error);
+}
+
+static void confirm(mp_accept *a) {
+    a->unconfirmed = false;
+    a->confirming = true;
+    a->where = (mp_behind){.connection = a->behind.connection};
+    a->confirm = (mp_op){.kind = MP_CONFIRM,
+                         .key = a->op.key,
+                         .behind = &a->where,
+                         .ms = a->ack,
+                         .lease_ms = CONFIRM_MS,
+                         .timeout_ms = a->options->command_timeout + CONFIRM_MS,
+                         .done = looked};
+    mp_lane_submit(a->lane, &a->confirm);
+}
+
 static void answered(mp_op *op) {
     mp_accept *a = MP_OF(op, mp_accept, op);
     a->flying = false;
@@ -110,7 +169,9 @@ static void answered(mp_op *op) {
     case MP_STORED:
         mp_count(a->backlog->policy->space->stats, MP_COUNT_accepted);
         mp_drain_accepted(a->backlog);
-        done(a, MP_ACCEPTED);
+        a->pause_ms = 0;
+        if (a->ack) confirm(a);
+        else done(a, MP_ACCEPTED);
         return;
     case MP_REFUSED: refused(a); return;
     default: {
@@ -129,6 +190,7 @@ mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id
     if (!a) return NULL;
     a->lane = lane;
     a->backlog = c->behind;
+    a->ack = c->ack;
     a->options = &c->document->options;
     a->timer.fire = pause_over;
     mp_collection_key(c, &a->op.key, name, id, len);
@@ -139,6 +201,7 @@ mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id
 
 /* With a slot of its own. */
 static void begin(mp_accept *a) {
+    a->behind.confirmed = a->ack != 0;
     a->behind.most = (a->options->backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS;
     a->behind.day = today();
     a->slot = mp_backlog_take_slot(a->backlog, a->behind.session, &a->behind.n);
@@ -177,8 +240,9 @@ void mp_accept_increment(mp_accept *a, const char *member, size_t len, int64_t b
 void mp_accept_leave(mp_accept *a) {
     mp_loop_timer_stop(a->lane->loop, &a->timer);
     if (a->flying) mp_lane_forget(a->lane, &a->op);
+    if (a->confirming) mp_lane_forget(a->lane, &a->confirm);
     if (a->slot) mp_backlog_give_slot(a->backlog, a->slot);
-    a->flying = a->waits = false;
+    a->flying = a->waits = a->confirming = a->unconfirmed = false;
     a->slot = 0;
 }
 

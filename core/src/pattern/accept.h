@@ -22,6 +22,11 @@ typedef struct mp_accept {
     mp_backlog *backlog;
     const mp_options *options;
     mp_timer timer;
+    int ack;       /* the collection's */
+    mp_op confirm; /* once it is accepted, and must be on replicas or the disk, too */
+    mp_behind where;
+    bool confirming;  /* that is under way, */
+    bool unconfirmed; /* or will be, after a pause */
     int64_t until, pause_ms;
     uint16_t slot;   /* 0: none */
     bool flying;     /* the operation is under way, */

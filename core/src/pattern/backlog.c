@@ -137,6 +137,33 @@ int mp_backlog_open(mp_backlog *b, pond_error **err) {
     return code;
 }
 
+int mp_backlog_on_disk(mp_backlog *b, pond_error **err) {
+    char name[MP_NAME_MAX + 1];
+    pond_error *why = NULL;
+    mp_behind behind = {0};
+    mp_errand errand = {.op = {.kind = MP_CONFIRM,
+                               .behind = &behind,
+                               .ms = MP_ON_DISK,
+                               .lease_ms = 1,
+                               .timeout_ms = b->policy->options.command_timeout}};
+    shard_key(b, &errand.op.key, name, 0);
+    int code = mp_wait_errands(b->pond, &errand, 1, &why);
+    bool asked = code == POND_OK && errand.op.reply == MP_FAILED;
+    if (asked) why = errand.op.error;
+    if (!why) return code;
+    if (asked && strstr(pond_error_message(why), "WAITAOF"))
+        code = mp_fail(err, POND_EOPTION,
+                       "ack=fsync: this server does not say what is on its disk: it takes Redis 7.2 or newer with "
+                       "appendonly yes (%s)",
+                       pond_error_message(why));
+    else {
+        code = pond_error_code(why);
+        if (err) *err = pond_error_ref(why);
+    }
+    pond_error_free(why);
+    return code;
+}
+
 /* ---- epochs ---- */
 
 /* Taken in the store, so that no two histories of a Redis have the same; put in force in Redis, unless a higher one is. */

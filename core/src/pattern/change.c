@@ -229,7 +229,7 @@ static int read_base(pond_check *c, pond_error **err) {
 
 static int make_ready_behind(pond_check *c, pond_error **err) {
     mp_change *change = &c->change;
-    int code = mp_backlog_open(c->collection->behind, err);
+    int code = mp_collection_ready(c->collection, err);
     bool reads = change->kind == MP_CHANGE_UPDATE || c->accept->tries > 0;
     if (code == POND_OK && reads) code = read_base(c, err);
     if (code != POND_OK || change->kind == MP_CHANGE_INCREMENT) return code;
@@ -414,7 +414,9 @@ int pond_check_fail_with(pond_check *c, const char *message, const void *owner, 
 
 /* What is accepted without a look at what there is needs no other thread. */
 static bool at_once(pond_check *c) {
-    if (!c->accept || c->change.kind == MP_CHANGE_UPDATE || !atomic_load(&c->collection->behind->opened)) return false;
+    if (!c->accept || c->change.kind == MP_CHANGE_UPDATE || !atomic_load(&c->collection->behind->opened) ||
+        (c->collection->ack == MP_ON_DISK && !atomic_load(&c->collection->ack_known)))
+        return false;
     make_ready(c);
     ready(c);
     return true;

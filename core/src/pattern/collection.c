@@ -14,7 +14,13 @@
 #include "pattern/tally.h"
 #include "pattern/wait.h"
 
-enum { DOCUMENT_TTL_MS = 3600000, BOUND_MAX_MS = 3600000, EVENT_KEY_MAX = 120, NEGATIVE_LEAST_MS = 1000 };
+enum {
+    DOCUMENT_TTL_MS = 3600000,
+    BOUND_MAX_MS = 3600000,
+    EVENT_KEY_MAX = 120,
+    NEGATIVE_LEAST_MS = 1000,
+    REPLICAS_MAX = 16
+};
 
 /* ---- documents ---- */
 
@@ -366,12 +372,34 @@ static int read_events(pond_collection *c, const mp_options *o, pond_error **err
     return POND_OK;
 }
 
+/* memory, fsync, or replicas(2): 0, MP_ON_DISK, or how many. */
+static int read_ack(pond_collection *c, const mp_options *o, pond_error **err) {
+    static const char open[] = "replicas(";
+    char shown[MP_QUOTE_MAX], *rest;
+    const char *text = o->ack, *number = text + sizeof open - 1;
+    if (strcmp(text, "memory") == 0) return POND_OK;
+    if (strcmp(text, "fsync") == 0) {
+        c->ack = MP_ON_DISK;
+    } else if (strncmp(text, open, sizeof open - 1) == 0 && *number >= '1' && *number <= '9') {
+        long n = strtol(number, &rest, 10);
+        if (strcmp(rest, ")") == 0 && n <= REPLICAS_MAX) c->ack = (int)n;
+    }
+    if (!c->ack)
+        return mp_fail(err, POND_EOPTION,
+                       "ack: %s is not memory, fsync or replicas(...) with 1 to %d in it: write replicas(1)",
+                       mp_quote(shown, text, strlen(text)), REPLICAS_MAX);
+    if (o->write == MP_WRITE_BEHIND) return POND_OK;
+    return mp_fail(err, POND_EOPTION, "ack=%s: it is for collections that are written behind: set write=behind, too",
+                   text);
+}
+
 /* write=behind. What its documents are read by is the backlog as much as the store, so nothing goes past the cache, and nothing past its
  * time is served. */
 static int set_behind(pond_collection *c, pond_error **err) {
     pond *p = c->pond;
     mp_options *o = &c->document->options;
-    if (o->write != MP_WRITE_BEHIND) return POND_OK;
+    int code = read_ack(c, o, err);
+    if (code != POND_OK || o->write != MP_WRITE_BEHIND) return code;
     if (p->cache->vt->peek)
         return mp_fail(err, POND_EOPTION,
                        "write=behind: the backlog is kept in Redis, and this pond's cache is memory: open it with "
@@ -445,6 +473,13 @@ int mp_collection_prepare(pond_collection *c, pond_error **err) {
     if (code == POND_OK && c->outbox) code = store->vt->outbox_prepare(store, err);
     for (size_t i = 0; c->indexes && i + 1 < c->indexes->sort_count && code == POND_OK; i++)
         code = store->vt->index(store, c->name, &c->indexes->sort[i], err);
-    if (code == POND_OK && c->behind) code = mp_backlog_open(c->behind, err);
+    return code == POND_OK && c->behind ? mp_collection_ready(c, err) : code;
+}
+
+int mp_collection_ready(pond_collection *c, pond_error **err) {
+    int code = mp_backlog_open(c->behind, err);
+    if (code != POND_OK || c->ack != MP_ON_DISK || atomic_load(&c->ack_known)) return code;
+    code = mp_backlog_on_disk(c->behind, err);
+    if (code == POND_OK) atomic_store(&c->ack_known, true);
     return code;
 }

@@ -23,7 +23,9 @@ struct pond_collection {
     mp_query_bounds *indexable; /* any field may be indexed */
     mp_query *indexes;          /* its sort, without the last (`id`); NULL: none */
     bool cache_empty;
-    bool tells, outbox;        /* of changes: at all; from the store's outbox */
+    bool tells, outbox; /* of changes: at all; from the store's outbox */
+    int ack; /* write=behind: on so many replicas a change must be, or MP_ON_DISK; 0: in the memory of the cache */
+    _Atomic bool ack_known;    /* the cache can say so */
     struct mp_backlog *behind; /* the pond's; NULL: it is written through or aside */
 };
 
@@ -48,5 +50,8 @@ void mp_find_key(const mp_find *find, mp_key *key, char name[MP_NAME_MAX + 1]);
 /* Blocking, on any thread without locks: prepare, and how a query would be answered, as a JSON object. */
 int mp_collection_prepare(pond_collection *c, pond_error **err);
 int mp_find_explain(mp_find *find, pond_value **out, pond_error **err);
+
+/* Of one that is written behind: may changes be accepted? Blocking, as above. */
+int mp_collection_ready(pond_collection *c, pond_error **err);
 
 #endif

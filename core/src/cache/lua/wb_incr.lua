@@ -12,7 +12,10 @@
 local last = redis.call('HGET', KEYS[7], ARGV[6])
 if last then
   local n = tonumber(string.sub(last, 9))
-  if n == tonumber(ARGV[7]) then return {1, string.sub(last, 1, 8)} end
+  if n == tonumber(ARGV[7]) then
+    redis.call('HSET', KEYS[7], ARGV[6], last)               -- a write, so that a WAIT behind it is about the first one, too
+    return {1, string.sub(last, 1, 8)}
+  end
   if n > tonumber(ARGV[7]) then return {0} end
 end
 if ARGV[8] == '1' then return {-5} end

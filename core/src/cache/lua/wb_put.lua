@@ -13,7 +13,10 @@
 local last = redis.call('HGET', KEYS[7], ARGV[7])
 if last then
   local n = tonumber(string.sub(last, 9))
-  if n == tonumber(ARGV[8]) then return {1, string.sub(last, 1, 8)} end
+  if n == tonumber(ARGV[8]) then
+    redis.call('HSET', KEYS[7], ARGV[7], last)               -- a write, so that a WAIT behind it is about the first one, too
+    return {1, string.sub(last, 1, 8)}
+  end
   if n > tonumber(ARGV[8]) then return {0} end
 end
 local m = redis.call('HMGET', KEYS[6], 'fence', 'epoch', 'seq')

@@ -10,7 +10,7 @@ void ledger_begin(ledger *l, judge *j) {
     *l = (ledger){.judge = j};
     for (size_t i = 0; i < LEDGER_KEYS; i++) {
         l->states[i] = 1; /* version 0: there never was one */
-        l->state[i][0].absent = l->due[i].absent = l->stored[i].absent = true;
+        l->state[i][0].absent = l->due[i].absent = l->missed[i].absent = l->stored[i].absent = true;
     }
 }
 
@@ -116,10 +116,12 @@ static void judge_change(ledger *l, size_t key, const ledger_state *is) {
     if (op->key != key) wrong(l, &j->counts.broken, key, "a record of another key", is, was);
     if (op->accepted && !l->losses) wrong(l, &j->counts.broken, key, "applied twice", is, was);
     if (op->refused && !l->losses) wrong(l, &j->counts.broken, key, "accepted though it was refused", is, was);
-    if (op->kind == LEDGER_CREATE && !was->absent) wrong(l, &j->counts.broken, key, "created over a document", is, was);
+    if (op->kind == LEDGER_CREATE && !was->absent && !(l->losses && l->missed[key].absent))
+        wrong(l, &j->counts.broken, key, "created over a document", is, was);
     if (op->kind == LEDGER_UPDATE && was->absent && !l->losses)
         wrong(l, &j->counts.broken, key, "updated though there is none", is, was);
-    else if (!follows(op, is->op, was, is) && !(l->losses && follows(op, is->op, &l->stored[key], is)))
+    else if (!follows(op, is->op, was, is) && !(l->losses && follows(op, is->op, &l->stored[key], is)) &&
+             !(l->losses && follows(op, is->op, &l->missed[key], is)))
         wrong(l, &j->counts.lost, key, "a change is lost", is, was);
     op->accepted++;
     op->version = is->version;
@@ -282,8 +284,9 @@ void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, siz
     else if (version < was.version) wrong(l, &j->counts.regressed, key, "the store went back", &is, &was);
     l->stored[key] = is;
     l->stored_as[key] = as;
-    if (l->losses && as > l->due[key].version)
-        l->due[key] = as_state(l, key, is); /* the server has lost it, the store has not */
+    if (!l->losses || as <= l->due[key].version) return;
+    l->missed[key] = l->due[key];
+    l->due[key] = as_state(l, key, is); /* the server has lost it, the store has not */
 }
 
 /* Increments of what there is not leave nothing to be stored. */

@@ -185,6 +185,7 @@ void mp_drain_describe(mp_backlog *b, mp_buf *json) {
     if (b->problem[0]) mp_buf_json(json, b->problem, strlen(b->problem));
     else if (b->forgetful) mp_buf_printf(json, "\"%s\"", forgetful);
     else mp_buf_text(json, "null");
-    mp_buf_text(json, "}");
+    mp_buf_printf(json, ",\"dropped_increments\":%llu}",
+                  (unsigned long long)mp_stats_count(b->policy->space->stats, MP_COUNT_dropped_increments));
     pthread_mutex_unlock(&b->lock);
 }

@@ -189,6 +189,18 @@ static void record_version(dice *d, const char *user_key) {
     bytes(version, 8);
 }
 
+/* Of increments that wait: of the newest (0), or of the first (8). */
+static void sums_version(dice *d, const char *user_key, size_t from) {
+    mp_buf reply;
+    char name[32], version[8] = {0};
+    snprintf(name, sizeof name, "mp:i:{n:0}%s", user_key);
+    look_up(&reply, (const char *const[]){"HGET", name, ""}, 3);
+    const char *at = reply.data[0] == '$' ? strchr(reply.data, '\n') : NULL;
+    if (at && reply.len - (size_t)(at - reply.data) > 17 && dice_chance(d, 900)) memcpy(version, at + 1 + from, 8);
+    mp_buf_free(&reply);
+    bytes(version, 8);
+}
+
 static const char *token(dice *d) { return PICK(d, "token-1", "token-2", "token-3", "-", "!"); }
 static int64_t some_ms(dice *d) { return dice_between(d, dice_chance(d, 50) ? -1 : 1, 12); }
 
@@ -288,6 +300,8 @@ static void script(dice *d, const char *name) {
 static void behind(dice *d, const char *name) {
     const char *user = PICK(d, "a", "b"), *fence = dice_chance(d, 900) ? fences[0] : fences[1];
     char value[24], lease[24], deltas[24], id_slot[18];
+    /* Only of b, so that the order of fields, which is Redis' own, is the same. */
+    if (strcmp(name, "wb_incr") == 0 || strcmp(name, "wb_fold") == 0) user = "b";
     snprintf(value, sizeof value, "mp:b:{n:0}%s", user);
     snprintf(lease, sizeof lease, "mp:bl:{n:0}%s", user);
     snprintf(deltas, sizeof deltas, "mp:i:{n:0}%s", user);
@@ -300,6 +314,22 @@ static void behind(dice *d, const char *name) {
         else if (dice_chance(d, 300)) record_version(d, user);
         else word("");
         bytes(id_slot, sizeof id_slot), number(dice_chance(d, 900) ? ++slot_number : slot_number);
+    } else if (strcmp(name, "wb_incr") == 0) {
+        number(7), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}");
+        word("mp:o:{n:0}:1"), word(user), word("f");
+        word(PICK(d, "1", "0", "-3", "9007199254740991")), word(fence), number(dice_between(d, 1, 3));
+        bytes(id_slot, sizeof id_slot), number(dice_chance(d, 900) ? ++slot_number : slot_number);
+        word(dice_chance(d, 900) ? "0" : "1");
+    } else if (strcmp(name, "wb_sums") == 0) {
+        number(3), word("mp:d:{n:0}"), word("mp:i:{n:0}a"), word("mp:i:{n:0}b");
+        word("a"), record_version(d, "a"), word("b"), record_version(d, "b");
+    } else if (strcmp(name, "wb_fold") == 0) {
+        number(6), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}");
+        word(user);
+        if (dice_chance(d, 700)) envelope_of(d, fence);
+        else word("");
+        number(dice_between(d, 0, 12)), word(fence), sums_version(d, user, 8), sums_version(d, user, 0);
+        word("f"), word(PICK(d, "1", "0", "-3"));
     } else if (strcmp(name, "wb_get") == 0) {
         number(4), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word(token(d));
         number(dice_between(d, 1, 12)), word(fence), word(PICK(d, "0", "1", "2"));
@@ -355,7 +385,8 @@ static void next_command(dice *d) {
         MP_SCRIPT_begin,   MP_SCRIPT_end,          MP_SCRIPT_gen,           MP_SCRIPT_inspect,  MP_SCRIPT_wb_put,
         MP_SCRIPT_wb_put,  MP_SCRIPT_wb_put,       MP_SCRIPT_wb_get,        MP_SCRIPT_wb_take,  MP_SCRIPT_wb_ack,
         MP_SCRIPT_wb_dead, MP_SCRIPT_wb_dead_list, MP_SCRIPT_wb_dead_retry, MP_SCRIPT_wb_epoch, MP_SCRIPT_wb_own,
-        MP_SCRIPT_wb_open, MP_SCRIPT_wb_inspect};
+        MP_SCRIPT_wb_open, MP_SCRIPT_wb_inspect,   MP_SCRIPT_wb_incr,       MP_SCRIPT_wb_incr,  MP_SCRIPT_wb_sums,
+        MP_SCRIPT_wb_fold, MP_SCRIPT_wb_fold};
     const mp_script *s = &mp_scripts[known[dice_below(d, sizeof known / sizeof known[0])]];
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);

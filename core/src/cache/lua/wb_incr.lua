@@ -31,9 +31,8 @@ if not sums then
 end
 if tonumber(m[3] or 0) >= 1099511627774 then return {-1, tonumber(m[2] or 0)} end
 local was = tonumber(redis.call('HGET', KEYS[3], ARGV[2]) or 0)
-if not was or math.abs(was + tonumber(ARGV[3])) > 9007199254740991 then return {-3} end
+if not was or was % 1 ~= 0 or math.abs(was + tonumber(ARGV[3])) > 9007199254740991 then return {-3} end
 local ver = struct.pack('<I5I3', redis.call('HINCRBY', KEYS[6], 'seq', 1), tonumber(m[2]))
-redis.call('HINCRBY', KEYS[3], ARGV[2], ARGV[3])
 if sums then redis.call('HSET', KEYS[3], '', ver .. string.sub(sums, 9))
 else
   local id = rec and '' or redis.call('XADD', KEYS[5], '*', 'k', ARGV[1])
@@ -41,5 +40,6 @@ else
   redis.call('DEL', KEYS[1], KEYS[2])                                  -- a value exists => nothing waits to be added to it
   redis.call('HSET', KEYS[6], 'incr', 1)                               -- from now on the worker must look for them in this shard
 end
+redis.call('HINCRBY', KEYS[3], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[7], ARGV[6], ver .. ARGV[7])
 return {1, ver}

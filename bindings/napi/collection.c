@@ -68,6 +68,28 @@ static napi_value flush(napi_env napi, napi_callback_info info) {
     return mpn_started(p, rc, NULL, error);
 }
 
+/* increment(collection, id, field, by, user) */
+static napi_value increment(napi_env napi, napi_callback_info info) {
+    napi_value args[5];
+    mpn_text id, member;
+    uint32_t place = 0, user = 0;
+    int64_t by = 0;
+    mpn_pond *p = mpn_args(napi, info, 5, args);
+    if (!p || !mpn_uint_get(napi, args[0], &place) || napi_get_value_int64(napi, args[3], &by) != napi_ok ||
+        !mpn_uint_get(napi, args[4], &user) || !mpn_text_get(napi, args[1], &id))
+        return NULL;
+    if (!mpn_text_get(napi, args[2], &member)) {
+        mpn_text_free(&id);
+        return NULL;
+    }
+    pond_error *error = NULL;
+    int rc = pond_collection_increment_start(collection_at(p, place), p->queue, id.data, id.len, member.data,
+                                             member.len, by, user, NULL, &error);
+    mpn_text_free(&id);
+    mpn_text_free(&member);
+    return mpn_started(p, rc, NULL, error);
+}
+
 /* deadLetters(collection, act, letter, most, user): act 0 lists so many behind the letter */
 static napi_value dead_letters(napi_env napi, napi_callback_info info) {
     napi_value args[5];
@@ -184,6 +206,7 @@ const napi_property_descriptor mpn_collection_methods[] = {
     METHOD("freeCollection", free_collection),
     METHOD("prepare", prepare),
     METHOD("flush", flush),
+    METHOD("increment", increment),
     METHOD("deadLetters", dead_letters),
     METHOD("document", document),
     METHOD("documents", documents),

@@ -229,6 +229,35 @@ static PyObject *sync_flush(PyObject *object, PyObject *arg) {
     return waited(&block, code, NULL, err, NULL, NULL, NULL);
 }
 
+/* Of increment: a document's id, a member, and by how much. */
+typedef struct increment_args {
+    const char *id, *member;
+    size_t id_len, member_len;
+    int64_t by;
+} increment_args;
+
+static int parse_increment(PyObject *const *args, Py_ssize_t n, increment_args *out) {
+    if (n != 3) {
+        PyErr_SetString(PyExc_TypeError, "_increment(id, field, by)");
+        return -1;
+    }
+    out->id = mp_py_key(args[0], &out->id_len);
+    out->member = out->id ? mp_py_key(args[1], &out->member_len) : NULL;
+    out->by = out->member ? PyLong_AsLongLong(args[2]) : 0;
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *sync_increment(PyObject *object, PyObject *const *args, Py_ssize_t n) {
+    collection *self = self_of(object);
+    increment_args of;
+    if (!self || parse_increment(args, n, &of) < 0) return NULL;
+    mp_block block;
+    pond_error *err = NULL;
+    mp_py_block(&block);
+    int code = pond_collection_increment(self->collection, of.id, of.id_len, of.member, of.member_len, of.by, &err);
+    return waited(&block, code, NULL, err, NULL, NULL, NULL);
+}
+
 /* Of the calls about dead letters: what to do (0: list them) and with how many, and a letter's id. */
 typedef struct dead_args {
     pond_dead_act act;
@@ -388,6 +417,19 @@ static PyObject *loop_flush(PyObject *object, PyObject *arg) {
     return mp_py_started(a, queue, code, NULL, err);
 }
 
+static PyObject *loop_increment(PyObject *object, PyObject *const *args, Py_ssize_t n) {
+    collection *self = self_of(object);
+    increment_args of;
+    mp_py_queue *queue;
+    if (!self || parse_increment(args, n, &of) < 0) return NULL;
+    mp_await *a = begin(self, MP_PY_DONE, &queue);
+    if (!a) return mp_py_later(object, "_increment", args, n, NULL);
+    pond_error *err = NULL;
+    int code = pond_collection_increment_start(self->collection, queue->queue, of.id, of.id_len, of.member,
+                                               of.member_len, of.by, user_of(a), &a->request, &err);
+    return mp_py_started(a, queue, code, NULL, err);
+}
+
 static PyObject *loop_dead(PyObject *object, PyObject *const *args, Py_ssize_t n) {
     collection *self = self_of(object);
     dead_args dead;
@@ -518,6 +560,7 @@ static PyMethodDef sync_methods[] = {
     {"explain", FAST(sync_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(sync_invalidate), METH_FASTCALL, INVALIDATE},
     {"_flush", sync_flush, METH_O, "_flush(milliseconds)"},
+    {"_increment", FAST(sync_increment), METH_FASTCALL, "_increment(id, field, by)"},
     {"_dead", FAST(sync_dead), METH_FASTCALL, DEAD},
     {"_change", FAST(mp_py_sync_change), METH_FASTCALL, "_change(kind, id, document, judge) -> the document."},
     {NULL, NULL, 0, NULL},
@@ -531,6 +574,7 @@ static PyMethodDef loop_methods[] = {
     {"explain", FAST(loop_explain), METH_FASTCALL | METH_KEYWORDS, EXPLAIN},
     {"invalidate", FAST(loop_invalidate), METH_FASTCALL, INVALIDATE},
     {"_flush", loop_flush, METH_O, "_flush(milliseconds)"},
+    {"_increment", FAST(loop_increment), METH_FASTCALL, "_increment(id, field, by)"},
     {"_dead", FAST(loop_dead), METH_FASTCALL, DEAD},
     {"_change", FAST(mp_py_loop_change), METH_FASTCALL,
      "_change(kind, id, document, checked) -> what is awaited; checked: (check, end)."},

@@ -10,7 +10,7 @@ const { fromStore } = require('./documents.cjs')
 const { milliseconds, parse, inOurNames, show } = require('./options.cjs')
 const { toCore } = require('./query.cjs')
 const { KIND } = require('./values.cjs')
-const { classes: { Absent, OptionError }, fromAddon } = require('./errors.cjs')
+const { classes: { Absent, InvalidValue, OptionError }, fromAddon } = require('./errors.cjs')
 
 const RAISE = { null: false, raise: true }
 
@@ -54,6 +54,14 @@ class Collection {
   async flush ({ timeout = '30s' } = {}) {
     const patience = milliseconds('timeout', timeout)
     await this.#view.start((native, number) => native.flush(this.#index, patience, number))
+  }
+
+  /** Written behind: adds a whole number to a member of a document. */
+  async increment (id, field, by = 1) {
+    checkId(id)
+    if (typeof field !== 'string') throw new InvalidValue(`increment: the field is the name of a member, not ${show(field)}`)
+    if (!Number.isInteger(by)) throw new InvalidValue(`increment: by: ${show(by)} is no whole number`)
+    await this.#view.start((native, number) => native.increment(this.#index, id, field, by, number))
   }
 
   /** Written behind: what the store would not have. */

@@ -6,7 +6,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
 import { setTimeout as rest } from 'node:timers/promises'
-import { Absent, DuplicateError, InvalidKey, MisuseError, OptionError, OverloadError, TimeoutError, open } from 'millpond'
+import { Absent, DuplicateError, InvalidKey, InvalidValue, MisuseError, OptionError, OverloadError, TimeoutError, open } from 'millpond'
 import { redisFor } from './redis.mjs'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'millpond-'))
@@ -72,6 +72,29 @@ function sqlite (file, statement) {
   const program = 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=5); db.execute(sys.argv[2]); db.commit()'
   execFileSync('python3', ['-c', program, file, statement])
 }
+
+test('increments', async t => {
+  const pond = await open(redis.url, { store: `sqlite:${folder}/increments.db`, namespace: 'increments' })
+  t.after(() => pond.close())
+  const films = pond.collection('films', { write: 'behind' })
+  await films.prepare()
+  await films.create({ id: '1', title: 'Heat' })
+  await Promise.all(Array.from({ length: 200 }, () => films.increment('1', 'views')))
+  assert.equal(await films.increment('1', 'likes', -3), undefined)
+  assert.deepEqual(await films.get('1'), { id: '1', title: 'Heat', views: 200, likes: -3 })
+  await films.flush()
+  assert.deepEqual(await pond.store('films').get('1'), { id: '1', title: 'Heat', views: 200, likes: -3 })
+  for (const [field, by] of [['a.b', 1], ['', 1], [7, 1], ['n', 1.5], ['n', '1'], ['n', 2 ** 53]]) {
+    await assert.rejects(films.increment('1', field, by), InvalidValue)
+  }
+  await assert.rejects(films.increment(1, 'n'), InvalidKey)
+  await films.increment('none', 'n')
+  await films.flush()
+  assert.equal(await films.get('none'), null)
+  await assert.rejects(films.increment('none', 'n'), Absent)
+  assert.equal((await pond.stats()).total.dropped_increments, 1)
+  await assert.rejects(pond.collection('books').increment('1', 'n'), OptionError)
+})
 
 test('dead letters', async t => {
   const file = `${folder}/dead.db`

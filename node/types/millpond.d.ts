@@ -244,6 +244,12 @@ export interface Collection<D extends object = Record<string, unknown>> {
   /** Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store. Rejects with
    * TimeoutError if it is still on its way after `timeout` ('30s'). */
   flush(options?: { timeout?: Duration }): Promise<void>
+  /** Of a collection that is written behind: adds a whole number (else 1; up to Number.MAX_SAFE_INTEGER either way) to a member of a document, which
+   * counts from 0 if it is not there. Every reader of the document sees it from then on, and it counts exactly once. No document is read for it, so the
+   * new value is not told; and where nobody knows yet that there is no such document, or that the member is no integer, it is dropped later, and counted
+   * in stats() as dropped_increments. Rejects with InvalidValue for a field that is none (a path with dots), with Absent if it is known that there is no
+   * such document. */
+  increment(id: string, field: string, by?: number): Promise<void>
   /** Of a collection that is written behind: what the store would not have. */
   readonly deadLetters: DeadLetters<D>
   /** Writes a document that is not there yet, and gives it. Its id is its `id`; without one it gets one (24 hexadecimal digits).

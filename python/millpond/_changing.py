@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import _core
-from ._errors import Error, OptionError, ValidationError
+from ._errors import Error, InvalidValue, OptionError, ValidationError
 
 if TYPE_CHECKING:
     Validate = Callable[[dict[str, Any]], Any]
@@ -39,6 +39,19 @@ def listener(options: dict[str, Any], blocking: bool) -> OnChange | None:
     if blocking and inspect.iscoroutinefunction(on_change):
         raise TypeError(f"{on_change!r} is async, and this pond blocks: open one with millpond.aio.open()")
     return on_change
+
+
+def member_name(field: str) -> str:
+    if not isinstance(field, str):
+        raise InvalidValue(f"increment: the field is the name of a member, not {field!r}")
+    return field
+
+
+def whole(by: int) -> int:
+    """What the core says of numbers that are too large it says of those past 64 bits too."""
+    if not isinstance(by, int) or isinstance(by, bool):
+        raise InvalidValue(f"increment: by={by!r} is no whole number")
+    return max(-(2**63), min(by, 2**63 - 1))
 
 
 def event_of(collection: str, kind: int, id: str, document: dict[str, Any] | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from . import _setup as _setup  # noqa: F401
 from ._bulk import check as check_loader
 from ._bulk import entries, pieces
 from ._cached import AsyncCached, Cached
-from ._changing import CREATE, DELETE, REPLACE, UPDATE, change, event_of, listener, listener_failed, validation
+from ._changing import CREATE, DELETE, REPLACE, UPDATE, change, event_of, listener, listener_failed, member_name, validation, whole
 from ._collection import split
 from ._dead import AsyncDeadLetters as DeadLetters
 from ._errors import Error
@@ -302,6 +302,13 @@ class Collection(_core.LoopCollection):
     async def delete(self, id: str) -> None:
         """Absent: there is none."""
         await self._changed(DELETE, id, None)
+
+    async def increment(self, id: str, field: str, by: int = 1) -> None:
+        """Of a collection that is written behind: adds a whole number (up to 2**53 - 1 either way) to a member of a document, which counts from 0 if it is
+        not there. Every reader of the document sees it from then on, and it counts exactly once. No document is read for it, so the new value
+        is not told; and where nobody knows yet that there is no such document, or that the member is no integer, it is dropped later, and counted in
+        stats() as dropped_increments. InvalidValue: the field (a path with dots is none). Absent: it is known that there is no such document."""
+        await self._increment(id, member_name(field), whole(by))
 
     async def flush(self, timeout: Duration = "30s") -> None:
         """Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store.

@@ -103,6 +103,31 @@ async def test_validation_touches_nothing(call, pond, films):
     assert await call(judged.replace("1", {"title": "Heat"})) == {"id": "1", "title": "Heat"}
 
 
+@in_both
+async def test_increments(call, pond, films):
+    await call(films.create({"id": "1", "title": "Heat"}))
+    if call.asynchronous:
+        await asyncio.gather(*(films.increment("1", "views") for _ in range(200)))
+    else:
+        for _ in range(200):
+            films.increment("1", "views")
+    await call(films.increment("1", field="likes", by=-3))
+    assert await call(films.get("1")) == {"id": "1", "title": "Heat", "views": 200, "likes": -3}
+    await call(films.flush(timeout="10s"))
+    assert await call(pond.store(films.name).get("1")) == {"id": "1", "title": "Heat", "views": 200, "likes": -3}
+    for field, by in [("a.b", 1), ("", 1), (7, 1), ("n", 1.0), ("n", True), ("n", 2**53), ("n", -(2**70))]:
+        with pytest.raises(millpond.InvalidValue, match="increment"):
+            await call(films.increment("1", field, by))
+    await call(films.increment("none", "n"))
+    await call(films.flush(timeout="10s"))
+    assert await call(films.get("none")) is None
+    with pytest.raises(millpond.Absent):
+        await call(films.increment("none", "n"))
+    assert (await call(pond.stats()))["total"]["dropped_increments"] == 1
+    with pytest.raises(millpond.OptionError, match="write=behind"):
+        await call(pond.collection(f"{films.name}x").increment("1", "n"))
+
+
 async def all_of(call, letters):
     return [letter async for letter in letters] if call.asynchronous else list(letters)
 

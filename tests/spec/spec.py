@@ -129,6 +129,9 @@ def line_of(step: dict) -> str:
         return words("change", ("kind", step["change"]), ("collection", collection), *([] if name is None else [("id", spelled(name))]),
                      *([("doc", compact(step["document"]))] if "document" in step else []),
                      *([("reject", "yes")] if step.get("reject") else []), *with_words)
+    if "increment" in step:
+        collection, name, field = step["increment"]
+        return words("increment", ("collection", collection), ("id", spelled(name)), ("field", field), ("by", str(step.get("by", 1))), *with_words)
     if "document" in step:
         collection, name = step["document"]
         return words("document", ("collection", collection), ("id", spelled(name)), *with_words)

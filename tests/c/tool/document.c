@@ -1,4 +1,5 @@
-/* The commands on a collection's documents: change, document, page; and on its dead letters: dead. */
+/* The commands on a collection's documents: change, increment, document, page; and on its dead letters: dead. */
+#include <stdlib.h>
 #include <string.h>
 #include "tool/tool.h"
 
@@ -16,6 +17,12 @@ static int change(pond_collection *films, const command *line, pond_value **valu
     return pond_collection_change(films, (pond_change_kind)kind, id ? id->value : NULL, id ? id->len : 0,
                                   doc ? doc->value : NULL, doc ? doc->len : 0,
                                   command_word(line, "reject") ? reject : NULL, NULL, value, err);
+}
+
+static int increment(pond_collection *films, const command *line, pond_error **err) {
+    const char *id = command_text(line, "id", ""), *field = command_text(line, "field", "");
+    int64_t by = strtoll(command_text(line, "by", "1"), NULL, 10);
+    return pond_collection_increment(films, id, strlen(id), field, strlen(field), by, err);
 }
 
 static int dead(pond_collection *films, const command *line, pond_value **value, pond_error **err) {
@@ -40,6 +47,7 @@ int tool_document(pond *p, const command *line, pond_value **value, pond_error *
     int code = pond_collection_new(&films, p, command_text(line, "collection", ""), options, n, err);
     if (code != POND_OK) return code;
     if (strcmp(line->verb, "change") == 0) code = change(films, line, value, err);
+    else if (strcmp(line->verb, "increment") == 0) code = increment(films, line, err);
     else if (strcmp(line->verb, "dead") == 0) code = dead(films, line, value, err);
     else if (strcmp(line->verb, "page") == 0)
         code = pond_collection_find(films, POND_QUERY_TEXT, query, strlen(query), value, err);

@@ -495,7 +495,7 @@ static int run(tool *self, const command *line, text *out, pond_error **err) {
         return run_key(p, line, out, err);
     if (is(line, "create") || is(line, "put") || is(line, "get") || is(line, "get_many") || is(line, "delete"))
         return run_store(p, line, out, err);
-    if (is(line, "change") || is(line, "document") || is(line, "page") || is(line, "dead")) {
+    if (is(line, "change") || is(line, "increment") || is(line, "document") || is(line, "page") || is(line, "dead")) {
         pond_value *value = NULL;
         int code = tool_document(p, line, &value, err);
         if (code == POND_OK && !value) text_puts(out, "{\"ok\":true,\"state\":\"absent\"}"); /* it was deleted */

@@ -427,6 +427,10 @@ const commands = {
     const made = await calls[command.text('kind')]()
     return valueAnswer(made === undefined ? 'absent' : 'value', made)
   },
+  async increment (command) {
+    await collectionOf(command).increment(command.text('id'), command.text('field'), Number(command.text('by')))
+    return valueAnswer('absent', undefined)
+  },
   async document (command) {
     const value = await collectionOf(command).get(command.text('id'))
     return valueAnswer(value === null ? 'absent' : 'value', value)

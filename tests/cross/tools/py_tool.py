@@ -313,6 +313,11 @@ class Tool:
             made = await self.call(getattr(collection, kind)(command.text("id"), document))
         return value_answer("absent" if made is None else "value", made)
 
+    async def run_increment(self, command: Command):
+        collection = self.collection(command)
+        await self.call(collection.increment(command.text("id"), command.text("field"), int(command.text("by"))))
+        return value_answer("absent", None)
+
     async def run_document(self, command: Command):
         value = await self.call(self.collection(command).get(command.text("id")))
         return value_answer("absent" if value is None else "value", value)

@@ -15,7 +15,7 @@ enum { LANES_MOST = 16, CLOSE_MS = 30000 };
 
 static const char *const ops[] = {"replace", "replace", "replace", "update", "create", "delete"};
 static atomic_bool over;
-static int log_file = -1, number, own_keys, shared_keys;
+static int log_file = -1, number, own_keys, shared_keys, counters;
 static pond *p;
 static pond_collection *docs;
 
@@ -30,6 +30,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
 
 static int change(const char *op, const char *id, long value) {
     char doc[40];
+    if (strcmp(op, "increment") == 0) return pond_collection_increment(docs, id, strlen(id), "n", 1, 1, NULL);
     pond_value *left = NULL;
     pond_change_kind kind = strcmp(op, "create") == 0    ? POND_CREATE
                             : strcmp(op, "replace") == 0 ? POND_REPLACE
@@ -51,6 +52,10 @@ static void *lane(void *ctx) {
         long value = number * 1000000L + of * 100000 + seq;
         if (rand_r(&seed) % 10 < 6) snprintf(id, sizeof id, "own.%d.%ld.%d", number, of, rand_r(&seed) % own_keys);
         else snprintf(id, sizeof id, "shared.%d", rand_r(&seed) % shared_keys);
+        if (rand_r(&seed) % 10 < 2) {
+            op = "increment";
+            snprintf(id, sizeof id, "counter.%d", rand_r(&seed) % counters);
+        }
         snprintf(name, sizeof name, "%d.%ld.%ld", number, of, seq);
         say("S %s %lld %s %s %ld\n", name, (long long)monotonic_ns(), id, op, value);
         int code = change(op, id, value);
@@ -94,6 +99,7 @@ int main(int argc, char **argv) {
         if (strcmp(argv[i], "number") == 0) number = atoi(value);
         if (strcmp(argv[i], "own") == 0) own_keys = atoi(value);
         if (strcmp(argv[i], "shared") == 0) shared_keys = atoi(value);
+        if (strcmp(argv[i], "counters") == 0) counters = atoi(value);
         if (strcmp(argv[i], "lanes") == 0) lanes = atol(value) < LANES_MOST ? atol(value) : LANES_MOST;
     }
     check(pond_open(&p, config, &err), err);

@@ -8,6 +8,7 @@ const folder = process.env.MILLPOND_NODE ?? new URL('../../node', import.meta.ur
 const { open } = await import(pathToFileURL(resolve(folder, 'lib/index.mjs')).href)
 
 const OPS = ['replace', 'replace', 'replace', 'update', 'create', 'delete']
+const INCREMENTS = 0.2 // of all
 const REFUSED = ['POND_EABSENT', 'POND_EDUPLICATE']
 
 const words = Object.fromEntries(process.argv.slice(2).map(word => [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)]))
@@ -37,6 +38,7 @@ function change (op, id, number) {
     case 'replace': return docs.replace(id, { v: number })
     case 'update': return docs.update(id, { v: number })
     case 'delete': return docs.delete(id)
+    case 'increment': return docs.increment(id, 'n')
   }
 }
 
@@ -44,9 +46,11 @@ async function lane (lane) {
   const name = `${words.number}.${lane}`
   const own = Array.from({ length: Number(words.own) }, (_, i) => `own.${name}.${i}`)
   const shared = Array.from({ length: Number(words.shared) }, (_, i) => `shared.${i}`)
+  const counters = Array.from({ length: Number(words.counters) }, (_, i) => `counter.${i}`)
   for (let seq = 1; !over; seq++) {
     const number = Number(words.number) * 1_000_000 + lane * 100_000 + seq
-    const [id, op] = [chosen(Math.random() < 0.6 ? own : shared), chosen(OPS)]
+    const counts = Math.random() < INCREMENTS
+    const [id, op] = counts ? [chosen(counters), 'increment'] : [chosen(Math.random() < 0.6 ? own : shared), chosen(OPS)]
     let outcome = 'done'
     say('S', `${name}.${seq}`, now(), id, op, number)
     try {

@@ -19,6 +19,7 @@ import millpond
 from unfenced import UnfencedWorker
 
 OPS = ("replace", "replace", "replace", "update", "create", "delete")
+INCREMENTS = 0.2  # of all
 REFUSED = ("POND_EABSENT", "POND_EDUPLICATE")
 
 
@@ -31,20 +32,24 @@ class Log:
 
 
 class Client:
+    counts = True
+
     def __init__(self, words: dict[str, str], options: dict[str, str]):
         self.pond = millpond.open(words["cache"], **options)
         self.docs = self.pond.collection("docs", write="behind")
 
     def change(self, op: str, id: str, number: int) -> None:
         {"create": lambda: self.docs.create({"id": id, "v": number}), "replace": lambda: self.docs.replace(id, {"v": number}),
-         "update": lambda: self.docs.update(id, {"v": number}), "delete": lambda: self.docs.delete(id)}[op]()
+         "update": lambda: self.docs.update(id, {"v": number}), "delete": lambda: self.docs.delete(id), "increment": lambda: self.docs.increment(id, "n")}[op]()
 
     def close(self) -> None:
         self.pond.close("30s")
 
 
 class Unfenced(Client):
-    """Accepts as the library does."""
+    """Accepts as the library does, but for increments."""
+
+    counts = False
 
     def __init__(self, words: dict[str, str], options: dict[str, str]):
         super().__init__(words, {**options, "worker": "off"})
@@ -58,6 +63,8 @@ class Unfenced(Client):
 
 class Textbook:
     """LPUSH and BRPOP: the worker writes what it took, and puts it back at the end of the queue if that fails."""
+
+    counts = False
 
     def __init__(self, words: dict[str, str], options: dict[str, str]):
         import redis
@@ -106,6 +113,8 @@ def lane(client, words: dict[str, str], lane: int, log: Log, over: threading.Eve
     while not over.is_set():
         seq += 1
         key, op = dice.choice(keys if dice.random() < 0.6 else shared), dice.choice(OPS)
+        if client.counts and dice.random() < INCREMENTS:
+            key, op = f"counter.{dice.randrange(int(words['counters']))}", "increment"
         log.say("S", f"{name}.{seq}", time.monotonic_ns(), key, op, base + seq)
         try:
             client.change(op, key, base + seq)

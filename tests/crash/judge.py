@@ -2,7 +2,9 @@
 
 Each write has a number of its own, and a time from which and a time until which it was done. Of two that do not overlap the later one is the
 newer. What was refused never happened; what ended with an error, or with the death of who made it, may have happened, at any time
-since it began. So a document may be what a write made it that no accepted write began behind the end of."""
+since it began. So a document may be what a write made it that no accepted write began behind the end of.
+
+Counters are documents of their own, which are only incremented, each time by one: they must have counted what was accepted, and may have counted what is unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import math
 import pathlib
 
 ACCEPTED, REFUSED, UNKNOWN = "done", "refused", "unknown"
-COUNTED = ("lost", "regressed", "resurrected")
+COUNTED = ("lost", "regressed", "resurrected", "increments_wrong")
 
 
 @dataclasses.dataclass
@@ -21,6 +23,7 @@ class Write:
     began: int
     ended: float = math.inf
     outcome: str = UNKNOWN
+    counts: bool = False  # an increment
 
 
 def read_log(log: pathlib.Path) -> list[Write]:
@@ -29,7 +32,7 @@ def read_log(log: pathlib.Path) -> list[Write]:
     for line in log.read_text().splitlines() if log.exists() else []:
         words = line.split()
         if words[0] == "S":
-            writes[words[1]] = Write(words[3], None if words[4] == "delete" else int(words[5]), int(words[2]))
+            writes[words[1]] = Write(words[3], None if words[4] == "delete" else int(words[5]), int(words[2]), counts=words[4] == "increment")
         elif words[0] == "E":
             write = writes[words[1]]
             write.outcome = words[3]
@@ -49,15 +52,21 @@ def verdict(writes: list[Write], stands: int | None) -> str | None:
     return "resurrected" if last.number is None else "regressed"
 
 
+def count_verdict(writes: list[Write], stands: int | None) -> str | None:
+    """Of one counter."""
+    accepted, unknown = (sum(one.outcome == outcome for one in writes) for outcome in (ACCEPTED, UNKNOWN))
+    return None if stands is not None and accepted <= stands <= accepted + unknown else "increments_wrong"
+
+
 def judge(writes: list[Write], stands) -> tuple[dict[str, int], list[str]]:
-    """`stands`: of a key, the number in the store, or None. -> (how many of each verdict, what was found)"""
+    """`stands`: of a key, the number in the store (of a counter, what it has counted), or None. -> (how many of each verdict, what was found)"""
     by_key: dict[str, list[Write]] = {}
     for write in writes:
         by_key.setdefault(write.key, []).append(write)
     counts, found = dict.fromkeys(COUNTED, 0), []
     for key, those in sorted(by_key.items()):
         number = stands(key)
-        what = verdict(those, number)
+        what = count_verdict(those, number) if those[0].counts else verdict(those, number)
         if what:
             counts[what] += 1
             found.append(f"{what}: {key} is {number}; its last writes: {sorted(those, key=lambda one: one.began)[-4:]}")

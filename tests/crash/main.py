@@ -29,7 +29,7 @@ from storms import KINDS, Storm  # noqa: E402
 
 KEPT = HERE.parents[1] / "build" / "crash"
 BAD = (*COUNTED, "left_dirty")
-SHOWN = ("what", "accepted", "deletes", "unknown", *BAD)
+SHOWN = ("what", "accepted", "deletes", "increments", "unknown", *BAD)
 
 
 def play(servers: Servers, store: str, name: str, quick: bool, what) -> dict:
@@ -49,7 +49,7 @@ def play(servers: Servers, store: str, name: str, quick: bool, what) -> dict:
 
 def line(row: dict) -> str:
     more = [f"{count} {what}" for what, count in sorted(row["events"].items())] + [f"{point} x{row['hits'][point]}" for point in NAMED if row["hits"][point]]
-    return " ".join(f"{row[name]:<24}" if name == "what" else f"{row[name]:>11}" for name in SHOWN) + "  " + ", ".join(more)
+    return " ".join(f"{row[name]:<24}" if name == "what" else f"{row[name]:>{max(11, len(name))}}" for name in SHOWN) + "  " + ", ".join(more)
 
 
 def main() -> int:
@@ -81,7 +81,7 @@ def main() -> int:
         return row
 
     servers = Servers(set(stores))
-    print(" ".join(f"{name:<24}" if name == "what" else f"{name:>11}" for name in SHOWN), flush=True)
+    print(" ".join(f"{name:<24}" if name == "what" else f"{name:>{max(11, len(name))}}" for name in SHOWN), flush=True)
     breaches = 0
     chosen = [] if arguments.control == "textbook" else schedules(stores, not arguments.directed, arguments.control)
     try:
@@ -110,7 +110,8 @@ def main() -> int:
     print(f"{len(rows)} rows, {breaches} breaches, {time.monotonic() - began:.0f} s")
     if arguments.json:
         print(json.dumps({"rounds": len(rows), "kill_points_named": len(NAMED), "kill_points_hit": sum(hits[point] > 0 for point in NAMED),
-                          "accepted": sum(row["accepted"] for row in rows), **{name: sum(row[name] for row in rows) for name in COUNTED},
+                          "accepted": sum(row["accepted"] for row in rows), "increments": sum(row["increments"] for row in rows),
+                          **{name: sum(row[name] for row in rows) for name in COUNTED},
                           "left_dirty": sum(row["left_dirty"] for row in rows), "outages": outages}), flush=True)
     if arguments.control:
         found = breaches == len(rows) if chosen else breaches > 0  # each directed schedule must find it

@@ -21,14 +21,14 @@ import millpond
 from judge import Write, judge, read_log
 from mongodb_server import MongoServer
 from redis_server import RedisServer, ServerError
-from trap import ACK, COMMIT, FENCED, OWN, OWN_IN_STORE, PUT, TAKE, Trap
+from trap import ACK, COMMIT, FENCED, INCREMENT, OWN, OWN_IN_STORE, PUT, TAKE, Trap
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOOL = os.environ.get("MILLPOND_TOOL_CRASH", str(HERE.parents[1] / "build/dev/bin/tool_crash"))
 WRONG = ("textbook", "unfenced")  # kinds of clients
 NAMED = ("accept", "take", "flush", "commit", "ack", "takeover")
 OPTIONS = {"store_timeout": "5s", "write_timeout": "3s", "command_timeout": "1s"}
-SHARDS, OWN_KEYS, SHARED_KEYS, LANES = 16, 12, 12, 2
+SHARDS, OWN_KEYS, SHARED_KEYS, COUNTERS, LANES = 16, 12, 12, 6, 2
 HINT = 10.0  # HINT_MS of core/src/pattern/flush.c
 DRAIN = 60.0
 
@@ -80,7 +80,7 @@ class Client:
         self.mongo = Trap(servers.mongo.ports[0]) if round.store == "mongodb" else None
         store = f"mongodb://127.0.0.1:{self.mongo.port}/{round.name}?directConnection=true" if self.mongo else round.address
         words = {"cache": f"redis://127.0.0.1:{self.redis.port}/0", "log": self.log, "number": len(round.clients) + 1, "lanes": lanes,
-                 "own": OWN_KEYS, "shared": SHARED_KEYS, "seed": round.seed, "opt.namespace": round.name, "opt.store": store,
+                 "own": OWN_KEYS, "shared": SHARED_KEYS, "counters": COUNTERS, "seed": round.seed, "opt.namespace": round.name, "opt.store": store,
                  "opt.worker": "on" if worker else "off", **{f"opt.{name}": value for name, value in OPTIONS.items()}}
         programs = {"c": [TOOL], "node": [shutil.which("node") or "node", str(HERE / "client.mjs")]}
         program = programs.get(kind, [sys.executable, "-B", str(HERE / "client.py"), kind])
@@ -118,7 +118,7 @@ class Client:
     def trap(self, point: str, blow, deliver: bool, marks: tuple[bytes, ...] | None = None) -> Trap:
         """At the next moment of that name, or of `marks`: `blow`; then the command goes on its way, or, with `deliver` False, does not."""
         trap, named = {
-            "accept": (self.redis, PUT), "take": (self.redis, TAKE), "ack": (self.redis, ACK),
+            "accept": (self.redis, PUT + INCREMENT), "take": (self.redis, TAKE), "ack": (self.redis, ACK),
             "flush": (self.mongo, FENCED + COMMIT), "commit": (self.mongo, COMMIT) if self.mongo else (self.redis, ACK),
             "takeover": (self.mongo, OWN_IN_STORE) if self.mongo and self.round.random.random() < 0.5 else (self.redis, OWN)}[point]
         trap.set(marks or named, blow, deliver)
@@ -172,6 +172,8 @@ class Round:
         self.events: collections.Counter[str] = collections.Counter()
         with millpond.open(servers.redis.url, store=self.address, namespace=self.name, worker="off") as pond:
             pond.collection("docs", write="behind").prepare()
+            for i in range(COUNTERS):
+                pond.store("docs").put(f"counter.{i}", {"n": 0})
 
     # ---- the backlog
 
@@ -254,10 +256,11 @@ class Round:
 
             def stands(key: str) -> int | None:
                 found = store.get(key)
-                return None if found is None else found["v"]
+                return None if found is None else found["n" if "n" in found else "v"]
             counts, found = judge(writes, stands)
         return {"accepted": sum(write.outcome == "done" for write in writes), "unknown": sum(write.outcome == "unknown" for write in writes),
-                "deletes": sum(write.outcome == "done" and write.number is None for write in writes),
+                "increments": sum(write.outcome == "done" and write.counts for write in writes),
+                "deletes": sum(write.outcome == "done" and write.number is None and not write.counts for write in writes),
                 **counts, "left_dirty": 0 if drained else self.waiting(), "found": found}
 
     def close(self) -> None:

@@ -133,6 +133,14 @@ static int answered(mp_backlog *b, tally *t, mp_op *op, pond_error **err) {
     return look(b, t, err);
 }
 
+/* The pond was closed meanwhile. */
+static void forget_answer(tally *t, mp_op *op) {
+    if (op->reply == MP_FAILED) pond_error_free(op->error);
+    if (t->next != MP_SUMS || !t->behind.sums) return;
+    mp_sums_clear(&t->behind.sums[0]);
+    free(t->behind.sums);
+}
+
 /* One question for each that is not over. */
 static int step(mp_backlog *b, tally *all, size_t n, bool *over, pond_error **err) {
     mp_errand *errands = calloc(n, sizeof *errands);
@@ -146,8 +154,13 @@ static int step(mp_backlog *b, tally *all, size_t n, bool *over, pond_error **er
     *over = asked == 0;
     if (code == POND_OK && asked) code = mp_wait_errands(b->pond, errands, asked, err);
     bool waited = code == POND_OK;
-    for (size_t i = 0; waited && i < asked; i++) { /* all of them, for what they hold */
-        int one = answered(b, &all[of[i]], &errands[i].op, code == POND_OK ? err : NULL);
+    for (size_t i = 0; i < asked; i++) { /* all of them, for what they hold */
+        tally *t = &all[of[i]];
+        if (!waited) {
+            forget_answer(t, &errands[i].op);
+            continue;
+        }
+        int one = answered(b, t, &errands[i].op, code == POND_OK ? err : NULL);
         if (code == POND_OK) code = one;
     }
     free(errands);

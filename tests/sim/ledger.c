@@ -10,7 +10,7 @@ void ledger_begin(ledger *l, judge *j) {
     *l = (ledger){.judge = j};
     for (size_t i = 0; i < LEDGER_KEYS; i++) {
         l->states[i] = 1; /* version 0: there never was one */
-        l->state[i][0].absent = l->due[i].absent = l->missed[i].absent = l->stored[i].absent = true;
+        l->state[i][0].absent = l->due[i].absent = l->stored[i].absent = true;
     }
 }
 
@@ -116,12 +116,10 @@ static void judge_change(ledger *l, size_t key, const ledger_state *is) {
     if (op->key != key) wrong(l, &j->counts.broken, key, "a record of another key", is, was);
     if (op->accepted && !l->losses) wrong(l, &j->counts.broken, key, "applied twice", is, was);
     if (op->refused && !l->losses) wrong(l, &j->counts.broken, key, "accepted though it was refused", is, was);
-    if (op->kind == LEDGER_CREATE && !was->absent && !(l->losses && l->missed[key].absent))
-        wrong(l, &j->counts.broken, key, "created over a document", is, was);
+    if (op->kind == LEDGER_CREATE && !was->absent) wrong(l, &j->counts.broken, key, "created over a document", is, was);
     if (op->kind == LEDGER_UPDATE && was->absent && !l->losses)
         wrong(l, &j->counts.broken, key, "updated though there is none", is, was);
-    else if (!follows(op, is->op, was, is) && !(l->losses && follows(op, is->op, &l->stored[key], is)) &&
-             !(l->losses && follows(op, is->op, &l->missed[key], is)))
+    else if (!follows(op, is->op, was, is) && !(l->losses && follows(op, is->op, &l->stored[key], is)))
         wrong(l, &j->counts.lost, key, "a change is lost", is, was);
     op->accepted++;
     op->version = is->version;
@@ -157,18 +155,40 @@ static void judge_increment(ledger *l, size_t key, const server_news *news) {
     add_state(l, key, &is);
 }
 
+/* What was added by increments that were accepted behind the one version, up to the other. */
+static uint32_t added(const ledger *l, size_t key, int64_t behind, int64_t to) {
+    uint32_t sum = 0;
+    for (unsigned i = 1; i < LEDGER_CLIENTS * LEDGER_OPS; i++) {
+        const ledger_op *op = &l->op[i];
+        bool counts = op->kind == LEDGER_INCREMENT && op->key == key && op->accepted;
+        if (counts && op->version > behind && op->version <= to) sum += i;
+    }
+    return sum;
+}
+
+/* The server has lost what the store has, so that increments were added to that: it is due now. */
+static bool of_stored(ledger *l, size_t key, int64_t newest, const ledger_state *is) {
+    ledger_state made = l->stored[key];
+    if (!l->losses || made.absent) return false;
+    made.count += added(l, key, l->stored_as[key], newest);
+    if (!same(&made, is)) return false;
+    int64_t due = l->due[key].version;
+    made.version = is->version;
+    add_state(l, key, &made);
+    l->due[key].count += added(l, key, newest, due); /* they are left */
+    return true;
+}
+
 /* The state of the newest increment in it, no more and no less. */
 static void judge_fold(ledger *l, size_t key, const server_news *news, const ledger_state *is) {
     const ledger_state *of = state_at(l, key, news->version);
     trace_line(l->judge->trace, "folded: k%zu %s", key, name_of(is).text);
-    if (!of || !same(of, is)) wrong(l, &l->judge->counts.lost, key, "a counter is wrong", is, of ? of : &l->due[key]);
     if (is->version <= l->due[key].version)
         wrong(l, &l->judge->counts.regressed, key, "its version went back", is, &l->due[key]);
+    if ((!of || !same(of, is)) && !of_stored(l, key, news->version, is))
+        wrong(l, &l->judge->counts.lost, key, "a counter is wrong", is, of ? of : &l->due[key]);
     if (l->folds[key] == LEDGER_STATES) abort();
     l->fold[key][l->folds[key]++] = (ledger_fold){is->version, news->version, *is};
-    /* The store got what the server has lost, but after it was read for this. */
-    bool lost = l->losses && of && of->version < l->due[key].version && is->version >> 40 > l->due[key].version >> 40;
-    if (lost) l->due[key] = *is;
     if (!news->rest) return;
     ledger_state now = l->due[key];
     now.version = news->rest;
@@ -284,9 +304,6 @@ void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, siz
     else if (version < was.version) wrong(l, &j->counts.regressed, key, "the store went back", &is, &was);
     l->stored[key] = is;
     l->stored_as[key] = as;
-    if (!l->losses || as <= l->due[key].version) return;
-    l->missed[key] = l->due[key];
-    l->due[key] = as_state(l, key, is); /* the server has lost it, the store has not */
 }
 
 /* Increments of what there is not leave nothing to be stored. */

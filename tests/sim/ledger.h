@@ -50,9 +50,7 @@ typedef struct ledger {
     int64_t left[LEDGER_KEYS]; /* the least version that was due after one */
     ledger_state state[LEDGER_KEYS][LEDGER_STATES];
     size_t states[LEDGER_KEYS];
-    ledger_state due[LEDGER_KEYS]; /* the newest that was accepted and not lost with the server */
-    ledger_state missed
-        [LEDGER_KEYS]; /* what was due before the store got what the server has lost: who had asked before then goes by this */
+    ledger_state due[LEDGER_KEYS];    /* the newest that was accepted and not lost with the server */
     ledger_state stored[LEDGER_KEYS]; /* what the store has; version 0: nothing yet */
     int64_t
         stored_as[LEDGER_KEYS]; /* the version of the state that this is: a fold gives a state a version of its own */

@@ -151,16 +151,17 @@ static void judge_increment(ledger *l, size_t key, const server_news *news) {
     if (op->refused) wrong(l, &l->judge->counts.broken, key, "counted though it was refused", &is, &l->due[key]);
     op->accepted++;
     op->version = is.version;
+    op->losses = l->losses;
     l->judge->counts.writes++;
     add_state(l, key, &is);
 }
 
-/* What was added by increments that were accepted behind the one version, up to the other. */
+/* What was added by increments that were accepted behind the one version, up to the other, and that the server has not lost. */
 static uint32_t added(const ledger *l, size_t key, int64_t behind, int64_t to) {
     uint32_t sum = 0;
     for (unsigned i = 1; i < LEDGER_CLIENTS * LEDGER_OPS; i++) {
         const ledger_op *op = &l->op[i];
-        bool counts = op->kind == LEDGER_INCREMENT && op->key == key && op->accepted;
+        bool counts = op->kind == LEDGER_INCREMENT && op->key == key && op->accepted && op->losses == l->losses;
         if (counts && op->version > behind && op->version <= to) sum += i;
     }
     return sum;

@@ -29,6 +29,7 @@ typedef struct ledger_op {
     size_t key;
     unsigned accepted; /* how often */
     int64_t version;   /* of the last time */
+    unsigned losses;   /* the ledger's, when it was accepted */
     bool refused;      /* its caller was told that nothing was accepted */
 } ledger_op;
 

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -542,6 +543,32 @@ static void a_worker_leaves_its_thread_to_others(void **state) {
     redisFree(redis);
 }
 
+/* There was nothing to make a timer with when the worker wanted to pause. */
+static void a_worker_that_cannot_be_woken(void **state) {
+    (void)state;
+    struct rlimit limit, none;
+    const char *const options[] = {"write", "behind"};
+    pond *p = made("on"), *off = made("off");
+    pond_collection *c = NULL, *d = behind(off, NULL, NULL);
+    changes(d, POND_REPLACE, "1", "{\"n\":1}");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    int lowest = dup(0);
+    close(lowest);
+    none.rlim_cur = (rlim_t)lowest;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int code = pond_collection_new(&c, p, "films", options, 1, NULL);
+    usleep(200000); /* the first round fails */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(code, POND_OK);
+    gets_stored(off, "1", "{\"id\":\"1\",\"n\":1}");
+    assert_int_equal(pond_close(p, 10000), POND_OK);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(p);
+    pond_free(off);
+}
+
 /* ---- many at once ---- */
 
 enum { UPDATERS = 4, UPDATES = 50 };
@@ -701,6 +728,7 @@ int main(void) {
         CASE(large_documents),
         CASE(that_redis_forgets_is_said),
         CASE(a_worker_leaves_its_thread_to_others),
+        CASE(a_worker_that_cannot_be_woken),
         CASE(no_update_is_lost),
         CASE(a_dead_letter),
         CASE(what_is_refused_once_is_stored_later),

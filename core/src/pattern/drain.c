@@ -39,8 +39,8 @@ static void pause_over(mp_timer *timer) {
     pthread_mutex_unlock(&b->lock);
 }
 
-/* No lock held; nothing starts before. Without a timer the next change that is accepted starts it. */
-static void wake_in(mp_backlog *b, int64_t ms) {
+/* No lock held; nothing starts before. False: there can be no timer. */
+static bool wake_in(mp_backlog *b, int64_t ms) {
     mp_lane *lane = mp_pond_blocking_lane(b->pond, NULL);
     bool set = false;
     if (lane) {
@@ -54,8 +54,17 @@ static void wake_in(mp_backlog *b, int64_t ms) {
         mp_lane_kick(lane, false);
         mp_lane_unlock(lane);
     }
+    return set;
+}
+
+/* The same, by the thread of the job: nobody else would wake it. */
+static void wait_here(mp_backlog *b, int64_t ms) {
+    int64_t until = mp_clock_after(ms);
+    struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
     pthread_mutex_lock(&b->lock);
-    if (!set) b->pausing = false;
+    while (!b->over && mp_clock_ms() < until) pthread_cond_timedwait(&b->idle, &b->lock, &ts);
+    b->pausing = false;
+    start(b);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -118,7 +127,7 @@ static void work(mp_job *job, bool refused) {
     bool pause = b->pausing;
     if (!refused && !pause) start(b); /* behind those who have come meanwhile: the threads are not the worker's alone */
     pthread_mutex_unlock(&b->lock);
-    if (pause) wake_in(b, ms);
+    if (pause && !wake_in(b, ms)) wait_here(b, ms);
     pthread_mutex_lock(&b->lock);
     if (--b->working == 0) pthread_cond_broadcast(&b->idle);
     pthread_mutex_unlock(&b->lock);
@@ -171,6 +180,7 @@ void mp_drain_stop(mp_backlog *b) {
         b->working--;
         b->running = false;
     }
+    pthread_cond_broadcast(&b->idle); /* to who waits for his time */
     while (b->working) pthread_cond_wait(&b->idle, &b->lock);
     bool owes = b->owes;
     b->owes = false;

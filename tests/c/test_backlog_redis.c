@@ -651,6 +651,39 @@ static void a_dead_letter(void **state) {
     redisFree(redis);
 }
 
+/* What a trigger makes of one document fails, and not by its refusal: that stops no other. A table that is gone is no document's fault. */
+static void a_trigger_that_fails_on_one(void **state) {
+    (void)state;
+    redisContext *redis = redis_open(redis_url());
+    pond *p = made("on");
+    pond_collection *c = behind(p, NULL, NULL);
+    sqlite3 *db = NULL;
+    char row[80];
+    snprintf(row, sizeof row, "%s/films", ns);
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT "
+                                  "json_extract('{', '$'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    changes(c, POND_REPLACE, "bad", "{}");
+    changes(c, POND_REPLACE, "good", "{}");
+    gets_stored(p, "good", "{\"id\":\"good\"}");
+    for (int64_t until = mp_clock_after(20000); waiting(redis); usleep(20000)) assert_true(mp_clock_ms() < until);
+    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE films RENAME TO gone", NULL, NULL, NULL), SQLITE_OK);
+    changes(c, POND_REPLACE, "later", "{}");
+    usleep(4500000); /* tried some times */
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE gone RENAME TO films", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
+    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
+    sqlite3_close(db);
+    pond_collection_free(c);
+    pond_free(p);
+    redisFree(redis);
+}
+
 /* A store that refuses many for a while, and then has them: twice, so that what was forgiven takes no room any more. */
 static void what_is_refused_once_is_stored_later(void **state) {
     (void)state;
@@ -731,6 +764,7 @@ int main(void) {
         CASE(a_worker_that_cannot_be_woken),
         CASE(no_update_is_lost),
         CASE(a_dead_letter),
+        CASE(a_trigger_that_fails_on_one),
         CASE(what_is_refused_once_is_stored_later),
         CASE(where_it_cannot_be),
     };

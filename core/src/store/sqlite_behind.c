@@ -123,12 +123,22 @@ int mp_sqlite_behind_own(mp_sqlite_pool *pool, const uint8_t owner[16], const ch
 
 /* ---- flush ---- */
 
-/* What a statement's failure means for the batch. */
-static mp_flushed kind_of_failure(const mp_sqlite_conn *conn) {
-    switch (sqlite3_extended_errcode(conn->db) & 0xff) {
+/* Can it be run at all? */
+static bool is_well(const mp_sqlite_conn *conn, const char *sql) {
+    sqlite3_stmt *statement = NULL;
+    bool well = sqlite3_prepare_v2(conn->db, sql, -1, &statement, NULL) == SQLITE_OK;
+    sqlite3_finalize(statement);
+    return well;
+}
+
+/* What a statement's failure means for the batch. After the error was made. */
+static mp_flushed kind_of_failure(const mp_sqlite_conn *conn, int code, const char *sql) {
+    switch (code & 0xff) {
     case SQLITE_CONSTRAINT:
     case SQLITE_TOOBIG:
     case SQLITE_MISMATCH: return MP_FLUSH_POISON;
+    case SQLITE_ERROR: /* of a trigger or an index on an expression: of this row, unless a table has gone */
+        return is_well(conn, sql) ? MP_FLUSH_POISON : MP_FLUSH_FAILED;
     default: return MP_FLUSH_FAILED;
     }
 }
@@ -167,10 +177,11 @@ static int tomb_of(mp_sqlite_conn *conn, const char *collection, const char *id,
     return rc;
 }
 
-static mp_flushed row_failed(mp_sqlite_conn *conn, const mp_flush *f, const mp_flush_row *row, pond_error **err) {
-    mp_flushed how = kind_of_failure(conn);
+static mp_flushed row_failed(mp_sqlite_conn *conn, const mp_flush *f, const mp_flush_row *row, const char *sql,
+                             pond_error **err) {
+    int code = sqlite3_extended_errcode(conn->db);
     mp_sqlite_fail(err, conn, f->collection, row->id, row->id_len);
-    return how;
+    return kind_of_failure(conn, code, sql);
 }
 
 static mp_flushed bury(mp_sqlite_conn *conn, const mp_flush *f, const mp_flush_row *row, pond_error **err) {
@@ -186,7 +197,7 @@ static mp_flushed bury(mp_sqlite_conn *conn, const mp_flush *f, const mp_flush_r
     if (step == SQLITE_OK) step = sqlite3_bind_int64(statement, 3, row->version);
     if (step == SQLITE_OK) step = sqlite3_bind_int64(statement, 4, mp_clock_wall_ms());
     if (step == SQLITE_OK) step = sqlite3_step(statement);
-    mp_flushed how = step == SQLITE_DONE ? MP_FLUSHED : row_failed(conn, f, row, err);
+    mp_flushed how = step == SQLITE_DONE ? MP_FLUSHED : row_failed(conn, f, row, sqlite3_sql(statement), err);
     mp_sqlite_done(statement);
     return how;
 }
@@ -201,7 +212,7 @@ static mp_flushed change_row(mp_sqlite_conn *conn, const mp_flush *f, const mp_f
     if (step == SQLITE_OK) step = sqlite3_bind_int64(statement, 2, row->version);
     if (step == SQLITE_OK && doc) step = bind(statement, 3, doc, len);
     if (step == SQLITE_OK) step = sqlite3_step(statement);
-    mp_flushed how = step == SQLITE_DONE ? MP_FLUSHED : row_failed(conn, f, row, err);
+    mp_flushed how = step == SQLITE_DONE ? MP_FLUSHED : row_failed(conn, f, row, sqlite3_sql(statement), err);
     mp_sqlite_done(statement);
     return how;
 }

@@ -684,6 +684,37 @@ static void a_trigger_that_fails_on_one(void **state) {
     redisFree(redis);
 }
 
+/* Nor of what is incremented, for which the store is read first. */
+static void a_table_that_is_gone_for_a_while(void **state) {
+    (void)state;
+    pond *p = made("on");
+    pond_collection *c = behind(p, NULL, NULL);
+    sqlite3 *db = NULL;
+    char row[80];
+    snprintf(row, sizeof row, "%s/films", ns);
+    changes(c, POND_REPLACE, "1", "{\"n\":1}");
+    assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE films RENAME TO gone", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(pond_collection_increment(c, "1", 1, "n", 1, 1, NULL), POND_OK);
+    usleep(1500000);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE gone RENAME TO films", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
+    assert_true(stored_is(p, "1", "{\"id\":\"1\",\"n\":2}"));
+    assert_int_equal(
+        sqlite3_exec(db, "PRAGMA ignore_check_constraints = 1; UPDATE films SET doc = 'x'", NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_int_equal(pond_collection_increment(c, "1", 1, "n", 1, 1, NULL),
+                     POND_OK); /* what is damaged holds up nobody */
+    changes(c, POND_REPLACE, "2", "{}");
+    assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
+    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
+    sqlite3_close(db);
+    pond_collection_free(c);
+    pond_free(p);
+}
+
 /* A store that refuses many for a while, and then has them: twice, so that what was forgiven takes no room any more. */
 static void what_is_refused_once_is_stored_later(void **state) {
     (void)state;
@@ -765,6 +796,7 @@ int main(void) {
         CASE(no_update_is_lost),
         CASE(a_dead_letter),
         CASE(a_trigger_that_fails_on_one),
+        CASE(a_table_that_is_gone_for_a_while),
         CASE(what_is_refused_once_is_stored_later),
         CASE(where_it_cannot_be),
     };

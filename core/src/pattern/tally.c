@@ -54,6 +54,15 @@ static int add_up(const mp_backlog *b, tally *t, pond_error **err) {
     return code;
 }
 
+/* Can the store be read, of a document that hardly anybody has? If not, it is not for the one that could not be read just now. */
+static bool store_is_well(const mp_backlog *b) {
+    pond_value *value = NULL;
+    int64_t version = 0;
+    bool well = mp_backlog_read(b, "-", 1, NULL, 0, &value, &version, NULL) == POND_OK;
+    pond_value_free(value);
+    return well;
+}
+
 /* The sums were read: what follows from them. False: nobody can go on. */
 static int look(mp_backlog *b, tally *t, pond_error **err) {
     pond_error *why = NULL;
@@ -67,7 +76,7 @@ static int look(mp_backlog *b, tally *t, pond_error **err) {
     t->next = MP_FOLD;
     t->over = code == POND_OK && !t->sums.newest;
     if (code == POND_OK) return code;
-    if (code == POND_ENOMEM || pond_error_retriable(why)) {
+    if (code == POND_ENOMEM || pond_error_retriable(why) || (code == POND_ESTORE && !store_is_well(b))) {
         if (err) *err = why;
         else pond_error_free(why);
         return code;

@@ -21,7 +21,10 @@ JOBS, LIMIT = int(os.environ.get("JOBS", "2")), float(os.environ.get("LIMIT", "6
 INTENT = "-DLEASE -DINTENT "
 ONE = "-DNR=1 -DNREADS=1 "  # one reader, one read
 
-PASS, STALE, AT_REST = "pass", "stale read", "stale at rest"
+BEHIND = "-DNW=2 -DCRASH -DEVICT "
+BACK = "-DNREADS=1 -DROLLBACK "  # Redis went back
+
+PASS, STALE, AT_REST, REGRESSED, REUSED = "pass", "stale read", "stale at rest", "store went back", "version reused"
 ROWS = [  # name, what must come of it, model, flags
     # What is simpler than the protocol, and why it will not do.
     ("naive", STALE, "cache", "-DNAIVE"),
@@ -65,6 +68,20 @@ ROWS = [  # name, what must come of it, model, flags
     ("tags_no_begin", AT_REST, "tags", "-DTICKS=4 -DNODEAD"),
     ("tags_bounded", PASS, "tags", "-DBOUND=2 -DTICKS=3"),
     ("tags_bounded_lengthened", AT_REST, "tags", "-DBOUND=2 -DTICKS=4 -DLENGTHEN"),
+    # Written behind, and what must not be left out.
+    ("behind", PASS, "behind", BEHIND),
+    ("behind_unfenced", REGRESSED, "behind", BEHIND + "-DUNFENCED"),
+    ("behind_unseen", AT_REST, "behind", BEHIND + "-DUNSEEN"),
+    ("behind_ack_any", AT_REST, "behind", BEHIND + "-DACKANY"),
+    ("behind_ack_first", AT_REST, "behind", BEHIND + "-DACKFIRST"),
+    ("behind_no_revoke", AT_REST, "behind", BEHIND + "-DNOREVOKE"),
+    # The same with a Redis that went back: what it lost is lost, and nothing else.
+    ("behind_back", PASS, "behind", BACK),
+    ("behind_back_no_tomb", REGRESSED, "behind", BACK + "-DNOTOMB"),
+    ("behind_back_no_drop", AT_REST, "behind", BACK + "-DNODROP"),
+    ("behind_back_same_epoch", REUSED, "behind", BACK + "-DSAMEEPOCH"),
+    # A worker that dies with what Redis has lost already in the store, but not acknowledged: what was loaded before stands for its ttl.
+    ("behind_back_crash", AT_REST, "behind", BACK + "-DCRASH"),
 ]
 LONG = [
     ("tags_bounded_long", PASS, "tags", "-DBOUND=2 -DTICKS=4"),
@@ -72,8 +89,10 @@ LONG = [
 
 
 def verdict(report: str) -> str:
-    if "assertion violated" in report:
-        return STALE if re.search(r"assertion violated\s+!\(\(v<fl\)\)", report) else AT_REST
+    violated = re.search(r"assertion violated (.*)", report)
+    if violated:
+        telling = ("!((v<fl))", STALE), ("<was)", REGRESSED), ("(e<=", REUSED)
+        return next((what for text, what in telling if text in violated[1]), AT_REST)
     ended = "errors: 0" in report and not re.search(r"search depth too small|out of memory|Interrupted|reached -DMEMLIM", report)
     return PASS if ended else "unfinished"
 

@@ -1,6 +1,6 @@
 #include "store/mongodb_behind.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,15 +30,14 @@ typedef struct owner {
 
 struct mp_mongodb_behind {
     mp_mongodb_pool *pool;
-    pthread_mutex_t lock; /* of the list; an owner is used by one thread at a time */
-    owner *owners;
+    _Atomic(owner *)
+        owners; /* only ever added, by whoever uses that one: a lock could be held for ever in the child of a fork */
 };
 
 mp_mongodb_behind *mp_mongodb_behind_new(mp_mongodb_pool *pool) {
     mp_mongodb_behind *b = calloc(1, sizeof *b);
     if (b == NULL) return NULL;
     b->pool = pool;
-    pthread_mutex_init(&b->lock, NULL);
     return b;
 }
 
@@ -52,7 +51,7 @@ static void end_session(owner *o) {
 
 void mp_mongodb_behind_free(mp_mongodb_behind *b) {
     if (b == NULL) return;
-    for (owner *o = b->owners, *next; o != NULL; o = next) {
+    for (owner *o = atomic_load(&b->owners), *next; o != NULL; o = next) {
         next = o->next;
         if (o->pid != getpid()) {
             mp_leave_aside(o);
@@ -61,21 +60,17 @@ void mp_mongodb_behind_free(mp_mongodb_behind *b) {
         end_session(o);
         free(o);
     }
-    pthread_mutex_destroy(&b->lock);
     free(b);
 }
 
 static owner *owner_of(mp_mongodb_behind *b, const uint8_t name[16], bool make) {
-    pthread_mutex_lock(&b->lock);
-    owner *o = b->owners;
+    owner *o = atomic_load(&b->owners);
     while (o != NULL && (memcmp(o->name, name, sizeof o->name) != 0 || o->pid != getpid())) o = o->next;
-    if (o == NULL && make && (o = calloc(1, sizeof *o)) != NULL) {
-        memcpy(o->name, name, sizeof o->name);
-        o->pid = getpid();
-        o->next = b->owners;
-        b->owners = o;
-    }
-    pthread_mutex_unlock(&b->lock);
+    if (o != NULL || !make || (o = calloc(1, sizeof *o)) == NULL) return o;
+    memcpy(o->name, name, sizeof o->name);
+    o->pid = getpid();
+    o->next = atomic_load(&b->owners);
+    while (!atomic_compare_exchange_weak(&b->owners, &o->next, o)) continue;
     return o;
 }
 

@@ -543,6 +543,48 @@ static void a_worker_leaves_its_thread_to_others(void **state) {
     redisFree(redis);
 }
 
+static int64_t number_in_store(const char *sql) {
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return number;
+}
+
+/* Two that do not know of each other: a Redis of its own for each, and one store. */
+static void two_redis_and_one_store(void **state) {
+    (void)state;
+    enum { MS = 1000 };
+    pond *p[2];
+    pond_collection *c[2];
+    for (int i = 0; i < 2; i++) {
+        char url[200];
+        snprintf(url, sizeof url, "%.*s%d", (int)strlen(redis_url()) - 1, redis_url(), 14 + i); /* instead of the 0 */
+        p[i] = pond_made(url, "store", address, "namespace", ns, NULL);
+        c[i] = behind(p[i], NULL, NULL);
+    }
+    int64_t rounds = 0;
+    for (int64_t until = mp_clock_after(MS); mp_clock_ms() < until; rounds++)
+        for (int i = 0; i < 2; i++) {
+            char id[16];
+            snprintf(id, sizeof id, "%d", (int)(rounds % 50));
+            changes(c[i], POND_REPLACE, id, "{\"n\":1}");
+        }
+    int64_t taken = number_in_store("SELECT max(term) FROM millpond_fence");
+    print_message("a shard changed hands %lld times in %d ms\n", (long long)taken, MS);
+    assert_in_range(taken, 2, 2 * MS / 25); /* a pause of 25 to 50 ms each, whoever it is */
+    for (int i = 0; i < 2; i++) assert_int_equal(pond_collection_flush(c[i], 30000, NULL), POND_OK);
+    for (int i = 0; i < 2; i++) {
+        pond_collection_free(c[i]);
+        pond_free(p[i]);
+    }
+}
+
 /* There was nothing to make a timer with when the worker wanted to pause. */
 static void a_worker_that_cannot_be_woken(void **state) {
     (void)state;
@@ -792,6 +834,7 @@ int main(void) {
         CASE(large_documents),
         CASE(that_redis_forgets_is_said),
         CASE(a_worker_leaves_its_thread_to_others),
+        CASE(two_redis_and_one_store),
         CASE(a_worker_that_cannot_be_woken),
         CASE(no_update_is_lost),
         CASE(a_dead_letter),

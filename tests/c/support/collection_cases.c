@@ -36,12 +36,6 @@ static pond_collection *collection_made(pond *of, const char *const *options, si
     return c;
 }
 
-/* A worker may be the last to let go of a pond: it is gone when its job is done. Nothing of a test may outlive it, for the
- * next one makes the gates anew that its workers sleep at. */
-static void await_threads(size_t most) {
-    for (int64_t until = clock_ms() + 5000; count_threads() > most; rest_ms(1)) assert_true(clock_ms() < until);
-}
-
 static int set_up(void **state) {
     (void)state;
     threads = count_threads();

@@ -37,14 +37,14 @@ static void until_nothing_fails(void (*scene)(void), bool follow, long step, lon
     atomic_store(&answered, 0);
     long n = 0, times = 0;
     for (long unspent = -1; unspent <= 0; n += 1 + dice(2 * (uint32_t)step - 1), times++) {
-        await_alone();
+        await_threads(3 /* with . and .. */);
         long before = atomic_load(&blocks);
         atomic_store(&left, n);
         atomic_store(&armed, true);
         scene();
         atomic_store(&armed, false);
         unspent = atomic_load(&left);
-        await_alone();
+        await_threads(3 /* with . and .. */);
         if (atomic_load(&blocks) != before)
             fail_msg("%ld blocks are left over after the allocation %ld failed", atomic_load(&blocks) - before, n);
     }

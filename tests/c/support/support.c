@@ -94,12 +94,8 @@ size_t count_threads(void) {
     return entries("/proc/self/task");
 }
 
-void await_alone(void) {
-    size_t alone = 3; /* with . and .. */
-#ifdef __SANITIZE_THREAD__
-    alone++;
-#endif
-    for (int64_t until = clock_ms() + 5000; count_threads() > alone; rest_ms(1)) assert_true(clock_ms() < until);
+void await_threads(size_t most) {
+    for (int64_t until = clock_ms() + 5000; count_threads() > most; rest_ms(1)) assert_true(clock_ms() < until);
 }
 
 /* ---- ponds ---- */

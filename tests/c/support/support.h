@@ -24,8 +24,9 @@ uint32_t dice(uint32_t below);
 bool slow_build(void); /* under a sanitizer: fewer rounds do */
 size_t count_fds(void);
 size_t count_threads(void);
-/* Until this thread is the only one. A worker may be who frees a pond: that is gone, with its descriptors, only when the worker is. */
-void await_alone(void);
+/* Until no more than these are left. A worker may be who frees a pond: that is gone, with its descriptors and what a
+ * test lent it, only when the worker is. */
+void await_threads(size_t most);
 
 /* Opens a pond, or fails the test. After `cache` come pairs: name, value... and NULL. A rediss: cache trusts the test's authority. */
 pond *pond_made(const char *cache, ...);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "engine/blocking.h"
 #include "engine/pool.h"
 #include "fiber.h"
@@ -210,6 +211,9 @@ int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock) {
     return __wrap_pthread_mutex_lock(lock);
 }
 
+/* No time passes any more where the world has ended. */
 int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until) {
-    return __wrap_pthread_cond_wait(cond, lock);
+    int rc = __wrap_pthread_cond_wait(cond, lock);
+    bool late = here->pool->process->world->ended || mp_clock_ms() >= until->tv_sec * 1000 + until->tv_nsec / 1000000;
+    return rc == 0 && late ? ETIMEDOUT : rc;
 }

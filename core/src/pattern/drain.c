@@ -62,7 +62,7 @@ static void wait_here(mp_backlog *b, int64_t ms) {
     int64_t until = mp_clock_after(ms);
     struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
     pthread_mutex_lock(&b->lock);
-    while (!b->over && mp_clock_ms() < until) pthread_cond_timedwait(&b->idle, &b->lock, &ts);
+    for (int rc = 0; !b->over && rc == 0;) rc = pthread_cond_timedwait(&b->idle, &b->lock, &ts);
     b->pausing = false;
     start(b);
     pthread_mutex_unlock(&b->lock);

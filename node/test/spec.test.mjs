@@ -106,6 +106,17 @@ class Run {
     return valueOrAbsence(await calls[change]())
   }
 
+  async dead ({ dead, of: [name, letter], most, with: form }) {
+    const { deadLetters } = this.pond.collection(name, this.options(form))
+    const acts = {
+      list: () => deadLetters.list({ after: letter ?? undefined, limit: most }),
+      show: () => deadLetters.get(letter),
+      retry: () => deadLetters.retry(letter),
+      drop: () => deadLetters.drop(letter)
+    }
+    return valueOrAbsence(await acts[dead]())
+  }
+
   async fetch ({ fetch, load, with: options, tags }) {
     let loaded = false
     let key = spelled(fetch)
@@ -142,7 +153,15 @@ class Run {
       return pond.setMany(step.set_many.map(([key, load]) => [spelled(key), 'absent' in load ? null : valueOf(load)]), this.optionsOf(step))
     }
     if ('change' in step) return this.change(step)
-    if (Array.isArray(step.document)) return valueOrAbsence(await pond.collection(step.document[0]).get(spelled(step.document[1])))
+    if ('dead' in step) return this.dead(step)
+    if ('increment' in step) {
+      const [name, id, field] = step.increment
+      return pond.collection(name, this.options(step.with)).increment(spelled(id), field, step.by)
+    }
+    if (Array.isArray(step.document)) {
+      const [name, id] = step.document
+      return valueOrAbsence(await pond.collection(name, this.options(step.with)).get(spelled(id)))
+    }
     if ('page' in step) return valueOrAbsence(await pond.collection(step.page[0]).find(step.page[1]))
     if ('stat' in step) return { count: pond.stat(step.stat, this.fill('@NS@')) }
     if ('metrics' in step) return { info: this.metrics() }

@@ -19,8 +19,8 @@ def _encoder(default: Callable[[Any], Any] | None = None) -> Callable[[Any], str
     is found by the depth. Where Python has another, or none, that is what is used."""
     encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=default)
     try:
-        make: Any = json.encoder.c_make_encoder
-        chunks = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)  # type: ignore[attr-defined]
+        make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+        chunks = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
         join = "".join
         if join(chunks({"a": [1.5, None, "é"]}, 0)) != encoder.encode({"a": [1.5, None, "é"]}):
             return encoder.encode

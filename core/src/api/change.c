@@ -91,6 +91,17 @@ int pond_collection_change_start(pond_collection *collection, pond_queue *queue,
 
 /* ---- increments ---- */
 
+static mp_change_args increment_of(pond_collection *collection, const char *id, size_t id_len, const char *member,
+                                   size_t member_len, int64_t by) {
+    return (mp_change_args){.collection = collection,
+                            .kind = MP_CHANGE_INCREMENT,
+                            .id = id,
+                            .id_len = id_len,
+                            .text = member,
+                            .len = member_len,
+                            .by = by};
+}
+
 static int check_increment(mp_change_args *args, pond_error **err) {
     static const char *const modes[] = {"through", "aside", "behind"};
     pond_collection *c = args->collection;
@@ -108,13 +119,7 @@ static int check_increment(mp_change_args *args, pond_error **err) {
 
 int pond_collection_increment(pond_collection *collection, const char *id, size_t id_len, const char *member,
                               size_t member_len, int64_t by, pond_error **err) {
-    mp_change_args args = {.collection = collection,
-                           .kind = MP_CHANGE_INCREMENT,
-                           .id = id,
-                           .id_len = id_len,
-                           .text = member,
-                           .len = member_len,
-                           .by = by};
+    mp_change_args args = increment_of(collection, id, id_len, member, member_len, by);
     int code = check_increment(&args, err);
     return code == POND_OK ? mp_wait_change(&args, NULL, NULL, NULL, err) : code;
 }
@@ -122,13 +127,7 @@ int pond_collection_increment(pond_collection *collection, const char *id, size_
 int pond_collection_increment_start(pond_collection *collection, pond_queue *queue, const char *id, size_t id_len,
                                     const char *member, size_t member_len, int64_t by, uint64_t user,
                                     pond_request **request, pond_error **err) {
-    mp_change_args args = {.collection = collection,
-                           .kind = MP_CHANGE_INCREMENT,
-                           .id = id,
-                           .id_len = id_len,
-                           .text = member,
-                           .len = member_len,
-                           .by = by};
+    mp_change_args args = increment_of(collection, id, id_len, member, member_len, by);
     int code = check_increment(&args, err);
     if (code == POND_OK) code = mp_queue_enter(collection->pond, queue, err);
     if (code != POND_OK) return code;

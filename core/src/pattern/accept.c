@@ -17,9 +17,6 @@ enum {
     AT_ONCE = 3 /* times that something else was read is read again without a pause */
 };
 
-static int64_t today(void) { return mp_clock_wall_ms() / 86400000; }
-
-static void answered(mp_op *op);
 static void confirm(mp_accept *a);
 
 static void done(mp_accept *a, mp_accepted how) {
@@ -202,14 +199,11 @@ mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id
 /* With a slot of its own. */
 static void begin(mp_accept *a) {
     a->behind.confirmed = a->ack != 0;
-    a->behind.most = (a->options->backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS;
-    a->behind.day = today();
-    a->slot = mp_backlog_take_slot(a->backlog, a->behind.session, &a->behind.n);
+    a->slot = mp_backlog_take_slot(a->backlog, a->options->backlog_max, &a->behind);
     if (!a->slot) {
         fail(a, mp_error_new(POND_EOVERLOAD, "nothing was accepted: too many changes at once"));
         return;
     }
-    a->behind.slot = a->slot;
     submit(a);
 }
 

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "cache/behind.h"
 #include "pattern/pond.h"
+#include "pattern/shards.h"
 #include "pattern/wait.h"
 
 /* ---- its life ---- */
@@ -92,32 +94,23 @@ void mp_backlogs_free(pond *p) {
 
 /* ---- opening ---- */
 
-static void shard_key(const mp_backlog *b, mp_key *key, char name[MP_NAME_MAX + 1], uint8_t shard) {
-    mp_key_make_shard(key, name, b->policy->options.namespace, b->policy->ns_len, MP_BACKLOG_SHARDS, shard);
-}
-
-/* One operation on a shard as a whole; errand->op.fence goes with it. */
+/* One operation on a shard as a whole; what else the errand has is sent with it. */
 static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t shard, mp_behind *behind,
-               char name[MP_NAME_MAX + 1], pond_error **err) {
-    uint8_t fence[MP_FENCE_LEN];
-    memcpy(fence, errand->op.fence, sizeof fence);
-    *errand = (mp_errand){.op = {.kind = kind, .behind = behind, .timeout_ms = b->policy->options.command_timeout}};
-    memcpy(errand->op.fence, fence, sizeof fence);
-    shard_key(b, &errand->op.key, name, shard);
+               pond_error **err) {
+    char name[MP_NAME_MAX + 1];
+    errand->op.kind = kind;
+    errand->op.behind = behind;
+    errand->op.timeout_ms = b->policy->options.command_timeout;
+    mp_shard_key(b, &errand->op.key, name, shard);
     int code = mp_wait_errands(b->pond, errand, 1, err);
-    if (code != POND_OK || errand->op.reply != MP_FAILED) return code;
-    code = pond_error_code(errand->op.error);
-    if (err) *err = errand->op.error;
-    else pond_error_free(errand->op.error);
-    return code;
+    return code == POND_OK ? mp_errand_code(errand, err) : code;
 }
 
 static int open_it(mp_backlog *b, pond_error **err) {
     mp_store *store = b->pond->store;
-    char name[MP_NAME_MAX + 1];
     mp_errand errand = {0};
-    mp_behind behind = {.most = MP_BACKLOG_SHARDS};
-    int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, name, err);
+    mp_behind behind = {0};
+    int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, err);
     if (code == POND_OK) code = store->vt->behind_prepare(store, b->collection, err);
     if (code == POND_OK) {
         pthread_mutex_lock(&b->lock);
@@ -138,29 +131,21 @@ int mp_backlog_open(mp_backlog *b, pond_error **err) {
 }
 
 int mp_backlog_on_disk(mp_backlog *b, pond_error **err) {
-    char name[MP_NAME_MAX + 1];
     pond_error *why = NULL;
     mp_behind behind = {0};
-    mp_errand errand = {.op = {.kind = MP_CONFIRM,
-                               .behind = &behind,
-                               .ms = MP_ON_DISK,
-                               .lease_ms = 1,
-                               .timeout_ms = b->policy->options.command_timeout}};
-    shard_key(b, &errand.op.key, name, 0);
-    int code = mp_wait_errands(b->pond, &errand, 1, &why);
-    bool asked = code == POND_OK && errand.op.reply == MP_FAILED;
-    if (asked) why = errand.op.error;
-    if (!why) return code;
-    if (asked && strstr(pond_error_message(why), "WAITAOF"))
+    mp_errand errand = {.op = {.ms = MP_ON_DISK, .lease_ms = 1}};
+    int code = ask(b, &errand, MP_CONFIRM, 0, &behind, &why);
+    if (why && strstr(pond_error_message(why), "WAITAOF")) {
         code = mp_fail(err, POND_EOPTION,
                        "ack=fsync: this server does not say what is on its disk: it takes Redis 7.2 or newer with "
                        "appendonly yes (%s)",
                        pond_error_message(why));
-    else {
-        code = pond_error_code(why);
-        if (err) *err = pond_error_ref(why);
+        pond_error_free(why);
+    } else if (err) {
+        *err = why;
+    } else {
+        pond_error_free(why);
     }
-    pond_error_free(why);
     return code;
 }
 
@@ -170,13 +155,13 @@ int mp_backlog_on_disk(mp_backlog *b, pond_error **err) {
 static int take_epoch(mp_backlog *b, uint8_t shard, pond_error **err) {
     mp_store *store = b->pond->store;
     for (int tries = 0; tries < 8; tries++) {
-        char name[MP_NAME_MAX + 1];
-        mp_errand errand = {0};
+        mp_errand question = {0}, errand = {0};
         mp_behind behind = {0};
-        int code = ask(b, &errand, MP_EPOCH, shard, &behind, name, err); /* the fence first, then the epoch */
-        if (code != POND_OK || errand.op.reply == MP_DONE) return code;
+        int code = ask(b, &question, MP_EPOCH, shard, &behind, err); /* the fence first, then the epoch */
+        if (code != POND_OK || question.op.reply == MP_DONE) return code;
         code = store->vt->behind_epoch(store, b->policy->options.namespace, &behind.epoch, err);
-        if (code == POND_OK) code = ask(b, &errand, MP_EPOCH, shard, &behind, name, err);
+        memcpy(errand.op.fence, question.op.fence, MP_FENCE_LEN);
+        if (code == POND_OK) code = ask(b, &errand, MP_EPOCH, shard, &behind, err);
         if (code != POND_OK || errand.op.reply == MP_DONE) return code;
     }
     return mp_fail(err, POND_ECACHE, "%.64s: others take epochs of the backlog's shard %d all the time: try again",
@@ -226,7 +211,7 @@ static bool grow(mp_backlog *b) {
 }
 
 /* The last one given back is the next one taken, so that no more of them are known to Redis than were ever in use at once. */
-uint16_t mp_backlog_take_slot(mp_backlog *b, uint8_t session[16], int64_t *n) {
+uint16_t mp_backlog_take_slot(mp_backlog *b, int64_t backlog_max, mp_behind *behind) {
     uint16_t slot = 0;
     pthread_mutex_lock(&b->lock);
     if (b->slot_free) {
@@ -235,9 +220,12 @@ uint16_t mp_backlog_take_slot(mp_backlog *b, uint8_t session[16], int64_t *n) {
     } else if (b->slots_used < b->slots_room || grow(b)) {
         slot = ++b->slots_used;
     }
-    if (slot) *n = ++b->slots[slot - 1].n;
-    memcpy(session, b->session, sizeof b->session);
+    if (slot) behind->n = ++b->slots[slot - 1].n;
+    memcpy(behind->session, b->session, sizeof b->session);
     pthread_mutex_unlock(&b->lock);
+    behind->slot = slot;
+    behind->day = mp_clock_wall_ms() / MP_DAY_MS;
+    behind->most = (backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS;
     return slot;
 }
 

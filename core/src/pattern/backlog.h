@@ -12,7 +12,7 @@
 #include "pattern/tags.h"
 #include "store/store.h"
 
-enum { MP_BACKLOG_SHARDS = 16, MP_BATCH_MOST = 500 };
+enum { MP_BACKLOG_SHARDS = 16, MP_BATCH_MOST = 500, MP_DAY_MS = 86400000 };
 
 /* An accepting operation that is under way has a slot of its own, so that a repeated one is known by (session, slot, number). */
 typedef struct mp_slot {
@@ -90,8 +90,9 @@ int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **e
  * is none), if that is newer: *out has a version, too. Blocks; no lock held. */
 int mp_backlog_read(const mp_backlog *b, const char *id, size_t len, pond_value *record, int64_t record_version,
                     pond_value **out, int64_t *version, pond_error **err);
-/* A slot (1-based) and its next number; 0: all are in use. @threads any */
-uint16_t mp_backlog_take_slot(mp_backlog *b, uint8_t session[16], int64_t *n);
+/* A slot (1-based; 0: all are in use), for something that puts an entry into the backlog of at most `backlog_max`: `behind` gets what names it
+ * (session, slot, number, day), and the bound. @threads any */
+uint16_t mp_backlog_take_slot(mp_backlog *b, int64_t backlog_max, struct mp_behind *behind);
 void mp_backlog_give_slot(mp_backlog *b, uint16_t slot);
 
 /* drain.c: the worker. */

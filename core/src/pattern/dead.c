@@ -10,13 +10,12 @@
 #include "cache/behind.h"
 #include "pattern/backlog.h"
 #include "pattern/pond.h"
-#include "pattern/wait.h"
+#include "pattern/shards.h"
 
 enum {
     LIST_BYTES = 4 * 1024 * 1024, /* of documents in one list, about */
     SEQ_MOST = 999999999,         /* more than any server adds to a stream in one millisecond */
-    DAY_MS = 86400000,
-    TOMB_DAYS = 7, /* as long the store knows what was deleted (store/behind.h) */
+    TOMB_DAYS = 7,                /* as long the store knows what was deleted (store/behind.h) */
     MARGIN_MS = 600000
 };
 
@@ -75,48 +74,18 @@ static void begin_behind(char out[MP_BEHIND_ID_MAX], const letter_id *id, int64_
 
 /* ---- errands ---- */
 
-typedef struct asking {
-    mp_errand errand[MP_BACKLOG_SHARDS];
-    mp_behind behind[MP_BACKLOG_SHARDS];
-    char name[MP_BACKLOG_SHARDS][MP_NAME_MAX + 1];
-    size_t n;
-} asking;
-
-static mp_behind *add(asking *a, const mp_backlog *b, mp_op_kind kind, int64_t shard) {
-    size_t at = a->n++;
-    a->behind[at] = (mp_behind){0};
-    a->errand[at] =
-        (mp_errand){.op = {.kind = kind, .behind = &a->behind[at], .timeout_ms = b->policy->options.command_timeout}};
-    mp_key_make_shard(&a->errand[at].op.key, a->name[at], b->policy->options.namespace, b->policy->ns_len,
-                      MP_BACKLOG_SHARDS, (uint8_t)shard);
-    return &a->behind[at];
-}
-
-/* All ends well, or *err is the first error. */
-static int ask(asking *a, const mp_backlog *b, pond_error **err) {
-    int code = mp_wait_errands(b->pond, a->errand, a->n, err);
-    for (size_t i = 0; i < a->n; i++) {
-        mp_op *op = &a->errand[i].op;
-        if (op->reply != MP_FAILED) continue;
-        if (code == POND_OK) {
-            code = op->error ? pond_error_code(op->error) : POND_ENOMEM;
-            if (err) {
-                *err = op->error;
-                op->error = NULL;
-            }
-        }
-        pond_error_free(op->error);
-    }
-    return code;
-}
-
-static asking *new_asking(pond_error **err) {
-    asking *a = calloc(1, sizeof *a);
-    if (!a) mp_fail(err, POND_ENOMEM, "no memory for dead letters");
+static mp_shards *new_asking(const pond_collection *c, pond_error **err) {
+    mp_shards *a = calloc(1, sizeof *a);
+    if (a) a->backlog = c->behind;
+    else mp_fail(err, POND_ENOMEM, "no memory for dead letters");
     return a;
 }
 
-static void asking_free(asking *a) {
+static mp_behind *add(mp_shards *a, mp_op_kind kind, int64_t shard) {
+    return mp_shards_add(a, kind, (uint8_t)shard)->behind;
+}
+
+static void asking_free(mp_shards *a) {
     for (size_t i = 0; a && i < a->n; i++) /* what others are given borrows its entries */
         if (a->errand[i].op.kind == MP_DEAD_LIST) mp_behind_clear(&a->behind[i]);
     free(a);
@@ -164,7 +133,7 @@ static int give(mp_buf *json, pond_value **out, pond_error **err) {
 /* ---- list ---- */
 
 /* The shard whose next letter is the oldest; -1: there is none, or one that is not here yet may be older. */
-static int oldest(const asking *a, const size_t *at) {
+static int oldest(const mp_shards *a, const size_t *at) {
     letter_id best = {0};
     int of = -1;
     for (int i = 0; i < (int)a->n; i++) {
@@ -178,7 +147,7 @@ static int oldest(const asking *a, const size_t *at) {
     return of;
 }
 
-static int merge(const asking *a, int64_t most, pond_value **out, pond_error **err) {
+static int merge(const mp_shards *a, int64_t most, pond_value **out, pond_error **err) {
     size_t at[MP_BACKLOG_SHARDS] = {0};
     const mp_behind_entry *last = NULL;
     int shard = -1, last_shard = 0;
@@ -204,16 +173,16 @@ static int merge(const asking *a, int64_t most, pond_value **out, pond_error **e
 
 int mp_dead_list(pond_collection *c, const char *after, size_t len, int64_t most, pond_value **out, pond_error **err) {
     letter_id from;
-    asking *a = new_asking(err);
+    mp_shards *a = new_asking(c, err);
     if (!a) return POND_ENOMEM;
     bool behind = len && read_id(after, len, &from);
     for (int64_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        mp_behind *b = add(a, c->behind, MP_DEAD_LIST, i);
+        mp_behind *b = add(a, MP_DEAD_LIST, i);
         b->most = most;
         b->bytes_most = LIST_BYTES / MP_BACKLOG_SHARDS;
         if (behind) begin_behind(b->after, &from, i, false);
     }
-    int code = ask(a, c->behind, err);
+    int code = mp_shards_send(a, err);
     if (code == POND_OK) code = merge(a, most, out, err);
     asking_free(a);
     return code;
@@ -227,12 +196,12 @@ static int no_letter(const pond_collection *c, const char *letter, size_t len, p
 }
 
 /* Of the errand that was asked for one: *out is borrowed from it. */
-static int find(pond_collection *c, asking *a, const letter_id *id, const char *letter, size_t len,
+static int find(pond_collection *c, mp_shards *a, const letter_id *id, const char *letter, size_t len,
                 mp_behind_entry **out, pond_error **err) {
-    mp_behind *b = add(a, c->behind, MP_DEAD_LIST, id->shard);
+    mp_behind *b = add(a, MP_DEAD_LIST, id->shard);
     b->most = 1;
     begin_behind(b->after, id, id->shard, true);
-    int code = ask(a, c->behind, err);
+    int code = mp_shards_send(a, err);
     if (code != POND_OK) return code;
     *out = b->count ? &b->entries[0] : NULL;
     letter_id found = *out ? id_of(*out, id->shard) : (letter_id){.ms = -1};
@@ -247,14 +216,14 @@ static int show(const mp_behind_entry *e, int64_t shard, pond_value **out, pond_
 }
 
 static int drop(pond_collection *c, const letter_id *id, const char *letter, size_t len, pond_error **err) {
-    asking *a = new_asking(err);
+    mp_shards *a = new_asking(c, err);
     if (!a) return POND_ENOMEM;
     mp_behind_entry e = {0};
     begin_behind(e.id, id, id->shard, false);
-    mp_behind *b = add(a, c->behind, MP_DEAD_DROP, id->shard);
+    mp_behind *b = add(a, MP_DEAD_DROP, id->shard);
     b->entries = &e;
     b->count = 1;
-    int code = ask(a, c->behind, err);
+    int code = mp_shards_send(a, err);
     if (code == POND_OK && a->errand[0].op.reply != MP_DONE) code = no_letter(c, letter, len, err);
     asking_free(a);
     return code;
@@ -281,7 +250,7 @@ static int ask_store(pond_collection *c, const mp_behind_entry *e, const letter_
     pond_value_free(value);
     if (version > e->version)
         return overtaken(c, e, absent ? "it was deleted since" : "a newer change of it is in the store", err);
-    if (absent && version == 0 && mp_clock_wall_ms() - id->ms > (int64_t)TOMB_DAYS * DAY_MS - MARGIN_MS)
+    if (absent && version == 0 && mp_clock_wall_ms() - id->ms > (int64_t)TOMB_DAYS * MP_DAY_MS - MARGIN_MS)
         return overtaken(c, e,
                          "it was put aside more than seven days ago, and nobody knows any more whether the document "
                          "was deleted since",
@@ -306,16 +275,14 @@ static int refused(const pond_collection *c, const mp_behind_entry *e, mp_behind
 static int accept(pond_collection *c, mp_behind_entry *e, const letter_id *id, const char *letter, size_t len,
                   pond_error **err) {
     mp_backlog *backlog = c->behind;
-    asking *a = new_asking(err);
+    mp_shards *a = new_asking(c, err);
     if (!a) return POND_ENOMEM;
-    mp_behind *b = add(a, backlog, MP_DEAD_RETRY, id->shard);
+    mp_behind *b = add(a, MP_DEAD_RETRY, id->shard);
     b->entries = e;
     b->count = 1;
-    b->most = (c->document->options.backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS;
-    b->day = mp_clock_wall_ms() / DAY_MS;
-    b->slot = mp_backlog_take_slot(backlog, b->session, &b->n);
-    int code =
-        b->slot ? ask(a, backlog, err) : mp_fail(err, POND_EOVERLOAD, "nothing was retried: too many changes at once");
+    mp_backlog_take_slot(backlog, c->document->options.backlog_max, b);
+    int code = b->slot ? mp_shards_send(a, err)
+                       : mp_fail(err, POND_EOVERLOAD, "nothing was retried: too many changes at once");
     if (b->slot) mp_backlog_give_slot(backlog, b->slot);
     if (code == POND_OK && a->errand[0].op.reply != MP_STORED) {
         code = refused(c, e, b->verdict, letter, len, err);
@@ -344,7 +311,7 @@ int mp_dead_act(pond_collection *c, pond_dead_act act, const char *letter, size_
     mp_behind_entry *e;
     if (!read_id(letter, len, &id)) return mp_dead_check(c, letter, len, err);
     if (act == POND_DEAD_DROP) return drop(c, &id, letter, len, err);
-    asking *a = new_asking(err);
+    mp_shards *a = new_asking(c, err);
     if (!a) return POND_ENOMEM;
     int code = find(c, a, &id, letter, len, &e, err);
     if (code == POND_OK)

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/error.h"
+
 typedef struct mp_errands {
     mp_call call;
     mp_errand *each;
@@ -44,4 +46,16 @@ mp_call *mp_errands_start(mp_lane *lane, mp_errand *each, size_t n, mp_waiter *w
     }
     one_less(all);
     return &all->call;
+}
+
+int mp_errand_code(mp_errand *errand, pond_error **err) {
+    mp_op *op = &errand->op;
+    if (op->reply != MP_FAILED) return POND_OK;
+    pond_error *why = op->error;
+    op->error = NULL;
+    if (!why) return mp_fail(err, POND_ENOMEM, "no memory for an error of the cache");
+    int code = pond_error_code(why);
+    if (err) *err = why;
+    else pond_error_free(why);
+    return code;
 }

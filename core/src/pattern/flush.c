@@ -9,6 +9,7 @@
 #include "cache/behind.h"
 #include "pattern/backlog.h"
 #include "pattern/pond.h"
+#include "pattern/shards.h"
 #include "pattern/tally.h"
 #include "pattern/wait.h"
 
@@ -18,17 +19,12 @@ enum {
     BATCH_BYTES = 8 * 1024 * 1024, /* of one transaction in MongoDB; a single document may have more */
     ATTEMPTS = 3,                  /* until what the store refuses is a dead letter */
     FIRST_AGAIN_MS = 1000,
-    DAY_MS = 86400000,
     CONFLICTS = 16 /* in a row, until the round ends */
 };
 
 typedef struct round {
     mp_backlog *b;
-    mp_errand errand[MP_BACKLOG_SHARDS];
-    mp_behind behind[MP_BACKLOG_SHARDS];
-    char name[MP_BACKLOG_SHARDS][MP_NAME_MAX + 1];
-    uint8_t shard[MP_BACKLOG_SHARDS]; /* of each of the errands */
-    size_t errands;
+    mp_shards to;
     /* What was taken. */
     mp_behind taken[MP_BACKLOG_SHARDS]; /* by shard */
     mp_flush_row *rows;
@@ -40,53 +36,25 @@ typedef struct round {
 
 /* ---- errands to the shards ---- */
 
-static void shard_key(const mp_backlog *b, mp_key *key, char *name, uint8_t shard) {
-    mp_key_make_shard(key, name, b->policy->options.namespace, b->policy->ns_len, MP_BACKLOG_SHARDS, shard);
-}
-
 static mp_op *add(round *r, mp_op_kind kind, uint8_t shard) {
-    size_t at = r->errands++;
-    mp_op *op = &r->errand[at].op;
-    r->shard[at] = shard;
-    r->behind[at] = (mp_behind){0};
-    r->errand[at] = (mp_errand){
-        .op = {.kind = kind, .behind = &r->behind[at], .timeout_ms = r->b->policy->options.command_timeout}};
+    mp_op *op = mp_shards_add(&r->to, kind, shard);
     memcpy(op->token, r->b->owner, sizeof op->token);
-    shard_key(r->b, &op->key, r->name[at], shard);
     return op;
-}
-
-/* Sends those that were added. All ends well, or *err is the first error. */
-static int send(round *r, pond_error **err) {
-    int code = r->errands ? mp_wait_errands(r->b->pond, r->errand, r->errands, err) : POND_OK;
-    for (size_t i = 0; i < r->errands; i++) {
-        mp_op *op = &r->errand[i].op;
-        if (op->reply != MP_FAILED) continue;
-        if (code == POND_OK) {
-            code = pond_error_code(op->error);
-            if (err) {
-                *err = op->error;
-                op->error = NULL;
-            }
-        }
-        pond_error_free(op->error);
-    }
-    return code;
 }
 
 /* ---- whose the shards are ---- */
 
 /* Once a day, and when a shard is new here: the sessions of days gone by. */
 static int forget_sessions(round *r, pond_error **err) {
-    int64_t today = mp_clock_wall_ms() / DAY_MS;
-    r->errands = 0;
+    int64_t today = mp_clock_wall_ms() / MP_DAY_MS;
+    r->to.n = 0;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         const mp_drained *d = &r->b->shard[i];
         if (!d->hinted || d->swept == today) continue;
         add(r, MP_FORGET, i)->behind->day = today;
     }
-    int code = send(r, err);
-    for (size_t i = 0; code == POND_OK && i < r->errands; i++) r->b->shard[r->shard[i]].swept = today;
+    int code = mp_shards_send(&r->to, err);
+    for (size_t i = 0; code == POND_OK && i < r->to.n; i++) r->b->shard[r->to.shard[i]].swept = today;
     return code;
 }
 
@@ -95,13 +63,13 @@ static int ask_hints(round *r, pond_error **err) {
     mp_backlog *b = r->b;
     int64_t now = mp_clock_ms();
     if (b->hinted_at && now - b->hinted_at < RENEW_MS) return POND_OK;
-    r->errands = 0;
+    r->to.n = 0;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) add(r, MP_OWN, i)->lease_ms = HINT_MS;
-    int code = send(r, err);
+    int code = mp_shards_send(&r->to, err);
     if (code != POND_OK) return code;
-    for (size_t i = 0; i < r->errands; i++) {
-        mp_drained *d = &b->shard[r->shard[i]];
-        d->hinted = r->errand[i].op.reply == MP_STORED;
+    for (size_t i = 0; i < r->to.n; i++) {
+        mp_drained *d = &b->shard[r->to.shard[i]];
+        d->hinted = r->to.errand[i].op.reply == MP_STORED;
         if (!d->hinted) d->owned = false;
     }
     b->hinted_at = now;
@@ -126,11 +94,11 @@ static void lose_all(mp_backlog *b) {
 /* ---- what waits ---- */
 
 static int send_takes(round *r, pond_error **err) {
-    int code = send(r, err);
-    for (size_t i = 0; i < r->errands; i++) {
-        if (r->errand[i].op.reply != MP_DONE) continue;
-        r->taken[r->shard[i]] = r->behind[i];
-        r->b->shard[r->shard[i]].left = r->behind[i].backlog;
+    int code = mp_shards_send(&r->to, err);
+    for (size_t i = 0; i < r->to.n; i++) {
+        if (r->to.errand[i].op.reply != MP_DONE) continue;
+        r->taken[r->to.shard[i]] = r->to.behind[i];
+        r->b->shard[r->to.shard[i]].left = r->to.behind[i].backlog;
     }
     return code;
 }
@@ -147,7 +115,7 @@ static int take_large(round *r, pond_error **err) {
         if (at == MP_BACKLOG_SHARDS) at = i;
     }
     if (at == MP_BACKLOG_SHARDS) return POND_OK;
-    r->errands = 0;
+    r->to.n = 0;
     add(r, MP_TAKE, at)->behind->most = 1;
     return send_takes(r, err);
 }
@@ -161,7 +129,7 @@ static int take(round *r, pond_error **err) {
             all += b->shard[i].left;
             owned++;
         }
-    r->errands = 0;
+    r->to.n = 0;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         const mp_drained *d = &b->shard[i];
         if (!d->owned) continue;
@@ -229,17 +197,17 @@ static int sort_out(round *r, pond_error **err) {
 /* ---- dead letters ---- */
 
 static int bury(round *r, uint8_t shard, mp_behind_entry *e, const char *why, pond_error **err) {
-    r->errands = 0;
+    r->to.n = 0;
     mp_behind *behind = add(r, MP_DEAD, shard)->behind;
     behind->entries = e;
     behind->count = 1;
     behind->error = why;
     behind->error_len = strlen(why);
-    int code = send(r, err);
+    int code = mp_shards_send(&r->to, err);
     if (code != POND_OK) return code;
     mp_refusal *of = refusal_of(r->b, e);
     if (of) forget_refusal(r->b, of);
-    if (r->errand[0].op.reply == MP_STORED) mp_count(r->b->policy->space->stats, MP_COUNT_dead_letters);
+    if (r->to.errand[0].op.reply == MP_STORED) mp_count(r->b->policy->space->stats, MP_COUNT_dead_letters);
     return POND_OK;
 }
 
@@ -366,7 +334,7 @@ static int tell_pages(const mp_backlog *b, pond_error **err) {
 
 /* Those that stand in the store, and what was left of others that had been there before. */
 static int acknowledge(round *r, pond_error **err) {
-    r->errands = 0;
+    r->to.n = 0;
     for (size_t i = 0; i < r->n; i++) r->entry[i]->acked = 1;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         mp_behind *t = &r->taken[i];
@@ -383,7 +351,7 @@ static int acknowledge(round *r, pond_error **err) {
         behind->entries = t->entries;
         behind->count = n;
     }
-    return send(r, err);
+    return mp_shards_send(&r->to, err);
 }
 
 static mp_round run(round *r, pond_error **err) {
@@ -409,6 +377,7 @@ mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
         return MP_ROUND_FAILED;
     }
     r->b = b;
+    r->to.backlog = b;
     mp_round how = run(r, err);
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) mp_behind_clear(&r->taken[i]);
     free(r->rows);
@@ -422,11 +391,12 @@ void mp_flush_leave(mp_backlog *b) {
     round *r = calloc(1, sizeof *r);
     if (!r) return; /* then their time runs out */
     r->b = b;
+    r->to.backlog = b;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         if (b->shard[i].hinted) add(r, MP_OWN, i)->lease_ms = 0;
         b->shard[i].hinted = b->shard[i].owned = false;
     }
-    send(r, NULL);
+    mp_shards_send(&r->to, NULL);
     free(r);
     b->hinted_at = 0;
 }

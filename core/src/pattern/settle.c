@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cache/behind.h"
 #include "pattern/pond.h"
+#include "pattern/shards.h"
 
 enum { FIRST_PAUSE_MS = 10, LAST_PAUSE_MS = 100 };
 
@@ -151,8 +152,7 @@ mp_call *mp_settle_start(mp_lane *lane, mp_backlog *backlog, int64_t timeout_ms,
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         asked *a = &s->shard[i];
         a->of = s;
-        mp_key_make_shard(&a->op.key, a->name, backlog->policy->options.namespace, backlog->policy->ns_len,
-                          MP_BACKLOG_SHARDS, i);
+        mp_shard_key(backlog, &a->op.key, a->name, i);
     }
     ask(s);
     return &s->call;

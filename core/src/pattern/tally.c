@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "pattern/pond.h"
+#include "pattern/shards.h"
 #include "pattern/wait.h"
 
 enum { TRIES = 8 };
@@ -97,8 +98,7 @@ static void encode(const mp_backlog *b, tally *t, mp_errand *errand) {
     if (t->next == MP_SUMS) {
         t->behind.entries = &t->entry;
         t->behind.count = 1;
-        mp_key_make_shard(&op->key, t->name, b->policy->options.namespace, b->policy->ns_len, MP_BACKLOG_SHARDS,
-                          t->shard);
+        mp_shard_key(b, &op->key, t->name, t->shard);
         return;
     }
     t->behind.sums = &t->sums;
@@ -127,14 +127,10 @@ static int folded(mp_backlog *b, tally *t, const mp_op *op, pond_error **err) {
     return POND_OK;
 }
 
-static int answered(mp_backlog *b, tally *t, mp_op *op, pond_error **err) {
-    if (op->reply == MP_FAILED) {
-        int code = pond_error_code(op->error);
-        if (err) *err = op->error;
-        else pond_error_free(op->error);
-        op->error = NULL;
-        return code;
-    }
+static int answered(mp_backlog *b, tally *t, mp_errand *errand, pond_error **err) {
+    const mp_op *op = &errand->op;
+    int code = mp_errand_code(errand, err);
+    if (code != POND_OK) return code;
     if (t->next == MP_FOLD) return folded(b, t, op, err);
     t->sums = t->behind.sums[0];
     memcpy(t->fence, op->fence, MP_FENCE_LEN);
@@ -143,8 +139,8 @@ static int answered(mp_backlog *b, tally *t, mp_op *op, pond_error **err) {
 }
 
 /* The pond was closed meanwhile. */
-static void forget_answer(tally *t, mp_op *op) {
-    if (op->reply == MP_FAILED) pond_error_free(op->error);
+static void forget_answer(tally *t, mp_errand *errand) {
+    mp_errand_code(errand, NULL);
     if (t->next != MP_SUMS || !t->behind.sums) return;
     mp_sums_clear(&t->behind.sums[0]);
     free(t->behind.sums);
@@ -166,10 +162,10 @@ static int step(mp_backlog *b, tally *all, size_t n, bool *over, pond_error **er
     for (size_t i = 0; i < asked; i++) { /* all of them, for what they hold */
         tally *t = &all[of[i]];
         if (!waited) {
-            forget_answer(t, &errands[i].op);
+            forget_answer(t, &errands[i]);
             continue;
         }
-        int one = answered(b, t, &errands[i].op, code == POND_OK ? err : NULL);
+        int one = answered(b, t, &errands[i], code == POND_OK ? err : NULL);
         if (code == POND_OK) code = one;
     }
     free(errands);
@@ -217,54 +213,38 @@ static bool is_news(const mp_sums *s) { return s->newest || s->damaged || s->val
 
 /* Which of the entries have increments that wait, or have become others since they were taken. */
 static int find(mp_backlog *b, mp_behind taken[MP_BACKLOG_SHARDS], tally **all, size_t *n, pond_error **err) {
-    mp_errand *errands = calloc(MP_BACKLOG_SHARDS, sizeof *errands);
-    mp_behind *behind = calloc(MP_BACKLOG_SHARDS, sizeof *behind);
-    char(*names)[MP_NAME_MAX + 1] = calloc(MP_BACKLOG_SHARDS, sizeof *names);
-    uint8_t of[MP_BACKLOG_SHARDS];
-    size_t asked = 0, some = 0;
-    int code = errands && behind && names ? POND_OK : mp_fail(err, POND_ENOMEM, "no memory for increments");
-    for (uint8_t i = 0; code == POND_OK && i < MP_BACKLOG_SHARDS; i++) {
+    mp_shards *s = calloc(1, sizeof *s);
+    size_t some = 0;
+    if (!s) return mp_fail(err, POND_ENOMEM, "no memory for increments");
+    s->backlog = b;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         if (!taken[i].increments || !taken[i].count) continue;
-        behind[asked] = (mp_behind){.entries = taken[i].entries, .count = taken[i].count};
-        errands[asked] = (mp_errand){
-            .op = {.kind = MP_SUMS, .behind = &behind[asked], .timeout_ms = b->policy->options.command_timeout}};
-        mp_key_make_shard(&errands[asked].op.key, names[asked], b->policy->options.namespace, b->policy->ns_len,
-                          MP_BACKLOG_SHARDS, i);
-        of[asked++] = i;
+        mp_behind *behind = mp_shards_add(s, MP_SUMS, i)->behind;
+        behind->entries = taken[i].entries;
+        behind->count = taken[i].count;
     }
-    if (code == POND_OK && asked) code = mp_wait_errands(b->pond, errands, asked, err);
-    for (size_t i = 0; i < asked; i++) {
-        if (errands[i].op.reply == MP_FAILED) {
-            if (code == POND_OK) {
-                code = pond_error_code(errands[i].op.error);
-                *err = errands[i].op.error;
-                errands[i].op.error = NULL;
-            }
-            pond_error_free(errands[i].op.error);
-        }
-        for (size_t k = 0; behind[i].sums && k < behind[i].count; k++) some += is_news(&behind[i].sums[k]);
-    }
+    int code = mp_shards_send(s, err);
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; s->behind[i].sums && k < s->behind[i].count; k++) some += is_news(&s->behind[i].sums[k]);
     if (code == POND_OK && some && !(*all = calloc(some, sizeof **all)))
         code = mp_fail(err, POND_ENOMEM, "no memory for increments");
-    for (size_t i = 0; i < asked; i++) {
-        for (size_t k = 0; behind[i].sums && k < behind[i].count; k++) {
-            mp_behind_entry *e = &taken[of[i]].entries[k];
-            mp_sums *s = &behind[i].sums[k];
-            if (code != POND_OK || !is_news(s) || e->damaged || e->key_len < 2) {
-                mp_sums_clear(s);
+    for (size_t i = 0; i < s->n; i++) {
+        for (size_t k = 0; s->behind[i].sums && k < s->behind[i].count; k++) {
+            mp_behind_entry *e = &taken[s->shard[i]].entries[k];
+            mp_sums *sums = &s->behind[i].sums[k];
+            if (code != POND_OK || !is_news(sums) || e->damaged || e->key_len < 2) {
+                mp_sums_clear(sums);
                 continue;
             }
             tally *t = &(*all)[(*n)++];
-            *t = (tally){.taken = e, .shard = of[i], .sums = *s, .next = MP_FOLD};
+            *t = (tally){.taken = e, .shard = s->shard[i], .sums = *sums, .next = MP_FOLD};
             t->entry.key = e->key;
             t->entry.key_len = e->key_len;
-            memcpy(t->fence, errands[i].op.fence, MP_FENCE_LEN);
+            memcpy(t->fence, s->errand[i].op.fence, MP_FENCE_LEN);
         }
-        free(behind[i].sums);
+        free(s->behind[i].sums);
     }
-    free(errands);
-    free(behind);
-    free(names);
+    free(s);
     return code;
 }
 

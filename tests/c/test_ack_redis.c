@@ -46,11 +46,7 @@ static pond *made(void) {
 
 static pond_collection *behind(pond *p, const char *ack, const char *write_timeout) {
     const char *const options[] = {"write", "behind", "ack", ack, "write_timeout", write_timeout};
-    pond_collection *c = NULL;
-    pond_error *err = NULL;
-    if (pond_collection_new(&c, p, "films", options, 3, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-    if (pond_collection_prepare(c, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-    return c;
+    return films_made(p, options, 3);
 }
 
 static int changes(pond_collection *c, const char *id, const char *doc, pond_error **err) {

@@ -29,12 +29,7 @@ static int tear_down(void **state) {
 
 static pond_collection *behind(pond *p, const char *option, const char *value) {
     const char *const options[] = {"write", "behind", option, value};
-    pond_collection *c = NULL;
-    pond_error *err = NULL;
-    if (pond_collection_new(&c, p, "films", options, option ? 2 : 1, &err) != POND_OK)
-        fail_msg("%s", pond_error_message(err));
-    if (pond_collection_prepare(c, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-    return c;
+    return films_made(p, options, option ? 2 : 1);
 }
 
 static pond *made(const char *worker) {
@@ -54,16 +49,6 @@ static void refuses(pond_collection *c, pond_change_kind kind, const char *id, c
     pond_error *err = NULL;
     assert_int_equal(change_as(c, kind, id, doc, &err), code);
     pond_error_free(err);
-}
-
-/* NULL: that there is none. */
-static void reads(pond_collection *c, const char *id, const char *text) {
-    pond_value *value = NULL;
-    pond_error *err = NULL;
-    if (pond_collection_get(c, id, strlen(id), &value, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-    if (text) assert_string_equal(pond_value_data(value, NULL), text);
-    else assert_int_equal(pond_value_state(value), POND_ABSENT);
-    pond_value_free(value);
 }
 
 static bool stored_is(pond *p, const char *id, const char *text) {
@@ -92,15 +77,15 @@ static void what_is_accepted_is_read_and_stored(void **state) {
     pond *p = made("on");
     pond_collection *c = behind(p, NULL, NULL);
     changes(c, POND_CREATE, "1", "{\"n\":1}");
-    reads(c, "1", "{\"id\":\"1\",\"n\":1}");
+    films_read(c, "1", "{\"id\":\"1\",\"n\":1}");
     refuses(c, POND_CREATE, "1", "{\"n\":2}", POND_EDUPLICATE);
     changes(c, POND_UPDATE, "1", "{\"m\":[2]}");
-    reads(c, "1", "{\"id\":\"1\",\"n\":1,\"m\":[2]}");
+    films_read(c, "1", "{\"id\":\"1\",\"n\":1,\"m\":[2]}");
     gets_stored(p, "1", "{\"id\":\"1\",\"n\":1,\"m\":[2]}");
     changes(c, POND_REPLACE, "1", "{\"k\":3}");
-    reads(c, "1", "{\"id\":\"1\",\"k\":3}");
+    films_read(c, "1", "{\"id\":\"1\",\"k\":3}");
     changes(c, POND_DELETE, "1", NULL);
-    reads(c, "1", NULL);
+    films_read(c, "1", NULL);
     refuses(c, POND_UPDATE, "1", "{\"k\":4}", POND_EABSENT);
     gets_stored(p, "1", NULL);
     changes(c, POND_CREATE, "1", "{\"n\":5}");
@@ -143,7 +128,7 @@ static void a_hot_key_costs_the_store_little(void **state) {
         changes(c, POND_REPLACE, "hot", doc);
     }
     snprintf(text, sizeof text, "{\"id\":\"hot\",\"n\":%d}", TIMES);
-    reads(c, "hot", text);
+    films_read(c, "hot", text);
     gets_stored(p, "hot", text);
     char row[80];
     snprintf(row, sizeof row, "%s/films", ns);
@@ -229,12 +214,12 @@ static void an_evicted_value_is_read_from_the_backlog(void **state) {
     pond_collection *c = behind(p, NULL, NULL);
     changes(c, POND_REPLACE, "1", "{\"n\":1}");
     for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:b:{%s/films:%d}s1", ns, i);
-    reads(c, "1", "{\"id\":\"1\",\"n\":1}");
+    films_read(c, "1", "{\"id\":\"1\",\"n\":1}");
     assert_true(stored_is(p, "1", NULL));
     changes(c, POND_UPDATE, "1", "{\"n\":2}");
     for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:b:{%s/films:%d}s1", ns, i);
     changes(c, POND_UPDATE, "1", "{\"m\":3}");
-    reads(c, "1", "{\"id\":\"1\",\"n\":2,\"m\":3}");
+    films_read(c, "1", "{\"id\":\"1\",\"n\":2,\"m\":3}");
     pond_collection_free(c);
     pond_free(p);
     redisFree(redis);
@@ -288,7 +273,7 @@ static void a_redis_that_lost_its_memory(void **state) {
     for (int64_t until = mp_clock_after(10000); change_as(c, POND_UPDATE, "1", "{\"m\":2}", NULL) != POND_OK;
          usleep(20000))
         assert_true(mp_clock_ms() < until);
-    reads(c, "1", "{\"id\":\"1\",\"n\":1,\"m\":2}");
+    films_read(c, "1", "{\"id\":\"1\",\"n\":1,\"m\":2}");
     gets_stored(p, "1", "{\"id\":\"1\",\"n\":1,\"m\":2}"); /* its version is above the one of before */
     pond_collection_free(c);
     pond_free(p);
@@ -321,14 +306,14 @@ static void an_old_memory_does_not_win(void **state) {
         if (right) break;
         assert_true(mp_clock_ms() < until);
     }
-    reads(c, "2", "{\"id\":\"2\",\"n\":1}");
+    films_read(c, "2", "{\"id\":\"2\",\"n\":1}");
     on = pond_made(server_url(redis), "store", address, "namespace", ns, NULL);
     d = behind(on, NULL, NULL);
     changes(d, POND_REPLACE, "3", "{}");
     gets_stored(off, "3", "{\"id\":\"3\"}");
     assert_int_equal(pond_close(on, 10000), POND_OK);
     assert_true(stored_is(off, "1", "{\"id\":\"1\",\"n\":2}"));
-    reads(c, "1", "{\"id\":\"1\",\"n\":2}");
+    films_read(c, "1", "{\"id\":\"1\",\"n\":2}");
     pond_collection_free(c);
     pond_collection_free(d);
     pond_free(on);
@@ -678,9 +663,9 @@ static void a_dead_letter(void **state) {
         changes(c, POND_REPLACE, i == 50 ? "bad" : id, "{\"n\":1}");
     }
     gets_stored(p, "99", "{\"id\":\"99\",\"n\":1}");
-    reads(c, "bad", "{\"id\":\"bad\",\"n\":1}"); /* it is tried some times */
+    films_read(c, "bad", "{\"id\":\"bad\",\"n\":1}"); /* it is tried some times */
     for (int64_t until = mp_clock_after(20000); waiting(redis); usleep(20000)) assert_true(mp_clock_ms() < until);
-    reads(c, "bad", NULL); /* what the store has */
+    films_read(c, "bad", NULL); /* what the store has */
     long long dead = 0;
     for (int i = 0; i < 16; i++) dead += redis_number(redis, "XLEN mp:x:{%s/films:%d}", ns, i);
     assert_int_equal(dead, 1);

@@ -1,25 +1,5 @@
 /* Dead letters that wait for the store again: what one script of the cache does, and never does. */
-#include "behind_ops.h"
-
-static side us;
-static redisContext *redis;
-
-static int set_up(void **state) {
-    (void)state;
-    watchdog(110);
-    redis = redis_open(redis_url());
-    redis_do(redis, "FLUSHALL");
-    side_open(&us, redis_url(), "on");
-    epoch(&us, 5);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    side_close(&us);
-    redisFree(redis);
-    return 0;
-}
+#include "behind_side.h"
 
 /* Accepts it, and puts it aside. The letter, as a list gives it, is the caller's: to be cleared with `a`. */
 static mp_behind_entry *buried(act *a, const char *key, const char *text) {

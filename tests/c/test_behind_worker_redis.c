@@ -1,25 +1,5 @@
 /* Write-behind, the side of the worker: whose a shard is, what waits in it, acks, dead letters. */
-#include "behind_ops.h"
-
-static side us;
-static redisContext *redis;
-
-static int set_up(void **state) {
-    (void)state;
-    watchdog(110);
-    redis = redis_open(redis_url());
-    redis_do(redis, "FLUSHALL");
-    side_open(&us, redis_url(), "on");
-    epoch(&us, 5);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    side_close(&us);
-    redisFree(redis);
-    return 0;
-}
+#include "behind_side.h"
 
 static mp_reply own(uint8_t token, int64_t ms, int64_t *left) {
     act a;

@@ -16,11 +16,7 @@ static sqlite3 *db;
 
 static pond_collection *behind(pond *p, const char *backlog_max) {
     const char *const options[] = {"write", "behind", "backlog_max", backlog_max, "backlog_full", "fail"};
-    pond_collection *c = NULL;
-    pond_error *err = NULL;
-    if (pond_collection_new(&c, p, "films", options, 3, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-    if (pond_collection_prepare(c, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-    return c;
+    return films_made(p, options, 3);
 }
 
 static pond *made(const char *worker) {
@@ -84,15 +80,6 @@ static void changes(pond_change_kind kind, const char *id, const char *doc) {
 static void flushes(void) {
     pond_error *err = NULL;
     if (pond_collection_flush(films, 20000, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-}
-
-/* NULL: that there is none. */
-static void reads(const char *id, const char *text) {
-    pond_value *value = NULL;
-    assert_int_equal(pond_collection_get(films, id, strlen(id), &value, NULL), POND_OK);
-    if (text) assert_string_equal(pond_value_data(value, NULL), text);
-    else assert_int_equal(pond_value_state(value), POND_ABSENT);
-    pond_value_free(value);
 }
 
 static void stored(const char *id, const char *text) {
@@ -320,16 +307,16 @@ static void a_retry_gets_to_the_store(void **state) {
     char letter[48];
     changes(POND_REPLACE, "1", "{\"n\":1}");
     put_aside("1", "*", letter);
-    reads("1", NULL);
+    films_read(films, "1", NULL);
     assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
-    reads("1", "{\"id\":\"1\",\"n\":1}"); /* it is accepted */
+    films_read(films, "1", "{\"id\":\"1\",\"n\":1}"); /* it is accepted */
     stored("1", NULL);
     assert_true(has(list(NULL, 1), "\"total\":0"));
     assert_int_equal(act(POND_DEAD_RETRY, letter, letter), POND_EABSENT);
     work();
     flushes();
     stored("1", "{\"id\":\"1\",\"n\":1}");
-    reads("1", "{\"id\":\"1\",\"n\":1}");
+    films_read(films, "1", "{\"id\":\"1\",\"n\":1}");
     changes(POND_UPDATE, "1", "{\"m\":2}");
     flushes();
     stored("1", "{\"id\":\"1\",\"n\":1,\"m\":2}");
@@ -350,12 +337,12 @@ static void increments_of_what_was_retried(void **state) {
     assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
     increments("1", 10);
     increments("1", 100);
-    reads("1", "{\"id\":\"1\",\"n\":111}");
+    films_read(films, "1", "{\"id\":\"1\",\"n\":111}");
     increments("1", 1000);
     work();
     flushes();
     stored("1", "{\"id\":\"1\",\"n\":1111}");
-    reads("1", "{\"id\":\"1\",\"n\":1111}");
+    films_read(films, "1", "{\"id\":\"1\",\"n\":1111}");
     rest();
 
     /* Made before it was put aside, after the worker had looked: they went with it. */
@@ -380,14 +367,14 @@ static void increments_of_what_was_retried(void **state) {
     r = redis_do(redis, "XADD mp:x:{%s/films:%d} * k s1 r %b e no d%b %b d%b %b", ns, shard, record, len, sums[0],
                  lens[0], sums[1], lens[1], sums[2], lens[2], sums[3], lens[3]);
     snprintf(letter, sizeof letter, "%s-%d", r->str, shard);
-    reads("1", "{\"id\":\"1\",\"n\":1111}");
+    films_read(films, "1", "{\"id\":\"1\",\"n\":1111}");
     assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
     increments("1", 2000);
-    reads("1", "{\"id\":\"1\",\"n\":2222}");
+    films_read(films, "1", "{\"id\":\"1\",\"n\":2222}");
     work();
     flushes();
     stored("1", "{\"id\":\"1\",\"n\":2222}");
-    reads("1", "{\"id\":\"1\",\"n\":2222}");
+    films_read(films, "1", "{\"id\":\"1\",\"n\":2222}");
     assert_int_equal(waiting("1"), 0);
 }
 
@@ -401,9 +388,9 @@ static void a_deletion_is_retried(void **state) {
     rest();
     changes(POND_DELETE, "1", NULL);
     put_aside("1", "*", letter);
-    reads("1", "{\"id\":\"1\",\"n\":1}");
+    films_read(films, "1", "{\"id\":\"1\",\"n\":1}");
     assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
-    reads("1", NULL);
+    films_read(films, "1", NULL);
     work();
     flushes();
     stored("1", NULL);
@@ -452,12 +439,12 @@ static void the_store_has_the_last_word(void **state) {
         redis_do(redis, "HSET mp:d:{%s/films:%d} s%s %b", ns, shard, id, record, len);
         redis_do(redis, "XADD mp:s:{%s/films:%d} * k s%s", ns, shard, id);
         redis_do(redis, "DEL mp:b:{%s/films:%d}s%s", ns, shard, id);
-        reads(id, deleted ? NULL : "{\"id\":\"new\",\"n\":2}");
+        films_read(films, id, deleted ? NULL : "{\"id\":\"new\",\"n\":2}");
         work();
         flushes();
         rest();
         stored(id, deleted ? NULL : "{\"id\":\"new\",\"n\":2}");
-        reads(id, deleted ? NULL : "{\"id\":\"new\",\"n\":2}");
+        films_read(films, id, deleted ? NULL : "{\"id\":\"new\",\"n\":2}");
         assert_int_equal(waiting(id), 0);
     }
 }
@@ -588,7 +575,7 @@ static void one_of_500_stops_no_other(void **state) {
     assert_true(has(text, "\"document_id\":\"250\""));
     assert_true(has(text, "UNIQUE constraint failed"));
     assert_true(has(text, "\"state\":\"document\",\"document\":{\"id\":\"250\",\"mail\":\"a@b.c\"}"));
-    reads("250", NULL);
+    films_read(films, "250", NULL);
     /* Before the reason is gone it is refused again, and is a letter again. */
     assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
     for (int64_t until = mp_clock_after(20000); !has(list(NULL, 10), "\"total\":1,"); usleep(20000))

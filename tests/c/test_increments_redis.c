@@ -279,11 +279,7 @@ static pond *made(const char *url, const char *worker) {
 
 static pond_collection *films(pond *p, const char *mode) {
     const char *const options[] = {"write", mode};
-    pond_collection *c = NULL;
-    pond_error *err = NULL;
-    if (pond_collection_new(&c, p, "films", options, 1, &err) != POND_OK || pond_collection_prepare(c, &err) != POND_OK)
-        fail_msg("%s", pond_error_message(err));
-    return c;
+    return films_made(p, options, 1);
 }
 
 static void replaces(pond_collection *c, const char *id, const char *doc) {
@@ -300,15 +296,6 @@ static int counts_as(pond_collection *c, const char *id, const char *member, int
 static void counts(pond_collection *c, const char *id, const char *member, int64_t by) {
     pond_error *err = NULL;
     if (counts_as(c, id, member, by, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-}
-
-static void reads(pond_collection *c, const char *id, const char *text) {
-    pond_value *value = NULL;
-    pond_error *err = NULL;
-    if (pond_collection_get(c, id, strlen(id), &value, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
-    if (text) assert_string_equal(pond_value_data(value, NULL), text);
-    else assert_int_equal(pond_value_state(value), POND_ABSENT);
-    pond_value_free(value);
 }
 
 static void stored(pond *p, pond_collection *c, const char *id, const char *text) {
@@ -329,14 +316,14 @@ static void counters_are_read_and_stored(void **state) {
     counts(c, "1", "views", 1);
     counts(d, "1", "views", 2);
     counts(c, "1", "likes", -1);
-    reads(d, "1", "{\"id\":\"1\",\"title\":\"Tampopo\",\"views\":8,\"likes\":-1}");
+    films_read(d, "1", "{\"id\":\"1\",\"title\":\"Tampopo\",\"views\":8,\"likes\":-1}");
     stored(p, c, "1", "{\"id\":\"1\",\"title\":\"Tampopo\",\"views\":8,\"likes\":-1}");
     counts(d, "1", "views", 1); /* of what only the store has, and nobody reads */
     stored(q, d, "1", "{\"id\":\"1\",\"title\":\"Tampopo\",\"views\":9,\"likes\":-1}");
     counts(c, "1", "views", 1);
     assert_int_equal(pond_collection_change(d, POND_UPDATE, "1", 1, "{\"title\":null}", 14, NULL, NULL, NULL, NULL),
                      POND_OK);
-    reads(c, "1", "{\"id\":\"1\",\"views\":10,\"likes\":-1}"); /* an update is one of what was counted */
+    films_read(c, "1", "{\"id\":\"1\",\"views\":10,\"likes\":-1}"); /* an update is one of what was counted */
     counts(c, "1", "views", 1);
     replaces(c, "1", "{}"); /* goes over them */
     counts(c, "1", "views", 7);
@@ -374,7 +361,7 @@ static void what_cannot_be_counted(void **state) {
     counts(c, "none", "n", 1); /* nobody knows yet that there is none */
     stored(p, c, "none", NULL);
     assert_int_equal(pond_stat(p, row, "dropped_increments"), 1);
-    reads(c, "none", NULL);
+    films_read(c, "none", NULL);
     assert_int_equal(counts_as(c, "none", "n", 1, NULL), POND_EABSENT); /* now it is known */
     replaces(c, "gone", NULL);
     assert_int_equal(counts_as(c, "gone", "n", 1, NULL), POND_EABSENT);
@@ -383,14 +370,14 @@ static void what_cannot_be_counted(void **state) {
     counts(c, "1", "half", 1);
     counts(c, "1", "most", 1);
     counts(c, "1", "n", 1);
-    reads(c, "1", "{\"id\":\"1\",\"s\":\"text\",\"half\":0.5,\"most\":9007199254740991,\"n\":2}");
+    films_read(c, "1", "{\"id\":\"1\",\"s\":\"text\",\"half\":0.5,\"most\":9007199254740991,\"n\":2}");
     assert_int_equal(pond_stat(p, row, "dropped_increments"), 4);
     counts(c, "1", "most", -1);
     counts(c, "1", "n", MP_INCREMENT_MOST);
     counts(c, "1", "n", -MP_INCREMENT_MOST);
     counts(c, "1", "n", MP_INCREMENT_MOST);
     counts(c, "1", "n", 1); /* the sum would leave the range: folded first, where there is no room */
-    reads(c, "1", "{\"id\":\"1\",\"s\":\"text\",\"half\":0.5,\"most\":9007199254740990,\"n\":3}");
+    films_read(c, "1", "{\"id\":\"1\",\"s\":\"text\",\"half\":0.5,\"most\":9007199254740990,\"n\":3}");
     pond_collection_free(c);
     pond_free(p);
 }
@@ -422,7 +409,7 @@ static void none_is_lost_beside_readers_and_workers(void **state) {
         assert_int_equal(pthread_create(&threads[i], NULL, i % 2 ? read_on : count_on, i < THREADS ? c : d), 0);
     for (int i = 0; i < 2 * THREADS; i++) pthread_join(threads[i], NULL);
     snprintf(text, sizeof text, "{\"id\":\"hot\",\"n\":%d}", THREADS * EACH);
-    reads(d, "hot", text);
+    films_read(d, "hot", text);
     stored(p, c, "hot", text);
     pond_collection_free(c);
     pond_collection_free(d);
@@ -453,7 +440,7 @@ static void an_old_memory_counts_nothing_twice(void **state) {
     server_again(old);
     for (int64_t until = mp_clock_after(10000); counts_as(c, "1", "n", 1, NULL) != POND_OK; usleep(20000))
         assert_true(mp_clock_ms() < until);
-    reads(c, "1", "{\"id\":\"1\",\"n\":2}");
+    films_read(c, "1", "{\"id\":\"1\",\"n\":2}");
     on = made(server_url(old), "on");
     d = films(on, "behind");
     stored(on, d, "1", "{\"id\":\"1\",\"n\":2}");

@@ -119,6 +119,23 @@ pond *pond_made(const char *cache, ...) {
     return p;
 }
 
+pond_collection *films_made(pond *p, const char *const *options, size_t n) {
+    pond_collection *c = NULL;
+    pond_error *err = NULL;
+    if (pond_collection_new(&c, p, "films", options, n, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
+    if (pond_collection_prepare(c, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
+    return c;
+}
+
+void films_read(pond_collection *c, const char *id, const char *text) {
+    pond_value *value = NULL;
+    pond_error *err = NULL;
+    if (pond_collection_get(c, id, strlen(id), &value, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
+    if (text) assert_string_equal(pond_value_data(value, NULL), text);
+    else assert_int_equal(pond_value_state(value), POND_ABSENT);
+    pond_value_free(value);
+}
+
 pond_policy *policy_made(pond *p, ...) {
     const char *options[32];
     size_t n = 0;

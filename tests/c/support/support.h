@@ -30,6 +30,10 @@ void await_threads(size_t most);
 
 /* Opens a pond, or fails the test. After `cache` come pairs: name, value... and NULL. A rediss: cache trusts the test's authority. */
 pond *pond_made(const char *cache, ...);
+/* Its collection "films", with n options, a name and a value each, and prepared. */
+pond_collection *films_made(pond *p, const char *const *options, size_t n);
+/* What readers of a collection get; text NULL: that there is none. */
+void films_read(pond_collection *c, const char *id, const char *text);
 pond_policy *policy_made(pond *p, ...);
 /* "name-<pid>-<n>": what nobody used before. Borrowed until this thread's sixteenth call from here. */
 const char *fresh(const char *name);

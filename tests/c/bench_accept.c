@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <hiredis/hiredis.h>
 #include <millpond/millpond.h>
+
+#include "bench_clock.h"
 
 enum { MAX_DOCUMENTS = 4096, MAX_IN_FLIGHT = 1024, KEY_SIZE = 32 };
 
@@ -24,19 +24,6 @@ static struct {
 static void die(const char *what, const char *why) {
     fprintf(stderr, "bench_accept: Error: %s: %s\n", what, why);
     exit(1);
-}
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
 /* Less their first member, which is the id: each is put under many. */
@@ -111,7 +98,7 @@ static size_t pond_round(size_t concurrency, double end) {
         }
         in_flight -= got;
         finished += got;
-        open = open && seconds_now() < end;
+        open = open && seconds_now(CLOCK_MONOTONIC) < end;
     }
     return finished;
 }
@@ -146,7 +133,7 @@ static void hiredis_put(void) {
 
 static size_t hiredis_round(size_t concurrency, double end) {
     size_t finished = 0;
-    while (seconds_now() < end) {
+    while (seconds_now(CLOCK_MONOTONIC) < end) {
         for (size_t i = 0; i < concurrency; i++) hiredis_put();
         for (size_t i = 0; i < 2 * concurrency; i++) {
             redisReply *reply = NULL;
@@ -172,9 +159,10 @@ int main(int argc, char **argv) {
     double seconds;
     while (scanf(" run %zu %lf", &concurrency, &seconds) == 2) {
         if (concurrency < 1 || concurrency > MAX_IN_FLIGHT) die("run", "concurrency is 1..1024");
-        double cpu = cpu_seconds(), begun = seconds_now();
+        double cpu = cpu_seconds(), begun = seconds_now(CLOCK_MONOTONIC);
         size_t ops = (ours ? pond_round : hiredis_round)(concurrency, begun + seconds);
-        printf("{\"ops\":%zu,\"seconds\":%.6f,\"cpu\":%.6f}\n", ops, seconds_now() - begun, cpu_seconds() - cpu);
+        printf("{\"ops\":%zu,\"seconds\":%.6f,\"cpu\":%.6f}\n", ops, seconds_now(CLOCK_MONOTONIC) - begun,
+               cpu_seconds() - cpu);
         fflush(stdout);
     }
     (ours ? pond_end : hiredis_end)();

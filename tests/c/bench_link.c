@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <hiredis/hiredis.h>
 #include <millpond/millpond.h>
+
+#include "bench_clock.h"
 
 enum { MAX_DOCUMENTS = 4096, MAX_IN_FLIGHT = 1024, KEY_SIZE = 16 };
 
@@ -28,19 +28,6 @@ static struct {
 static void die(const char *what, const char *why) {
     fprintf(stderr, "bench_link: %s: %s\n", what, why);
     exit(1);
-}
-
-static double seconds_now(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
 static void read_documents(const char *path) {

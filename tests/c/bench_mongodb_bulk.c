@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "bench_clock.h"
 
 enum { MAX_DOCUMENTS = 4096, BATCH = 500 };
 
@@ -19,12 +20,6 @@ static size_t film_count;
 static void die(const char *what, const char *why) {
     fprintf(stderr, "bench_mongodb_bulk: Error: %s: %s\n", what, why);
     exit(1);
-}
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static void read_documents(const char *path) {
@@ -90,10 +85,10 @@ int main(int argc, char **argv) {
     while (scanf(" run %63s %lld", name, &number) == 2) {
         mongoc_collection_t *collection = mongoc_client_get_collection(client, argv[2], name);
         for (size_t i = 0; i < count; i++) docs[i] = numbered(i, number);
-        double begun = seconds_now();
+        double begun = seconds_now(CLOCK_MONOTONIC);
         for (size_t at = 0; at < count; at += BATCH)
             write_batch(collection, docs + at, count - at < BATCH ? count - at : BATCH);
-        printf("{\"ops\":%zu,\"seconds\":%.6f}\n", count, seconds_now() - begun);
+        printf("{\"ops\":%zu,\"seconds\":%.6f}\n", count, seconds_now(CLOCK_MONOTONIC) - begun);
         fflush(stdout);
         for (size_t i = 0; i < count; i++) bson_destroy(docs[i]);
         mongoc_collection_destroy(collection);

@@ -89,7 +89,7 @@ static void too_few_replicas(void **state) {
     pond_value *value = NULL;
     replicate();
     pond *p = made();
-    pond_collection *c = behind(p, "replicas(2)", "300ms"), *other = behind(p, "memory", "5s");
+    pond_collection *c = behind(p, "replicas(2)", "2s"), *other = behind(p, "memory", "5s");
     assert_int_equal(changes(c, "1", "{\"n\":1}", &err), POND_ETIMEOUT);
     assert_non_null(strstr(pond_error_message(err), "is accepted, but it is not confirmed"));
     assert_non_null(strstr(pond_error_message(err), "1 of 2 have it within write_timeout"));
@@ -102,7 +102,7 @@ static void too_few_replicas(void **state) {
     well(changes(other, "2", "{}", &err), err);
     pond_collection_free(c);
 
-    c = behind(p, "replicas(1)", "300ms");
+    c = behind(p, "replicas(1)", "2s");
     well(changes(c, "3", "{}", &err), err);
     server_freeze(replica, true);
     assert_int_equal(changes(c, "3", "{\"n\":2}", &err), POND_ETIMEOUT);

@@ -190,19 +190,21 @@ export interface PondOptions extends PolicyOptions {
   events?: string | null | undefined
   /** How often what this process counts is put into Redis, for `millpond stats`; 0: never. Default: 0ms. */
   publishStats?: Duration | null | undefined
+  /** Write=behind with a memory: cache: the file in which what was accepted waits; not given: that of the sqlite: store, and .behind. */
+  journal?: string | null | undefined
   /** Write=behind: this process takes what was accepted, by whomever, to the store. Default: on. */
   worker?: boolean | 'on' | 'off' | null | undefined
 }
 
 /** What a collection may set, beside PolicyOptions. */
 export interface CollectionOptions extends PolicyOptions {
-  /** Through: after a change is in the store the new document is cached; aside: the old one is only dropped; behind: Redis accepts the change, and a worker takes it to the store later. Default: through. */
+  /** Through: after a change is in the store the new document is cached; aside: the old one is only dropped; behind: the cache accepts the change, and a worker takes it to the store later. Default: through. */
   write?: 'through' | 'aside' | 'behind' | null | undefined
   /** Write=behind: most documents that wait to be taken to the store, about. Default: 100000. */
   backlogMax?: number | string | null | undefined
   /** Write=behind: when so many wait: wait for room (write_timeout at most), or fail at once. Default: wait. */
   backlogFull?: 'wait' | 'fail' | null | undefined
-  /** Write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too. Default: memory. */
+  /** Write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too. With a memory: cache: when its journal has it; or has it on the disk (fsync). Default: memory. */
   ack?: string | null | undefined
   /** What the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of. Default: {collection}.{event}. */
   eventKey?: string | null | undefined

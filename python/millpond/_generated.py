@@ -311,6 +311,8 @@ class PondOptions(TypedDict, total=False):
     events: str | None
     # how often what this process counts is put into Redis, for `millpond stats`; 0: never (default 0ms)
     publish_stats: Duration | None
+    # write=behind with a memory: cache: the file in which what was accepted waits; not given: that of the sqlite: store, and .behind
+    journal: str | None
     # write=behind: this process takes what was accepted, by whomever, to the store (default on)
     worker: bool | str | None
     # how long a value is served (default 5m)
@@ -356,13 +358,13 @@ class PondOptions(TypedDict, total=False):
 class CollectionOptions(PolicyOptions, total=False):
     """What a collection may set."""
 
-    # through: after a change is in the store the new document is cached; aside: the old one is only dropped; behind: Redis accepts the change, and a worker takes it to the store later (default through)
+    # through: after a change is in the store the new document is cached; aside: the old one is only dropped; behind: the cache accepts the change, and a worker takes it to the store later (default through)
     write: Literal["through", "aside", "behind"] | None
     # write=behind: most documents that wait to be taken to the store, about (default 100000)
     backlog_max: int | str | None
     # write=behind: when so many wait: wait for room (write_timeout at most), or fail at once (default wait)
     backlog_full: Literal["wait", "fail"] | None
-    # write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too (default memory)
+    # write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too. With a memory: cache: when its journal has it; or has it on the disk (fsync) (default memory)
     ack: str | None
     # what the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of (default {collection}.{event})
     event_key: str | None

@@ -7,7 +7,8 @@
 #include "support/support.h"
 
 #include "base/clock.h"
-#include "cache/behind.h"
+#include "cache/cache.h"
+#include "model/behind.h"
 #include "model/envelope.h"
 
 enum { SHARDS = 1, LONG = 600000 };

@@ -106,6 +106,7 @@ mp_mitem *mp_mentry_new(const mp_key *key, pond_value *value, const uint8_t *gen
         own->codec = value->codec;
         own->stale = false;
         own->len = value->len;
+        own->version = value->version;
         own->data = payload;
         own->free = free_whole;
     }

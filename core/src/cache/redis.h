@@ -3,7 +3,7 @@
 #define MP_CACHE_REDIS_H
 
 #include "base/buf.h"
-#include "cache/behind.h"
+#include "model/behind.h"
 #include "cache/cache.h"
 #include "cache/redis_breaker.h"
 #include "cache/redis_conn.h"

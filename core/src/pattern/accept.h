@@ -2,7 +2,7 @@
 #ifndef MP_PATTERN_ACCEPT_H
 #define MP_PATTERN_ACCEPT_H
 
-#include "cache/behind.h"
+#include "model/behind.h"
 #include "pattern/backlog.h"
 #include "pattern/collection.h"
 

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
-#include "cache/behind.h"
+#include "model/behind.h"
 #include "pattern/pond.h"
 #include "pattern/shards.h"
 #include "pattern/wait.h"

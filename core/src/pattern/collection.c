@@ -8,6 +8,7 @@
 #include "base/quote.h"
 #include "model/duration.h"
 #include "pattern/backlog.h"
+#include "pattern/embedded.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/read.h"
@@ -400,10 +401,16 @@ static int set_behind(pond_collection *c, pond_error **err) {
     mp_options *o = &c->document->options;
     int code = read_ack(c, o, err);
     if (code != POND_OK || o->write != MP_WRITE_BEHIND) return code;
-    if (p->cache->vt->peek)
-        return mp_fail(err, POND_EOPTION,
-                       "write=behind: the backlog is kept in Redis, and this pond's cache is memory: open it with "
-                       "cache=redis://...");
+    if (p->cache->vt->peek) {
+        char *path = NULL;
+        code = mp_embedded_path(&path, &p->options, err);
+        free(path);
+        if (code != POND_OK) return code;
+        if (c->ack > 0)
+            return mp_fail(err, POND_EOPTION,
+                           "ack: a memory: cache has no replicas: write ack=fsync, which waits for the disk, or "
+                           "ack=memory");
+    }
     if (!p->store->vt->behind_flush)
         return mp_fail(err, POND_EOPTION, "write=behind: the store %s: cannot do it", p->store->vt->scheme);
     if (!p->options.fence)

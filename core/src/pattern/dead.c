@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/quote.h"
-#include "cache/behind.h"
+#include "model/behind.h"
 #include "pattern/backlog.h"
 #include "pattern/pond.h"
 #include "pattern/shards.h"

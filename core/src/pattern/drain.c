@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "pattern/backlog.h"
+#include "pattern/embedded.h"
 #include "pattern/pond.h"
 
 enum {
@@ -98,6 +99,7 @@ static int64_t one_round(mp_backlog *b) {
     pthread_mutex_lock(&b->lock);
     uint64_t accepted = b->accepted;
     pthread_mutex_unlock(&b->lock);
+    mp_embedded_tidy(b->pond);
     mp_round how = mp_backlog_open(b, &why) == POND_OK ? mp_flush_round(b, &why) : MP_ROUND_FAILED;
     pthread_mutex_lock(&b->lock);
     if (how == MP_ROUND_FAILED)

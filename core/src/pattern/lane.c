@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "pattern/call.h"
+#include "pattern/embedded.h"
 #include "pattern/flight.h"
 #include "pattern/pond.h"
 #include "pattern/source.h"
@@ -58,7 +59,8 @@ void mp_lane_submit(mp_lane *lane, mp_op *op) {
     if (!lane->link && !lane->closed) lane->link = lane->pond->cache->vt->link_open(lane->pond->cache, lane->loop);
     if (op->kind == MP_BEGIN || op->kind == MP_END) mp_flights_doubt(lane, &op->key);
     if (lane->link) {
-        lane->link->vt->submit(lane->link, op);
+        if (mp_embedded_has(lane, op)) mp_embedded_submit(lane, op);
+        else lane->link->vt->submit(lane->link, op);
         return;
     }
     op->reply = MP_FAILED;
@@ -68,7 +70,9 @@ void mp_lane_submit(mp_lane *lane, mp_op *op) {
 }
 
 void mp_lane_forget(mp_lane *lane, mp_op *op) {
-    if (lane->link) lane->link->vt->forget(lane->link, op);
+    if (!lane->link) return;
+    if (mp_embedded_has(lane, op)) mp_embedded_forget(lane, op);
+    else lane->link->vt->forget(lane->link, op);
 }
 
 typedef struct release {

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "pattern/backlog.h"
 #include "pattern/load.h"
+#include "store/journal.h"
 
 mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err) {
     mp_lane *lane = atomic_load_explicit(&p->blocking, memory_order_acquire);
@@ -58,6 +59,7 @@ static void begin_again(pond *p, mp_cache *cache, mp_flights *flights) {
     mp_leave_aside(p->pool);
     if (!mp_list_empty(&p->lanes)) mp_leave_aside(MP_OF(p->lanes.next, mp_lane, node)); /* and by it the others */
     p->cache = cache;
+    mp_journal_close(atomic_exchange(&p->journal, NULL));
     p->flights = flights;
     p->pool = NULL;
     atomic_store(&p->blocking, NULL);
@@ -145,6 +147,7 @@ static void destroy(pond *p) {
     mp_pool_free(p->pool);
     mp_notifier_close(&p->notifier);
     mp_backlogs_free(p);
+    mp_journal_close(p->journal);
     if (p->store) p->store->vt->close(p->store);
     if (p->cache) p->cache->vt->close(p->cache);
     pond_policy_free(p->defaults);

@@ -21,8 +21,10 @@ struct pond {
     mp_options options;
     pond_policy *defaults;
     mp_cache *cache;
-    mp_store *store;   /* NULL: loaders only; it looks after forks itself */
-    mp_shared *shared; /* the store's: by which a memory: cache hears other processes; or NULL */
+    struct mp_journal
+        *_Atomic journal; /* of what is written behind, where the cache is a memory:; opened when it is needed */
+    mp_store *store;      /* NULL: loaders only; it looks after forks itself */
+    mp_shared *shared;    /* the store's: by which a memory: cache hears other processes; or NULL */
     mp_stats *stats;
     mp_flights *flights;
     mp_publisher publisher;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "cache/behind.h"
+#include "model/behind.h"
 #include "pattern/pond.h"
 #include "pattern/shards.h"
 

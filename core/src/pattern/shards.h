@@ -2,7 +2,7 @@
 #ifndef MP_PATTERN_SHARDS_H
 #define MP_PATTERN_SHARDS_H
 
-#include "cache/behind.h"
+#include "model/behind.h"
 #include "pattern/backlog.h"
 #include "pattern/errand.h"
 

@@ -199,7 +199,9 @@ int mp_tally_read(mp_backlog *b, uint8_t shard, const char *key, size_t len, pon
     } else if (code == POND_OK) {
         pond_value *from = t->whole ? t->whole : t->base;
         *out = pond_value_ref(from);
-        if (*out != mp_value_absent()) (*out)->version = t->whole ? t->whole_version : t->base_version;
+        int64_t is = t->whole ? t->whole_version : t->base_version;
+        if (*out != mp_value_absent() && (*out)->version != is)
+            (*out)->version = is; /* a fold has said so to who has it, too */
     }
     forget(t);
     pond_error_free(t->bad);

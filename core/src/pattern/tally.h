@@ -3,7 +3,7 @@
 #ifndef MP_PATTERN_TALLY_H
 #define MP_PATTERN_TALLY_H
 
-#include "cache/behind.h"
+#include "model/behind.h"
 #include "pattern/backlog.h"
 
 /* Blocks; no lock held, here and below. For a reader: *out is the document as it is with all that was accepted when this began, or the absence. */

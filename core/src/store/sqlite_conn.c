@@ -12,7 +12,7 @@
 #include "store/sqlite_find.h"
 
 /* 3.38: the operator -> and JSON functions in every build. */
-enum { OLDEST = 3038000, SQL_MAX = 256 + MP_SQLITE_QUOTED_MAX };
+enum { OLDEST = 3038000, RELAXED_PAGES = 16384, SQL_MAX = 256 + MP_SQLITE_QUOTED_MAX };
 
 /* %s is the quoted table. Columns are not quoted: SQLite takes "doc" for a text where there is no such column. `ver` is
  * what write-behind orders by; a document that comes another way has none, which is 0. */
@@ -165,6 +165,13 @@ void mp_sqlite_conn_close_inherited(mp_sqlite_conn *conn) {
 bool mp_sqlite_conn_tidy(mp_sqlite_conn *conn) {
     if (!sqlite3_get_autocommit(conn->db)) sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
     return sqlite3_get_autocommit(conn->db);
+}
+
+bool mp_sqlite_conn_relax(mp_sqlite_conn *conn) {
+    if (!conn->relaxed)
+        conn->relaxed = sqlite3_exec(conn->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL) == SQLITE_OK &&
+                        sqlite3_wal_autocheckpoint(conn->db, RELAXED_PAGES) == SQLITE_OK;
+    return conn->relaxed;
 }
 
 bool mp_sqlite_conn_moved(const mp_sqlite_conn *conn) {

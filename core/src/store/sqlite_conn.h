@@ -48,6 +48,7 @@ enum { MP_SQLITE_TABLES = 32, MP_SQLITE_KEPT = 64 };
 typedef struct mp_sqlite_conn {
     struct mp_sqlite_conn *next; /* the pool's */
     bool writes;                 /* the pool's: its borrower has the writer's turn */
+    bool relaxed;
     sqlite3 *db;
     int64_t looked_ms; /* the pool's: when it was last known that the file stands where it should */
     mp_shared *shared; /* sqlite_commits.c's: who is told of a commit, or NULL, */
@@ -65,6 +66,8 @@ void mp_sqlite_conn_close(mp_sqlite_conn *conn);
 void mp_sqlite_conn_close_inherited(mp_sqlite_conn *conn);
 /* Rolls back what is still open; false: that has failed (it takes memory). */
 bool mp_sqlite_conn_tidy(mp_sqlite_conn *conn);
+/* Once: commits without waiting for the disk, and checkpoints by others. False: that has failed (it takes memory). */
+bool mp_sqlite_conn_relax(mp_sqlite_conn *conn);
 /* Whether its file still stands under its path. */
 bool mp_sqlite_conn_moved(const mp_sqlite_conn *conn);
 

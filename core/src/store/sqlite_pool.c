@@ -35,6 +35,7 @@ struct mp_sqlite_pool {
     mp_node node; /* in `process` */
     char *path;
     unsigned max;
+    bool relaxed;
     int64_t timeout_ms;
     _Atomic(crew *) crew;       /* NULL: a child's, to be made */
     mp_sqlite_commits *commits; /* NULL: nobody asks for them, or a child's */
@@ -290,6 +291,9 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
     return POND_OK;
 }
 
+void mp_sqlite_pool_relax(mp_sqlite_pool *pool) { pool->relaxed = true; }
+const char *mp_sqlite_pool_path(const mp_sqlite_pool *pool) { return pool->path; }
+
 /* In a child that cannot use SQLite what was shared with others is not known any more: only the store's calls say why. */
 int mp_sqlite_pool_share(mp_sqlite_pool *pool, mp_shared **out, pond_error **err) {
     if (is_memory(pool)) return POND_OK;
@@ -416,7 +420,8 @@ int mp_sqlite_take(mp_sqlite_pool *pool, bool writes, mp_sqlite_conn **out, pond
         pthread_rwlock_unlock(&calls);
         return rc;
     }
-    if (!mp_sqlite_conn_tidy(*out)) { /* left over, see mp_sqlite_give */
+    if (!mp_sqlite_conn_tidy(*out) ||
+        (pool->relaxed && !mp_sqlite_conn_relax(*out))) { /* left over, see mp_sqlite_give */
         mp_sqlite_give(pool, *out);
         return no_memory(err, pool->path);
     }

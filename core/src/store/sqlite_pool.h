@@ -26,6 +26,11 @@ int mp_sqlite_pool_open(mp_sqlite_pool **out, const char *path, unsigned max, in
 /* Every connection was given back. Takes NULL. */
 void mp_sqlite_pool_close(mp_sqlite_pool *pool);
 
+/* Its commits are not waited for on the disk any more, and leave the log to who tidies it, up to 64 MiB. Before any other call. */
+void mp_sqlite_pool_relax(mp_sqlite_pool *pool);
+/* Absolute; the pool's. */
+const char *mp_sqlite_pool_path(const mp_sqlite_pool *pool);
+
 /* What the processes that have this database open tell each other; what borrowers that write commit is told of from then on. The
  * pool's. NULL: nobody else can have this database open. Before any call, and again in the child of a fork. */
 int mp_sqlite_pool_share(mp_sqlite_pool *pool, mp_shared **out, pond_error **err);

@@ -1,4 +1,4 @@
-#include "cache/behind.h"
+#include "model/behind.h"
 
 #include <stdlib.h>
 

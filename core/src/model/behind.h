@@ -1,9 +1,13 @@
-/* The operations of a write-behind namespace (cache.h): what each has beside the fields of its mp_op. Only Redis has them. */
-#ifndef MP_CACHE_BEHIND_H
-#define MP_CACHE_BEHIND_H
+/* What an operation on a backlog asks and answers, wherever that stands: in Redis (MP_ACCEPT and those that follow it in cache/cache.h), or in a
+ * file (store/journal.h). */
+#ifndef MP_MODEL_BEHIND_H
+#define MP_MODEL_BEHIND_H
 
-#include "cache/cache.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include "model/json_increment.h"
+#include "model/value.h"
 
 #define MP_BEHIND_ID_MAX 24 /* an entry's id, "ms-seq"; what is longer is no id */
 #define MP_BEHIND_SESSION_LEN 16

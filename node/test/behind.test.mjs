@@ -1,6 +1,6 @@
 // Collections that are written behind: what is accepted, read, and taken to the store, on SQLite and MongoDB.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -15,13 +15,24 @@ after(() => rmSync(folder, { recursive: true }))
 const mongodb = process.env.MILLPOND_TEST_MONGODB
 let names = 0
 
-for (const [kind, store] of [['SQLite', name => `sqlite:${folder}/${name}.db`], ['MongoDB', () => mongodb.replace('/?', `/millpond_behind_node_${process.pid}?`)]]) {
-  describe(`written behind, on ${kind}`, { skip: kind === 'SQLite' || mongodb ? false : 'MILLPOND_TEST_MONGODB is not set' }, () => {
-    async function filmsFor (t, options = {}, more = {}) {
+/** Where what was accepted waits: the cache, and what else its pond is opened with. */
+const places = {
+  Redis: () => [redis.url, {}],
+  'a journal': name => [`memory:${name}`, { journal: `${folder}/${name}.journal` }]
+}
+const stores = {
+  SQLite: name => `sqlite:${folder}/${name}.db`,
+  MongoDB: () => mongodb.replace('/?', `/millpond_behind_node_${process.pid}?`)
+}
+for (const [kind, store] of Object.entries(stores)) {
+ for (const [where, place] of Object.entries(places)) {
+  describe(`written behind, on ${kind}, by way of ${where}`, { skip: kind === 'SQLite' || mongodb ? false : 'MILLPOND_TEST_MONGODB is not set' }, () => {
+    async function filmsFor (t, options = {}) {
       const name = `behind${++names}`
-      const pond = await open(redis.url, { store: store(name), namespace: name, commandTimeout: '5s', ...options })
+      const [cache, more] = place(name)
+      const pond = await open(cache, { store: store(name), namespace: name, commandTimeout: '5s', ...more, ...options })
       t.after(() => pond.close())
-      const films = pond.collection(`films${names}`, { write: 'behind', ...more })
+      const films = pond.collection(`films${names}`, { write: 'behind' })
       await films.prepare()
       return { pond, films, table: pond.store(`films${names}`) }
     }
@@ -65,6 +76,7 @@ for (const [kind, store] of [['SQLite', name => `sqlite:${folder}/${name}.db`], 
       assert.deepEqual(await other.store(`films${names}`).get('49'), { id: '49', n: 49 })
     })
   })
+ }
 }
 
 /** A statement of somebody else's: what the store has against a document. */
@@ -73,8 +85,10 @@ function sqlite (file, statement) {
   execFileSync('python3', ['-c', program, file, statement])
 }
 
-test('increments', async t => {
-  const pond = await open(redis.url, { store: `sqlite:${folder}/increments.db`, namespace: 'increments' })
+for (const [where, place] of Object.entries(places)) test(`increments, by way of ${where}`, async t => {
+  const name = `increments${++names}`
+  const [cache, more] = place(name)
+  const pond = await open(cache, { store: `sqlite:${folder}/${name}.db`, namespace: name, ...more })
   t.after(() => pond.close())
   const films = pond.collection('films', { write: 'behind' })
   await films.prepare()
@@ -96,9 +110,10 @@ test('increments', async t => {
   await assert.rejects(pond.collection('books').increment('1', 'n'), OptionError)
 })
 
-test('dead letters', async t => {
-  const file = `${folder}/dead.db`
-  const pond = await open(redis.url, { store: `sqlite:${file}`, namespace: 'dead' })
+for (const [where, place] of Object.entries(places)) test(`dead letters, by way of ${where}`, async t => {
+  const name = `dead${++names}`, file = `${folder}/${name}.db`
+  const [cache, more] = place(name)
+  const pond = await open(cache, { store: `sqlite:${file}`, namespace: name, ...more })
   t.after(() => pond.close())
   const films = pond.collection('films', { write: 'behind' })
   await films.prepare()
@@ -145,8 +160,10 @@ test('dead letters', async t => {
   await assert.rejects(pond.collection('books').deadLetters.list(), MisuseError)
 })
 
-test('a full backlog', async t => {
-  const pond = await open(redis.url, { store: `sqlite:${folder}/full.db`, namespace: 'full', worker: false })
+for (const [where, place] of Object.entries(places)) test(`a full backlog, by way of ${where}`, async t => {
+  const name = `full${++names}`
+  const [cache, more] = place(name)
+  const pond = await open(cache, { store: `sqlite:${folder}/${name}.db`, namespace: name, worker: false, ...more })
   t.after(() => pond.close())
   const films = pond.collection('films', { write: 'behind', backlogMax: 16, backlogFull: 'fail' })
   await films.prepare()
@@ -157,8 +174,38 @@ test('a full backlog', async t => {
   await assert.rejects(films.flush({ timeout: 100 }), TimeoutError)
 })
 
+const accepts = `
+import { open } from 'millpond'
+const pond = await open('memory:', { store: 'sqlite:' + process.env.FILE, worker: false })
+const films = pond.collection('films', { write: 'behind', ack: process.env.ACK })
+await films.prepare()
+for (let n = 0; n < 100; n++) {
+  await films.replace(String(n), { n })
+  await films.increment('all', 'n')
+}
+process.stdout.write('accepted\\n', () => process.kill(process.pid, 'SIGKILL'))
+`
+for (const ack of ['memory', 'fsync']) {
+  test(`a journal survives its process, ${ack}`, async t => {
+    const file = `${folder}/survives-${ack}.db`
+    const before = await open('memory:survives', { store: `sqlite:${file}` })
+    await before.store('films').create()
+    await before.store('films').put('all', { n: 1 })
+    await before.close()
+    const done = spawnSync(process.execPath, ['--input-type=module', '-e', accepts], { cwd: new URL('.', import.meta.url), encoding: 'utf8', env: { ...process.env, FILE: file, ACK: ack }, timeout: 60000 })
+    assert.deepEqual([done.stdout, done.signal], ['accepted\n', 'SIGKILL'], done.stderr)
+    const pond = await open('memory:survives', { store: `sqlite:${file}` })
+    t.after(() => pond.close())
+    const films = pond.collection('films', { write: 'behind' })
+    assert.deepEqual(await films.get('7'), { id: '7', n: 7 })
+    assert.deepEqual(await films.get('all'), { id: 'all', n: 101 })
+    await films.flush({ timeout: '20s' })
+    assert.deepEqual(await pond.store('films').get('all'), { id: 'all', n: 101 })
+  })
+}
+
 test('where it cannot be', async t => {
-  const pond = await open('memory:', { store: `sqlite:${folder}/memory.db` })
+  const pond = await open('memory:', { store: 'sqlite::memory:' })
   t.after(() => pond.close())
   assert.throws(() => pond.collection('films', { write: 'behind' }), OptionError)
 })

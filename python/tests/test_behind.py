@@ -8,6 +8,8 @@ import datetime
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 
 import pytest
@@ -27,12 +29,21 @@ def store(request, tmp_path):
     return MONGODB.replace("/?", f"/millpond_behind_{os.getpid()}?")
 
 
+@pytest.fixture(params=["redis", "memory"])
+def place(request, tmp_path):
+    """Where what was accepted waits: the cache's address, and what else its pond is opened with."""
+    if request.param == "redis":
+        return request.getfixturevalue("redis").url, {}
+    return f"memory:{tmp_path.name}"[:60], {"journal": f"{tmp_path}/journal"}
+
+
 def in_both(test):
     @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
-    def run(asynchronous, redis, store, name):
+    def run(asynchronous, place, store, name):
         async def main():
             call = Mode(asynchronous)
-            pond = call.open(redis.url, namespace=name, store=store, command_timeout="5s")
+            url, more = place
+            pond = call.open(url, namespace=name, store=store, command_timeout="5s", **more)
             try:
                 films = pond.collection(name.replace("-", "_"), write="behind")
                 await call(films.prepare())
@@ -133,10 +144,11 @@ async def all_of(call, letters):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
-def test_dead_letters(asynchronous, redis, tmp_path, name):
+def test_dead_letters(asynchronous, place, tmp_path, name):
     async def main():
         call = Mode(asynchronous)
-        pond = call.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db")
+        url, more = place
+        pond = call.open(url, namespace=name, store=f"sqlite:{tmp_path}/films.db", **more)
         films = pond.collection("films", write="behind")
         await call(films.prepare())
         letters = films.dead_letters
@@ -189,10 +201,11 @@ def test_dead_letters(asynchronous, redis, tmp_path, name):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
-def test_a_full_backlog(asynchronous, redis, tmp_path, name):
+def test_a_full_backlog(asynchronous, place, tmp_path, name):
     async def main():
         call = Mode(asynchronous)
-        pond = call.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db", worker=False)
+        url, more = place
+        pond = call.open(url, namespace=name, store=f"sqlite:{tmp_path}/films.db", worker=False, **more)
         films = pond.collection("films", write="behind", backlog_max=16, backlog_full="fail")
         await call(films.prepare())
         refused = 0
@@ -236,7 +249,51 @@ def test_updates_of_several_processes(redis, store, name):
             time.sleep(0.02)
 
 
-def test_where_it_cannot_be(tmp_path, name):
-    with millpond.open("memory:", store=f"sqlite:{tmp_path}/films.db") as pond:
-        with pytest.raises(millpond.OptionError, match="redis://"):
+ACCEPTS = """
+import os, sys, millpond
+pond = millpond.open("memory:", store=f"sqlite:{sys.argv[1]}", worker=False)
+films = pond.collection("films", write="behind", ack=sys.argv[2])
+films.prepare()
+for n in range(100):
+    films.replace(str(n), {"n": n})
+    films.increment("all", "n")
+print("accepted", flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("ack", ["memory", "fsync"])
+def test_a_journal_survives_its_process(tmp_path, ack):
+    file = f"{tmp_path}/films.db"
+    with millpond.open("memory:", store=f"sqlite:{file}") as pond:
+        pond.store("films").create()
+        pond.store("films").put("all", {"n": 1})
+    done = subprocess.run([sys.executable, "-c", ACCEPTS, file, ack], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("accepted\n", -9), done.stderr
+    with millpond.open("memory:", store=f"sqlite:{file}") as pond:
+        films = pond.collection("films", write="behind")
+        assert films.get("7") == {"id": "7", "n": 7}
+        assert films.get("all") == {"id": "all", "n": 101}
+        films.flush("20s")
+        assert pond.store("films").get("99") == {"id": "99", "n": 99}
+        assert pond.store("films").get("all") == {"id": "all", "n": 101}
+
+
+def test_a_journal_is_of_one_process(tmp_path):
+    file = f"{tmp_path}/films.db"
+    with millpond.open("memory:", store=f"sqlite:{file}") as pond:
+        films = pond.collection("films", write="behind")
+        films.prepare()
+        films.replace("1", {"n": 1})
+        program = 'import sys, millpond; millpond.open("memory:", store=f"sqlite:{sys.argv[1]}").collection("films", write="behind").replace("1", {"n": 2})'
+        done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True, timeout=60)
+        assert "OptionError" in done.stderr and "open in another process" in done.stderr
+        assert films.get("1") == {"id": "1", "n": 1}
+
+
+def test_where_it_cannot_be():
+    with millpond.open("memory:", store="sqlite::memory:") as pond:
+        with pytest.raises(millpond.OptionError, match="journal="):
             pond.collection("films", write="behind")
+        with pytest.raises(millpond.OptionError, match="no replicas"):
+            millpond.open("memory:", store="sqlite::memory:", journal="/tmp/none").collection("films", write="behind", ack="replicas(1)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ _MILLISECOND = datetime.timedelta(milliseconds=1)
 
 
 def option_text(name: str, value: Any) -> str:
-    """bool -> on/off, int -> itself (milliseconds, bytes, a count), timedelta -> milliseconds, str -> itself."""
+    """bool -> on/off, int -> itself (milliseconds, bytes, a count), timedelta -> milliseconds, str and paths -> themselves."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, str):
@@ -21,6 +22,8 @@ def option_text(name: str, value: Any) -> str:
         return str(int(value))
     if isinstance(value, datetime.timedelta):
         return str(-(-value // _MILLISECOND))  # up: a short time is not none
+    if isinstance(value, os.PathLike) and isinstance(path := os.fspath(value), str):
+        return path
     hint = ": milliseconds are an int, other units a text such as \"1.5s\"" if isinstance(value, float) else ""
     raise OptionError(f"{name}={value!r} is a {type(value).__name__}; an option is a str, an int or a timedelta{hint}")
 

@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "servers"))
 sys.dont_write_bytecode = True
 
+from alone import Alone  # noqa: E402
 from directed import Directed, schedules  # noqa: E402
 from judge import COUNTED  # noqa: E402
 from outage import Others, Outage  # noqa: E402
@@ -32,9 +33,9 @@ BAD = (*COUNTED, "left_dirty")
 SHOWN = ("what", "accepted", "deletes", "increments", "unknown", *BAD)
 
 
-def play(servers: Servers, store: str, name: str, quick: bool, what) -> dict:
+def play(servers: Servers, store: str, name: str, quick: bool, what, embedded: bool = False) -> dict:
     """One round; `what` plays it."""
-    round = Round(servers, store, name, quick)
+    round = Round(servers, store, name, quick, embedded)
     try:
         what(round)
         row = {"what": name, **round.end(), "hits": round.hits, "events": round.events}
@@ -103,6 +104,9 @@ def main() -> int:
             breaches += any(row[name] for name in BAD) or not row["accepted"]
             if arguments.control and breaches:
                 break
+            if not arguments.control and store == "sqlite":
+                row = shown(play(servers, store, f"journal-{arguments.seed}-{number}", quick, lambda round: Alone(round, seconds / 3).play(), embedded=True))
+                breaches += any(row[name] for name in BAD) or not row["accepted"]
     finally:
         servers.close()
     hits = sum((row["hits"] for row in rows), collections.Counter())

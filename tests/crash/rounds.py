@@ -76,12 +76,14 @@ class Client:
         self.round, self.kind, self.killed, self.stopped, self.over = round, kind, False, False, False
         self.log = round.folder / f"{len(round.clients)}.log"
         servers = round.servers
-        self.redis = Trap(servers.redis.port)
+        self.redis = None if round.journal else Trap(servers.redis.port)
         self.mongo = Trap(servers.mongo.ports[0]) if round.store == "mongodb" else None
         store = f"mongodb://127.0.0.1:{self.mongo.port}/{round.name}?directConnection=true" if self.mongo else round.address
-        words = {"cache": f"redis://127.0.0.1:{self.redis.port}/0", "log": self.log, "number": len(round.clients) + 1, "lanes": lanes,
+        words = {"cache": f"redis://127.0.0.1:{self.redis.port}/0" if self.redis else "memory:", "log": self.log, "number": len(round.clients) + 1, "lanes": lanes,
                  "own": OWN_KEYS, "shared": SHARED_KEYS, "counters": COUNTERS, "seed": round.seed, "opt.namespace": round.name, "opt.store": store,
                  "opt.worker": "on" if worker else "off", **{f"opt.{name}": value for name, value in OPTIONS.items()}}
+        if round.journal:
+            words["opt.journal"] = round.journal
         programs = {"c": [TOOL], "node": [shutil.which("node") or "node", str(HERE / "client.mjs")]}
         program = programs.get(kind, [sys.executable, "-B", str(HERE / "client.py"), kind])
         self.errors = tempfile.TemporaryFile()
@@ -159,18 +161,20 @@ class Client:
 class Round:
     """Where a round takes place; what happens in it is told in storms.py and directed.py."""
 
-    def __init__(self, servers: Servers, store: str, seed: str, quick: bool):
+    def __init__(self, servers: Servers, store: str, seed: str, quick: bool, embedded: bool = False):
         self.servers, self.store, self.seed, self.quick = servers, store, seed, quick
         self.random = random.Random(seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=servers.folder))
         self.name = f"c{time.monotonic_ns()}"
         self.address = servers.mongo.database(self.name) if store == "mongodb" else f"sqlite:{self.folder}/docs.db"
+        self.journal = self.folder / "journal" if embedded else None  # what was accepted waits there, and not in Redis
         self.clients: list[Client] = []
         self.writes: list[Write] = []  # made here, not by a client
         self.lock = threading.Lock()
         self.hits: collections.Counter[str] = collections.Counter()
         self.events: collections.Counter[str] = collections.Counter()
-        with millpond.open(servers.redis.url, store=self.address, namespace=self.name, worker="off") as pond:
+        cache, more = ("memory:", {"journal": self.journal}) if embedded else (servers.redis.url, {})
+        with millpond.open(cache, store=self.address, namespace=self.name, worker="off", **more) as pond:
             pond.collection("docs", write="behind").prepare()
             for i in range(COUNTERS):
                 pond.store("docs").put(f"counter.{i}", {"n": 0})
@@ -182,6 +186,9 @@ class Round:
 
     def waiting(self) -> int:
         """Documents that wait, and entries of them; and what waits in the textbook's queue."""
+        if self.journal:
+            with contextlib.closing(sqlite3.connect(self.journal, timeout=30)) as journal:
+                return journal.execute("SELECT count(*) FROM waiting").fetchone()[0]
         redis = self.servers.redis.call
         return (sum(redis("XLEN", key) for key in self.keys("s")) + sum(redis("HLEN", key) for key in self.keys("d")) +
                 redis("LLEN", f"{self.name}:queue"))

@@ -1,7 +1,7 @@
 # ./run test [PART...]: sourced by ./run. Suites run one after the other; each writes build/logs/test-NAME.log and leaves its
 # counts to .ci/count. A suite that runs no test has failed.
 # shellcheck shell=bash
-PARTS=(checks c faults asan fuzz sim python node cross)
+PARTS=(checks c faults asan fuzz sim python node cross crash)
 EXTRA=(spin python-asan nodes node-asan outages histories tsan valkey) # only when named: together they would take longer than a change may wait
 RESULTS=$BUILD/results
 PYTEST=("$VENV/bin/python" -m pytest -q -ra -p no:cacheprovider)
@@ -50,7 +50,9 @@ suite_fuzz() { # FUZZ_SECONDS: how long; what it finds is kept in build/fuzz
 }
 # A real replica set beside the suites that know MongoDB.
 MONGODB=("$VENV/bin/python" -B "$PWD/tests/servers/mongodb_server.py" --)
-suite_python() { "${LIMIT[@]}" "${MONGODB[@]}" "${PYTEST[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
+# Files side by side: most of the time is waited.
+SIDE_BY_SIDE=(-n 3 --dist loadfile)
+suite_python() { "${LIMIT[@]}" "${MONGODB[@]}" "${PYTEST[@]}" "${SIDE_BY_SIDE[@]}" --junitxml="$RESULTS/python.xml" python/tests; }
 # Threads, loops, processes and ends of programs; what needs MongoDB is in the suite above.
 PYTHON_ASAN_TESTS=(python/tests/test_{aio,bulk,fetch,hosts,loaders,store,writes}.py)
 suite_python-asan() {
@@ -104,8 +106,10 @@ suite_valkey() {
 }
 cross_tests() { # cross_tests RESULT TEST...
     MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${MONGODB[@]}" \
-        "${PYTEST[@]}" --junitxml="$RESULTS/$1.xml" "${@:2}"
+        "${PYTEST[@]}" "${SIDE_BY_SIDE[@]}" --junitxml="$RESULTS/$1.xml" "${@:2}"
 }
+# Ten random rounds, short ones, and two directed schedules of each store.
+suite_crash() { MILLPOND_TOOL_CRASH=$BUILD/dev/bin/tool_crash "${LIMIT[@]}" "$VENV/bin/python" -B tests/crash/main.py --quick --rounds 10; }
 suite_cross() { cross_tests cross tests/cross; }
 
 count() { # passed failed skipped of a suite, from what it left behind
@@ -113,7 +117,7 @@ count() { # passed failed skipped of a suite, from what it left behind
     checks | spin) .ci/count checks "$LOGS/test-$1.log" ;;
     c | sim | faults) .ci/count ctest "$RESULTS/dev.xml" ;;
     asan | tsan | fuzz) .ci/count ctest "$RESULTS/$1.xml" ;;
-    outages | histories) .ci/count campaign "$LOGS/test-$1.log" ;;
+    outages | histories | crash) .ci/count campaign "$LOGS/test-$1.log" ;;
     valkey)
         { .ci/count ctest "$RESULTS/valkey-c.xml" && .ci/count node "$LOGS/test-valkey.log" && .ci/count pytest "$RESULTS/valkey-python.xml" &&
             .ci/count pytest "$RESULTS/valkey-cross.xml"; } | awk '{ for (i = 1; i <= 3; i++) n[i] += $i } END { print n[1], n[2], n[3] }'
@@ -157,12 +161,13 @@ for one in metadata.requires("millpond") or []:
     if "extra ==" in one:
         print(one.partition(";")[0].strip())')
     requirements+=(-r tests/cross/requirements.txt)
-    pip_need tests pytest "${requirements[@]}"
+    pip_need tests pytest pytest-xdist "${requirements[@]}"
 fi
-if wants outages histories; then python_package; fi
-if wants node nodes node-asan cross outages histories valkey; then node_need && node_package; fi
+if wants outages histories crash; then python_package; fi
+if wants node nodes node-asan cross crash outages histories valkey; then node_need && node_package; fi
 if wants cross valkey; then npm_need cross tests/cross "$(sha256sum tests/cross/package.json)-$(node --version)"; fi
-if wants cross && ! wants c; then step "the C core" && c_build dev; fi
+if wants cross crash && ! wants c; then step "the C core" && c_build dev; fi
+if wants crash; then pip_need crash 'redis>=5'; fi # the textbook's client
 if wants histories; then histories_need; fi
 
 rm -rf "$RESULTS"

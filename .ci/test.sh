@@ -30,8 +30,9 @@ END
     return $rc
 }
 
-c_tests() { # c_tests PRESET LABEL [NOT_THIS_LABEL [OPTION...]]: side by side, but for those that tests/CMakeLists.txt has run alone
-    "${LIMIT[@]}" ctest --test-dir "build/$1" -j "$(nproc)" -L "$2" ${3:+-LE "$3"} "${@:4}" --output-on-failure --no-tests=error \
+c_tests() { # c_tests PRESET LABEL [NOT_THIS_LABEL [OPTION...]]: side by side, but for those that tests/CMakeLists.txt has run alone; one more
+    # than there are processors, for they wait much
+    "${LIMIT[@]}" ctest --test-dir "build/$1" -j "$(($(nproc) + 1))" -L "$2" ${3:+-LE "$3"} "${@:4}" --output-on-failure --no-tests=error \
         --output-junit "$RESULTS/$1.xml" --test-output-size-passed 10000000 --test-output-size-failed 10000000
 }
 suite_c() { c_build dev && c_tests dev '.' '^(faults|sim)$'; }

@@ -1,6 +1,6 @@
 """Real Redis servers for tests: start, stop, kill, start again empty, on loopback.
 
-    with RedisServer() as server:           # a free port of 7700..7799, no persistence
+    with RedisServer() as server:           # a free port of 7700..7799 (MILLPOND_TEST_PORTS: another first one), no persistence
         server.url, server.call("INCR", "n")
 
     python tests/servers/redis_server.py -- ctest --test-dir build/c
@@ -30,7 +30,10 @@ import time
 
 import certificates
 
-PORTS = range(int(os.environ.get("MILLPOND_TEST_PORTS", "7700")), int(os.environ.get("MILLPOND_TEST_PORTS", "7700")) + 100)
+# Each of pytest's processes that run side by side ("gw0"...) has ports of its own: a server that a test has killed must find its port free.
+SIDE = os.environ.get("PYTEST_XDIST_WORKER", "gw")[2:]
+FIRST = int(os.environ.get("MILLPOND_TEST_PORTS", "7700")) + 100 * (int(SIDE) + 1 if SIDE else 0)
+PORTS = range(FIRST, FIRST + 100)
 
 
 class ServerError(RuntimeError):

@@ -206,6 +206,41 @@ def test_worker(way, redis, ns, tmp_path):
         assert redis.call("EXISTS", f"mp:t:{{{ns}/films:0}}") == 0  # the shards were given back
 
 
+LEAVES = """
+import os, sqlite3, sys, millpond
+pond = millpond.open("memory:", store="sqlite:" + sys.argv[1])
+films = pond.collection("films", write="behind")
+films.prepare()
+sqlite3.connect(sys.argv[1], isolation_level=None).execute(
+    "CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT RAISE(ABORT, 'we do not want it'); END")
+films.replace("bad", {"n": 0})
+while not films.dead_letters.list():
+    pass
+films.replace("good", {"n": 1})
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_journal_that_was_left(way, tmp_path):
+    """What a program without a Redis has left is a command's to look at, and to take to the store."""
+    store = f"{tmp_path}/films.db"
+    done = subprocess.run([sys.executable, "-c", LEAVES, store], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == -9, done.stderr
+    options = ["films", "-c", "memory:", "-o", f"store=sqlite:{store}"]
+    assert "we do not want it" in lines_of("dead", "list", *options, way=way)[0]
+    with subprocess.Popen([*WAYS[way](), "worker", *options, "-e", "50ms"], stdout=subprocess.PIPE, text=True, env=CLEAN) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working; ^C ends it\n"
+        eventually(lambda: "/films: 0 wait" in process.stdout.readline())
+        busy = run("dead", "list", *options, way=way)
+        assert busy.returncode == 1 and "open in another process" in busy.stderr
+        process.terminate()
+        process.stdout.read()
+    with sqlite3.connect(store) as db:
+        assert [id for (id,) in db.execute("SELECT id FROM films")] == ["good"]
+
+
 def test_worker_in_json(redis, ns, tmp_path):
     with subprocess.Popen([*WAYS["c"](), "worker", "films", "-n", ns, "-o", f"store=sqlite:{tmp_path}/films.db", "-e", "20ms", "-j"],
                           stdout=subprocess.PIPE, text=True, env={**CLEAN, "MILLPOND_CACHE": redis.url}) as process:

@@ -135,13 +135,18 @@ static inline const char *shown(pond_value *value) {
     return text;
 }
 
+/* Redis' link says it beside the value, and a memory: has the value itself. */
+static inline int64_t version_of(const act *a) {
+    return a->op.version || !a->op.value ? a->op.version : a->op.value->version;
+}
+
 static inline mp_reply get(side *s, const char *key, const char **text, int64_t *version) {
     act a;
     act_make(&a, MP_GET, key, 0);
     mp_reply reply = act_run(s, &a);
+    if (version) *version = version_of(&a);
     if (text) *text = shown(a.op.value);
     else pond_value_free(a.op.value);
-    if (version) *version = a.op.version;
     return reply;
 }
 
@@ -150,9 +155,9 @@ static inline mp_reply lease(side *s, const char *key, uint8_t token, const char
     act_make(&a, MP_LEASE, key, token);
     mp_reply reply = act_run(s, &a);
     if (reply == MP_FAILED) fail_msg("%s", pond_error_message(a.op.error));
+    if (version) *version = version_of(&a);
     if (text) *text = shown(a.op.value);
     else pond_value_free(a.op.value);
-    if (version) *version = a.op.version;
     return reply;
 }
 
@@ -167,6 +172,7 @@ static inline mp_reply load(side *s, const char *key, const char *text, int64_t 
     memcpy(a.op.fence, fence, sizeof fence);
     a.op.value = document(text);
     a.op.version = version;
+    if (text) a.op.value->version = version;
     mp_reply reply = act_run(s, &a);
     pond_value_free(a.op.value);
     return reply;

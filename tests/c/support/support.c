@@ -53,10 +53,10 @@ void shop_make(char folder[SHOP_FOLDER], char address[SHOP_ADDRESS]) {
 }
 
 int shop_remove(const char *folder) {
-    static const char *const files[] = {"shop.db", "shop.db-wal", "shop.db-shm"};
-    for (size_t i = 0; i < 3; i++) {
-        char path[SHOP_ADDRESS];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+    static const char *const ends[] = {"", "-wal", "-shm"}, *const files[] = {"", ".behind"};
+    for (size_t i = 0; i < 6; i++) {
+        char path[SHOP_ADDRESS + 16];
+        snprintf(path, sizeof path, "%s/shop.db%s%s", folder, files[i / 3], ends[i % 3]);
         unlink(path);
     }
     return rmdir(folder);

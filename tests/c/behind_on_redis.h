@@ -1,0 +1,45 @@
+/* Redis, to the random tests of what is written behind. */
+#ifndef BEHIND_ON_REDIS_H
+#define BEHIND_ON_REDIS_H
+
+#include "behind_ops.h"
+
+enum {
+    REPEATS = 1,  /* an operation whose answer was lost is sent again */
+    VERSIONED = 1 /* a cached absence has its version */
+};
+
+static side us;
+static redisContext *redis;
+
+static void begin(void) {
+    redis = redis_open(redis_url());
+    side_open(&us, redis_url(), "on");
+}
+
+static void end(void) {
+    side_close(&us);
+    redisFree(redis);
+}
+
+/* The server's history is another one from here on. */
+static void lose_history(void) {
+    redis_do(redis, "DEL mp:f");
+    side_close(&us); /* the next connection looks at once */
+    uint8_t was = us.session;
+    int64_t n = us.n;
+    side_open(&us, redis_url(), "on");
+    us.session = was;
+    us.n = n;
+}
+
+static void drop_value(const char *key) { redis_do(redis, "DEL mp:b:{b:0}%s", key); }
+static inline void drop_lease(const char *key) { redis_do(redis, "DEL mp:bl:{b:0}%s", key); }
+static inline void drop_caches(void) { redis_do(redis, "SCRIPT FLUSH"); }
+
+static long long entries(void) { return redis_number(redis, "XLEN mp:s:{b:0}"); }
+static bool has_record(const char *key) { return redis_number(redis, "HEXISTS mp:d:{b:0} %s", key); }
+static inline bool has_sums(const char *key) { return redis_number(redis, "EXISTS mp:i:{b:0}%s", key); }
+static inline bool has_value(const char *key) { return redis_number(redis, "EXISTS mp:b:{b:0}%s", key); }
+
+#endif

@@ -36,8 +36,8 @@ static void drop_value(const char *key) {
 static inline void drop_lease(const char *key) { drop_value(key); }
 static inline void drop_caches(void) {}
 
-static long long entries(void) { return journal_number("SELECT count(*) FROM waiting", NULL); }
-static bool has_record(const char *key) {
+static inline long long entries(void) { return journal_number("SELECT count(*) FROM waiting", NULL); }
+static inline bool has_record(const char *key) {
     return journal_number("SELECT count(*) FROM waiting WHERE key = ?1 AND state IS NOT NULL", key);
 }
 static inline bool has_sums(const char *key) {

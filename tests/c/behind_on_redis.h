@@ -37,8 +37,8 @@ static void drop_value(const char *key) { redis_do(redis, "DEL mp:b:{b:0}%s", ke
 static inline void drop_lease(const char *key) { redis_do(redis, "DEL mp:bl:{b:0}%s", key); }
 static inline void drop_caches(void) { redis_do(redis, "SCRIPT FLUSH"); }
 
-static long long entries(void) { return redis_number(redis, "XLEN mp:s:{b:0}"); }
-static bool has_record(const char *key) { return redis_number(redis, "HEXISTS mp:d:{b:0} %s", key); }
+static inline long long entries(void) { return redis_number(redis, "XLEN mp:s:{b:0}"); }
+static inline bool has_record(const char *key) { return redis_number(redis, "HEXISTS mp:d:{b:0} %s", key); }
 static inline bool has_sums(const char *key) { return redis_number(redis, "EXISTS mp:i:{b:0}%s", key); }
 static inline bool has_value(const char *key) { return redis_number(redis, "EXISTS mp:b:{b:0}%s", key); }
 

@@ -232,7 +232,8 @@ static void each_counts_once(void **state) {
     assert_int_equal(take(&us, &a), 0);
     check();
     for (size_t k = 0; k < KEYS; k++) assert_true(in_store[k].there == now[k].there && in_store[k].n == now[k].n);
-    assert_true(counted > 300 && (!REPEATS || repeated > 50) && folded > 200 && dropped > 5 && overtaken > 10 && known_absent > 20);
+    assert_true(counted > 300 && (!REPEATS || repeated > 50) && folded > 200 && dropped > 5 && overtaken > 10 &&
+                known_absent > 20);
     assert_true(kept > 10 && epochs > 5);
     end();
 }

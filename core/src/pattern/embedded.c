@@ -53,7 +53,7 @@ void mp_embedded_tidy(pond *p) {
 static void nothing(mp_op *op) { pond_error_free(op->error); }
 
 /* What the memory has of the key is what every reader sees first, so it is changed in the turn in which the journal is. */
-static void tell(mp_lane *lane, const mp_op *of, mp_op_kind kind, pond_value *value) {
+static void tell(mp_lane *lane, const mp_op *of, mp_op_kind kind, uint8_t fence[MP_FENCE_LEN], pond_value *value) {
     static const uint8_t token[MP_TOKEN_LEN] = "millpond journal"; /* a turn is one's own, so it is nobody else's */
     mp_op op = {.kind = kind,
                 .key = of->key,
@@ -64,14 +64,18 @@ static void tell(mp_lane *lane, const mp_op *of, mp_op_kind kind, pond_value *va
                 .shared = of->shared,
                 .done = nothing};
     memcpy(op.token, token, sizeof token);
+    memcpy(op.fence, fence, sizeof op.fence);
     lane->link->vt->submit(lane->link, &op);
+    memcpy(fence, op.fence, sizeof op.fence);
 }
 
 /* `value` and nothing else; NULL: nothing. Who loads meanwhile loads in vain. */
 static void show(mp_lane *lane, const mp_op *of, pond_value *value) {
     bool kept = value && of->ttl_ms > 0;
-    if (kept) tell(lane, of, MP_BEGIN, NULL);
-    tell(lane, of, MP_END, kept ? value : NULL);
+    uint8_t fence[MP_FENCE_LEN] = {
+        0}; /* by which the other processes on this store's file know the end of what began */
+    if (kept) tell(lane, of, MP_BEGIN, fence, NULL);
+    tell(lane, of, MP_END, fence, kept ? value : NULL);
 }
 
 static void set_version(pond_value *value, int64_t version) {

@@ -122,6 +122,7 @@ static int text_argument(PyObject *object, int optional, const char *name, const
 %ignore pond_policy_new;
 /* Counted by the objects that hold them. */
 %ignore pond_ref;
+%ignore pond_close_start; /* for who cannot wait in a thread */
 %ignore pond_free;
 %ignore pond_policy_ref;
 %ignore pond_policy_free;

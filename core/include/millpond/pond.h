@@ -26,11 +26,16 @@ POND_API const char *pond_version(void);
 POND_API int pond_open(pond **out, const pond_config *config, pond_error **err);
 POND_API pond *pond_ref(pond *p);
 /* Refuses new work, waits up to `timeout_ms` for what is under way, ends the rest with POND_ECLOSED. Idempotent; may be
- * called from a loader. The handle stays valid until pond_free. POND_ETIMEOUT if something had to be ended; POND_EINTERRUPTED if
- * the interrupt check ended the wait: new work is refused, what is under way was left alone.
+ * called from a loader. The handle stays valid until pond_free. POND_ETIMEOUT if something had to be ended, or, of what is written
+ * behind, is not in the store yet: another process's worker takes it there. A call to the store that this one's worker is in the midst of cannot be
+ * ended: it goes on in its thread, and the pond's memory stays until it has returned, whatever is freed before. Closing again waits for it.
+ * POND_EINTERRUPTED if the interrupt check ended the wait: new work is refused, what is under way was left alone.
  * @threads any, blocks */
 POND_API int pond_close(pond *p, int64_t timeout_ms);
-/* Drops a reference; the last one closes at once. @threads any */
+/* For a host whose loop must go on meanwhile, once nobody waits for an answer any more: new work is refused, the worker of what is written
+ * behind begins nothing more, and pond_stats counts what it is in the midst of as calls. When there are no calls, pond_close does not wait. @threads any */
+POND_API void pond_close_start(pond *p);
+/* Drops a reference; the last one closes at once: a worker that is at work has a moment to end, as in pond_close. @threads any */
 POND_API void pond_free(pond *p);
 
 /* Called about every 100 ms while a call of this pond blocks, with no lock held; non-zero ends that call with

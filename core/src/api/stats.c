@@ -27,7 +27,8 @@ int pond_stats(pond *p, pond_value **out, pond_error **err) {
     mp_buf_init(&json);
     mp_buf_text(&json, "{");
     mp_stats_json(p->stats, SIZE_MAX, &json);
-    mp_buf_printf(&json, ",\"calls\":%zu,\"overdue_ends\":%zu,", atomic_load(&p->calls), atomic_load(&p->overdue));
+    mp_buf_printf(&json, ",\"calls\":%zu,\"overdue_ends\":%zu,", atomic_load(&p->calls) + mp_backlogs_ending(p),
+                  atomic_load(&p->overdue));
     p->cache->vt->describe(p->cache, &json);
     mp_notifier_describe(&p->notifier, &json);
     mp_backlogs_describe(p, &json);

@@ -12,6 +12,8 @@
 #include "pattern/shards.h"
 #include "pattern/wait.h"
 
+enum { LEAVE_MS = 50 }; /* for all shards to be given back; else others wait for the end of their time */
+
 /* ---- its life ---- */
 
 static void fresh(mp_backlog *b) {
@@ -80,8 +82,30 @@ void mp_backlogs_start(pond *p) {
     for (mp_backlog *b = p->backlogs; b && p->options.worker; b = b->next) mp_drain_start(b);
 }
 
-void mp_backlogs_stop(pond *p) {
-    for (mp_backlog *b = p->backlogs; b; b = b->next) mp_drain_stop(b);
+void mp_backlogs_halt(pond *p) {
+    for (mp_backlog *b = p->backlogs; b; b = b->next) mp_drain_halt(b);
+}
+
+size_t mp_backlogs_ending(pond *p) {
+    size_t n = 0;
+    for (mp_backlog *b = p->backlogs; b; b = b->next) n += mp_drain_ending(b);
+    return n;
+}
+
+bool mp_backlogs_wait(pond *p, int64_t until) {
+    bool ended = true;
+    for (mp_backlog *b = p->backlogs; b; b = b->next) ended &= mp_drain_wait(b, until);
+    return ended;
+}
+
+size_t mp_backlogs_leave(pond *p) {
+    size_t left = 0;
+    int64_t until = mp_clock_after(LEAVE_MS);
+    for (mp_backlog *b = p->backlogs; b; b = b->next) {
+        int64_t ms = until - mp_clock_ms();
+        left += !mp_drain_leave(b, ms > 1 ? ms : 1);
+    }
+    return left;
 }
 
 void mp_backlogs_free(pond *p) {

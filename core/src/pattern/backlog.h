@@ -57,6 +57,8 @@ typedef struct mp_backlog {
     /* The worker: a job on the pool, one at a time. `lock` guards the first lines. */
     bool running, pausing; /* a job is under way; none starts before the timer ends */
     bool over;
+    bool left;        /* the pond was closed while a job ran, which has a reference to it since */
+    bool given;       /* the shards are given back */
     unsigned working; /* jobs that are queued or have not returned */
     pthread_cond_t idle;
     uint64_t accepted; /* by this process */
@@ -72,6 +74,7 @@ typedef struct mp_backlog {
     /* The job's own. */
     uint8_t owner[16];
     mp_drained shard[MP_BACKLOG_SHARDS];
+    bool asked; /* for shards, in Redis: some may be ours there, whatever was answered */
     int64_t hinted_at, pause_ms, idle_ms;
     size_t batch; /* most documents at once: fewer after a conflict */
     mp_refusal refused[MP_REFUSALS];
@@ -102,8 +105,13 @@ void mp_drain_clear(mp_backlog *b);
 void mp_drain_accepted(mp_backlog *b);
 /* What waits is to be taken to the store, by this process if it can. @threads any, no lock held */
 void mp_drain_start(mp_backlog *b);
-/* No job starts any more; returns when none is under way, and gives the shards back. */
-void mp_drain_stop(mp_backlog *b);
+/* No job starts any more. */
+void mp_drain_halt(mp_backlog *b);
+size_t mp_drain_ending(mp_backlog *b); /* halted, and so many have not ended yet */
+/* Until none is under way, or until then. False: one is. @threads any, no lock held */
+bool mp_drain_wait(mp_backlog *b, int64_t until);
+/* Gives the shards back, in so much time. False: a job is under way, and does that when it ends; until then it has a reference to the pond. */
+bool mp_drain_leave(mp_backlog *b, int64_t timeout_ms);
 void mp_drain_describe(mp_backlog *b, mp_buf *json); /* :{...} */
 
 /* flush.c: one round of it. */
@@ -114,13 +122,18 @@ typedef enum mp_round {
     MP_ROUND_FAILED /* *err says why: again after a pause */
 } mp_round;
 mp_round mp_flush_round(mp_backlog *b, pond_error **err);
-/* The shards are for others to take, at once. */
-void mp_flush_leave(mp_backlog *b);
+/* The shards are for others to take, at once. `closed`: the pond's lanes may be. Blocks for so long at most; no lock held. */
+void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed);
 
 /* Of all of a pond's. */
 void mp_backlogs_restart(struct pond *p); /* in the child of a fork; then start */
 void mp_backlogs_start(struct pond *p);
-void mp_backlogs_stop(struct pond *p); /* their workers; no lane is closed yet */
+void mp_backlogs_halt(struct pond *p);
+size_t mp_backlogs_ending(struct pond *p);
+/* Halted, until their jobs have ended, or until then. */
+bool mp_backlogs_wait(struct pond *p, int64_t until);
+/* No lane is closed yet. How many jobs are left to end by themselves, each with a reference to the pond. */
+size_t mp_backlogs_leave(struct pond *p);
 void mp_backlogs_free(struct pond *p);
 void mp_backlogs_describe(struct pond *p, mp_buf *json);
 

@@ -120,6 +120,26 @@ static int64_t one_round(mp_backlog *b) {
     return ms;
 }
 
+/* One job less is under way. Nothing of the backlog may be looked at behind that. The last one of a pond that was closed meanwhile does what the
+ * close would have done. */
+static void ended(mp_backlog *b) {
+    pond *p = b->pond;
+    pthread_mutex_lock(&b->lock);
+    while (b->working == 1 && b->left && !b->given) {
+        b->given = true;
+        pthread_mutex_unlock(&b->lock);
+        mp_flush_leave(b, b->policy->options.command_timeout, true);
+        pthread_mutex_lock(&b->lock);
+    }
+    bool last = --b->working == 0, left = last && b->left;
+    if (last) pthread_cond_broadcast(&b->idle);
+    if (left) b->left = false;
+    pthread_mutex_unlock(&b->lock);
+    if (!left) return;
+    atomic_fetch_sub(&p->left, 1);
+    pond_free(p);
+}
+
 static void work(mp_job *job, bool refused) {
     mp_backlog *b = MP_OF(job, mp_backlog, job);
     int64_t ms = refused ? 0 : one_round(b);
@@ -130,9 +150,7 @@ static void work(mp_job *job, bool refused) {
     if (!refused && !pause) start(b); /* behind those who have come meanwhile: the threads are not the worker's alone */
     pthread_mutex_unlock(&b->lock);
     if (pause && !wake_in(b, ms)) wait_here(b, ms);
-    pthread_mutex_lock(&b->lock);
-    if (--b->working == 0) pthread_cond_broadcast(&b->idle);
-    pthread_mutex_unlock(&b->lock);
+    ended(b);
 }
 
 /* ---- from outside ---- */
@@ -140,7 +158,7 @@ static void work(mp_job *job, bool refused) {
 void mp_drain_init(mp_backlog *b) {
     b->job = (mp_job){.run = work};
     b->timer = (mp_timer){.fire = pause_over};
-    b->timed = b->running = b->pausing = false;
+    b->timed = b->running = b->pausing = b->left = b->given = b->asked = false;
     b->working = 0;
     b->accepted = 0;
     b->owes = false;
@@ -175,7 +193,7 @@ void mp_drain_start(mp_backlog *b) {
     pthread_mutex_unlock(&b->lock);
 }
 
-void mp_drain_stop(mp_backlog *b) {
+void mp_drain_halt(mp_backlog *b) {
     pthread_mutex_lock(&b->lock);
     b->over = true;
     if (b->working && mp_pool_withdraw(mp_pond_pool(b->pond), &b->job)) {
@@ -183,12 +201,40 @@ void mp_drain_stop(mp_backlog *b) {
         b->running = false;
     }
     pthread_cond_broadcast(&b->idle); /* to who waits for his time */
-    while (b->working) pthread_cond_wait(&b->idle, &b->lock);
+    pthread_mutex_unlock(&b->lock);
+}
+
+size_t mp_drain_ending(mp_backlog *b) {
+    pthread_mutex_lock(&b->lock);
+    size_t n = b->over ? b->working : 0;
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}
+
+bool mp_drain_wait(mp_backlog *b, int64_t until) {
+    struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+    pthread_mutex_lock(&b->lock);
+    for (int rc = 0; b->working && rc == 0;) rc = pthread_cond_timedwait(&b->idle, &b->lock, &ts);
+    bool none = !b->working;
+    pthread_mutex_unlock(&b->lock);
+    return none;
+}
+
+bool mp_drain_leave(mp_backlog *b, int64_t timeout_ms) {
+    pthread_mutex_lock(&b->lock);
+    bool works = b->working > 0, gives = !works && !b->given;
+    b->given |= gives;
+    if (works && !b->left) {
+        b->left = true;
+        atomic_fetch_add(&b->pond->left, 1);
+        pond_ref(b->pond);
+    }
     bool owes = b->owes;
     b->owes = false;
     pthread_mutex_unlock(&b->lock);
     if (owes) mp_pond_call_ended(b->pond); /* others take it there */
-    mp_flush_leave(b);
+    if (gives) mp_flush_leave(b, timeout_ms, false);
+    return !works;
 }
 
 void mp_drain_describe(mp_backlog *b, mp_buf *json) {

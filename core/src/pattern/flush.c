@@ -64,6 +64,7 @@ static int ask_hints(round *r, pond_error **err) {
     int64_t now = mp_clock_ms();
     if (b->hinted_at && now - b->hinted_at < RENEW_MS) return POND_OK;
     r->to.n = 0;
+    b->asked = true;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) add(r, MP_OWN, i)->lease_ms = HINT_MS;
     int code = mp_shards_send(&r->to, err);
     if (code != POND_OK) return code;
@@ -387,16 +388,28 @@ mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
     return how;
 }
 
-void mp_flush_leave(mp_backlog *b) {
+void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed) {
     round *r = calloc(1, sizeof *r);
     if (!r) return; /* then their time runs out */
+    mp_lane *lane = closed ? mp_lane_new(b->pond, true, NULL) : NULL;
+    r->to.lane = lane;
     r->b = b;
     r->to.backlog = b;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        if (b->shard[i].hinted) add(r, MP_OWN, i)->lease_ms = 0;
+        if (b->asked) { /* also where the answer did not come: one that is not ours stays as it is */
+            mp_op *op = add(r, MP_OWN, i);
+            op->lease_ms = 0;
+            if (op->timeout_ms > timeout_ms) op->timeout_ms = timeout_ms;
+        }
         b->shard[i].hinted = b->shard[i].owned = false;
     }
-    mp_shards_send(&r->to, NULL);
+    if (lane || !closed) mp_shards_send(&r->to, NULL);
     free(r);
+    if (lane) {
+        mp_lane_close(lane, true);
+        mp_lane_unlist(lane);
+        mp_lane_unref(lane);
+    }
     b->hinted_at = 0;
+    b->asked = false;
 }

@@ -65,6 +65,7 @@ static void begin_again(pond *p, mp_cache *cache, mp_flights *flights) {
     atomic_store(&p->blocking, NULL);
     atomic_store(&p->calls, 0);
     atomic_store(&p->overdue, 0);
+    atomic_fetch_sub(&p->refs, atomic_exchange(&p->left, 0));
     mp_list_init(&p->lanes);
     fresh_locks(p);
     mp_publisher_init(&p->publisher);
@@ -127,12 +128,23 @@ void mp_pond_rehome_overdue(mp_lane *lane) {
 
 /* ---- its end ---- */
 
+enum { ROUND_MS = 50 }; /* for a round of a worker that is under way: it is seldom longer, unless the store hangs */
+
+/* While the cache can be told. False: a job is under way, and the last of them destroys the pond. */
+static bool end_workers(pond *p) {
+    pond_ref(p); /* or a job that ends at once would do that already */
+    mp_backlogs_halt(p);
+    mp_backlogs_wait(p, mp_clock_after(ROUND_MS));
+    mp_backlogs_leave(p);
+    return atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1;
+}
+
 static void destroy(pond *p) {
     if (mp_pond_inherited(p)) { /* a child never used it */
         mp_leave_aside(p);
         return;
     }
-    mp_backlogs_stop(p); /* while the cache can be told */
+    if (!end_workers(p)) return;
     atomic_store(&p->closed, true);
     atomic_store(&p->ending, true);
     mp_lane *blocking = atomic_load(&p->blocking);
@@ -170,7 +182,9 @@ pond *pond_ref(pond *p) {
 }
 
 void pond_free(pond *p) {
-    if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) destroy(p);
+    if (!p) return;
+    uint32_t left = mp_pond_inherited(p) ? atomic_load(&p->left) : 0;
+    if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1 + left) destroy(p);
 }
 
 /* Closes every lane; a lane may come or go meanwhile, so the list is walked anew each time. */
@@ -219,22 +233,42 @@ static void rehome_all(pond *p) {
     }
 }
 
+/* Their jobs, that none comes after: within the time, and a round that is under way has a moment at least. False: interrupted. */
+static bool wait_for_workers(pond *p, int64_t until) {
+    int64_t round = mp_clock_after(ROUND_MS), slice;
+    if (until < round) until = round;
+    mp_backlogs_halt(p);
+    do {
+        slice = mp_clock_after(p->interrupt ? MP_SLICE_MS : until - mp_clock_ms());
+        if (mp_backlogs_wait(p, slice < until ? slice : until) || mp_clock_ms() >= until) return true;
+    } while (!p->interrupt || !p->interrupt(p->interrupt_ctx) || mp_pond_inherited(p));
+    return mp_pond_inherited(p);
+}
+
+void pond_close_start(pond *p) {
+    if (!p || mp_pond_inherited(p)) return;
+    atomic_store(&p->closed, true);
+    mp_backlogs_halt(p);
+}
+
 int pond_close(pond *p, int64_t timeout_ms) {
     if (!p) return POND_OK;
     atomic_store(&p->closed, true);
     if (!mp_pond_inherited(p)) rehome_all(p);
     size_t own = mp_frames_here(p); /* calls of this thread that wait for the loader or writer which closes */
-    for (int64_t until = mp_clock_after(timeout_ms), now; !mp_pond_inherited(p);) {
+    int64_t until = mp_clock_after(timeout_ms);
+    for (int64_t now; !mp_pond_inherited(p);) {
         int64_t slice = mp_clock_after(p->interrupt ? MP_SLICE_MS : timeout_ms);
         drain(p, own, slice < until ? slice : until);
         now = mp_clock_ms();
         if (atomic_load(&p->calls) <= own || now >= until) break;
         if (p->interrupt && p->interrupt(p->interrupt_ctx)) return POND_EINTERRUPTED;
     }
-    if (!mp_pond_inherited(p)) mp_backlogs_stop(p);
+    if (!mp_pond_inherited(p) && !wait_for_workers(p, until)) return POND_EINTERRUPTED;
+    bool left = atomic_load(&p->calls) > own; /* also what a worker has yet to take to the store */
+    if (!mp_pond_inherited(p)) left |= mp_backlogs_leave(p) > 0;
     atomic_store(&p->ending, true);
     if (mp_pond_inherited(p)) return POND_OK; /* what is under way is the parent's */
-    bool left = atomic_load(&p->calls) > own;
     mp_notifier_stop(&p->notifier);
     return close_lanes(p) > own || left ? POND_ETIMEOUT : POND_OK;
 }

@@ -17,6 +17,8 @@
 
 struct pond {
     _Atomic uint32_t refs;
+    _Atomic uint32_t
+        left; /* of these: jobs' that had not ended when it was closed. A child has their references and no such jobs */
     _Atomic uint32_t generation; /* base/fork.h: whose the cache, the flights, the lanes, the pool and the locks are */
     mp_options options;
     pond_policy *defaults;

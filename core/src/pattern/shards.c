@@ -17,7 +17,7 @@ mp_op *mp_shards_add(mp_shards *s, mp_op_kind kind, uint8_t shard) {
 }
 
 int mp_shards_send(mp_shards *s, pond_error **err) {
-    int code = s->n ? mp_wait_errands(s->backlog->pond, s->errand, s->n, err) : POND_OK;
+    int code = s->n ? mp_wait_errands_on(s->lane, s->backlog->pond, s->errand, s->n, err) : POND_OK;
     for (size_t i = 0; i < s->n; i++) {
         int one = mp_errand_code(&s->errand[i], code == POND_OK ? err : NULL);
         if (code == POND_OK) code = one;

@@ -8,6 +8,7 @@
 
 typedef struct mp_shards { /* zero, but for the backlog: nothing is asked yet */
     const mp_backlog *backlog;
+    mp_lane *lane; /* to go by; NULL: that of blocking calls */
     size_t n;
     mp_errand errand[MP_BACKLOG_SHARDS];
     mp_behind behind[MP_BACKLOG_SHARDS]; /* of each errand */

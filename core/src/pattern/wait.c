@@ -208,9 +208,17 @@ int mp_wait_stream(pond *p, const char *stream, int64_t most, const mp_notice *n
 }
 
 int mp_wait_errands(pond *p, mp_errand *each, size_t n, pond_error **err) {
-    int code;
-    mp_lane *lane = enter(p, true, &code, err);
-    if (!lane) return code;
+    return mp_wait_errands_on(NULL, p, each, n, err);
+}
+
+int mp_wait_errands_on(mp_lane *lane, pond *p, mp_errand *each, size_t n, pond_error **err) {
+    int code = POND_OK;
+    if (lane) {
+        mp_lane_lock(lane);
+        mp_loop_touch(lane->loop);
+    } else if (!(lane = enter(p, true, &code, err))) {
+        return code;
+    }
     mp_waiter waiter;
     mp_waiter_init(&waiter);
     mp_call *call = mp_errands_start(lane, each, n, &waiter);

@@ -34,6 +34,8 @@ int mp_wait_stream(pond *p, const char *stream, int64_t most, const mp_notice *n
                    pond_error **err);
 /* Inside: until each of them has ended, well or not. On an error (POND_ECLOSED, POND_ENOMEM) some may have been done. */
 int mp_wait_errands(pond *p, mp_errand *each, size_t n, pond_error **err);
+/* The same, by a lane that blocking calls can wait on, and that nobody else closes or frees meanwhile; NULL: the pond's own. */
+int mp_wait_errands_on(mp_lane *lane, pond *p, mp_errand *each, size_t n, pond_error **err);
 /* Until a backlog has no more of what is in it now. */
 int mp_wait_settle(pond *p, mp_backlog *backlog, int64_t timeout_ms, pond_error **err);
 /* What the cache knows of a key, as a JSON object. */

@@ -146,6 +146,14 @@ static napi_value free_policy(napi_env napi, napi_callback_info info) {
     return NULL;
 }
 
+/* closeStart(): nothing new begins; stats() tells what is still under way */
+static napi_value close_start(napi_env napi, napi_callback_info info) {
+    size_t n = 0;
+    mpn_pond *p = NULL;
+    if (napi_get_cb_info(napi, info, &n, NULL, NULL, (void **)&p) == napi_ok && p->core) pond_close_start(p->core);
+    return NULL;
+}
+
 /* close(): ends what is left, delivers that, and lets go of everything. Says whether something had to be ended. */
 static napi_value close_(napi_env napi, napi_callback_info info) {
     size_t n = 0;
@@ -167,11 +175,17 @@ static napi_value close_(napi_env napi, napi_callback_info info) {
 #define METHOD(name, function)                                                                                         \
     { name, NULL, function, NULL, NULL, NULL, napi_default, NULL }
 const napi_property_descriptor mpn_call_methods[] = {
-    METHOD("fetch", fetch),           METHOD("lookup", lookup),
-    METHOD("invalidate", invalidate), METHOD("explain", explain),
-    METHOD("stats", stats),           METHOD("stat", stat_),
-    METHOD("processes", processes),   METHOD("metrics", metrics),
-    METHOD("policy", policy),         METHOD("freePolicy", free_policy),
+    METHOD("fetch", fetch),
+    METHOD("lookup", lookup),
+    METHOD("invalidate", invalidate),
+    METHOD("explain", explain),
+    METHOD("stats", stats),
+    METHOD("stat", stat_),
+    METHOD("processes", processes),
+    METHOD("metrics", metrics),
+    METHOD("policy", policy),
+    METHOD("freePolicy", free_policy),
+    METHOD("closeStart", close_start),
     METHOD("close", close_),
 };
 const size_t mpn_call_method_count = sizeof mpn_call_methods / sizeof *mpn_call_methods;

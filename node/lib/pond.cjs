@@ -365,9 +365,16 @@ class Pond {
     core.closing = true
     await core.idle(timeout)
     const { pending } = core
-    // what no request waits for any more: a cache or a broker that is to be told of a write
-    for (let pause = 1; this.stats().calls > pending && Date.now() < until; pause = Math.min(2 * pause, 20)) await sleep(pause)
-    if (core.native.close()) throw new TimeoutError(`${pending} requests were under way after ${timeout} ms, and were ended`)
+    const calm = async () => {
+      for (let pause = 1; this.stats().calls > pending && Date.now() < until; pause = Math.min(2 * pause, 20)) await sleep(pause)
+    }
+    await calm() // what no request waits for any more: a cache or a broker that is to be told of a write, a backlog
+    core.native.closeStart()
+    await calm() // what a worker is in the midst of
+    if (core.native.close()) {
+      const what = pending > 0 ? `${pending} requests were under way after ${timeout} ms, and were ended` : `not all was told or stored within ${timeout} ms`
+      throw new TimeoutError(what)
+    }
   }
 
   [Symbol.asyncDispose] () {

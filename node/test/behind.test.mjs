@@ -1,6 +1,7 @@
 // Collections that are written behind: what is accepted, read, and taken to the store, on SQLite and MongoDB.
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -84,6 +85,44 @@ function sqlite (file, statement) {
   const program = 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=5); db.execute(sys.argv[2]); db.commit()'
   execFileSync('python3', ['-c', program, file, statement])
 }
+
+/** Somebody else's transaction, until the returned function is called. */
+async function lock (file) {
+  const program = 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=5); db.execute("BEGIN IMMEDIATE"); print("locked", flush=True); sys.stdin.read()'
+  const holder = spawn('python3', ['-c', program, file], { stdio: ['pipe', 'pipe', 'inherit'] })
+  await once(holder.stdout, 'data')
+  return () => {
+    holder.stdin.end()
+    return once(holder, 'exit')
+  }
+}
+
+test('a close keeps its time, though a worker waits for a store that is locked', async t => {
+  const file = `${folder}/locked.db`
+  const options = { store: `sqlite:${file}`, namespace: 'locked', storeTimeout: '4s' }
+  const pond = await open(redis.url, options)
+  const films = pond.collection('films', { write: 'behind' })
+  await films.prepare()
+  await films.replace('1', { n: 1 })
+  await films.flush()
+  const unlock = await lock(file)
+  await films.replace('1', { n: 2 })
+  await rest(300)
+  const began = Date.now()
+  let turns = 0
+  const ticking = setInterval(() => turns++, 20)
+  await assert.rejects(pond.close({ timeout: '400ms' }), TimeoutError)
+  clearInterval(ticking)
+  assert.ok(Date.now() - began < 2000)
+  assert.ok(turns >= 5, `${turns}: the loop goes on meanwhile`)
+  await unlock()
+  const other = await open(redis.url, options)
+  t.after(() => other.close())
+  const since = Date.now()
+  await other.collection('films', { write: 'behind' }).flush() // it need not wait until the first one's time as a worker is over
+  assert.ok(Date.now() - since < 8000)
+  assert.deepEqual(await other.store('films').get('1'), { id: '1', n: 2 })
+})
 
 for (const [where, place] of Object.entries(places)) test(`increments, by way of ${where}`, async t => {
   const name = `increments${++names}`

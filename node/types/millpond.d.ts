@@ -338,7 +338,7 @@ export declare class Pond {
   processes(): Promise<Process[]>
 
   /** Refuses new work, waits for what is under way, ends the rest with ClosedError; rejects with TimeoutError if there was
-   * such a rest. Default: 30 s. Closing a namespace's view closes its pond. */
+   * such a rest, or if something that is written behind is not in the store yet (another process takes it there). Default: 30 s. Closing a namespace's view closes its pond. */
   close(options?: { timeout?: Duration }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

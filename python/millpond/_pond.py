@@ -228,7 +228,10 @@ class Pond(_core.SyncHandle):
         return _core.processes(self)
 
     def close(self, timeout: Duration = "30s") -> None:
-        """Refuses new work, waits for what is under way, ends the rest with ClosedError. Again: nothing happens."""
+        """Refuses new work, waits for what is under way, ends the rest with ClosedError. Again: nothing happens.
+
+        What is written behind and is not in the store by then is taken there by another process.
+        """
         _core.close(self, milliseconds("timeout", timeout))
 
     def __enter__(self) -> Self:

@@ -229,6 +229,39 @@ def counts(url, store, namespace, name, times):
 
 
 @forks_with_threads
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+def test_a_close_keeps_its_time(asynchronous, redis, tmp_path, name):
+    """Though a worker waits for a store that somebody has locked."""
+
+    async def main():
+        call = Mode(asynchronous)
+        pond = call.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db", store_timeout="4s")
+        films = pond.collection("films", write="behind")
+        await call(films.prepare())
+        await call(films.replace("1", {"n": 1}))
+        await call(films.flush())
+        with sqlite3.connect(f"{tmp_path}/films.db", isolation_level=None) as db:
+            db.execute("BEGIN IMMEDIATE")
+            await call(films.replace("1", {"n": 2}))
+            await asyncio.sleep(0.3)
+            began = time.monotonic()
+            await call(pond.close(timeout="100ms"))
+            assert time.monotonic() - began < 1.5
+            del films, pond
+            assert time.monotonic() - began < 2
+            db.execute("ROLLBACK")
+        db.close()
+        other = call.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db")
+        films = other.collection("films", write="behind")
+        began = time.monotonic()
+        await call(films.flush())  # it need not wait until the first one's time as a worker is over
+        assert time.monotonic() - began < 8
+        assert await call(other.store("films").get("1")) == {"id": "1", "n": 2}
+        await call(other.close())
+
+    asyncio.run(main())
+
+
 def test_updates_of_several_processes(redis, store, name):
     table = name.replace("-", "_")
     with millpond.open(redis.url, namespace=name, store=store, command_timeout="5s") as pond:

@@ -95,10 +95,11 @@ static void refused(mp_accept *a) {
     case MP_ABSENT: done(a, MP_ACCEPT_NONE); return;
     case MP_FORGOTTEN:
         fail(a,
-             mp_error_new(POND_ECACHE,
-                          "the cache has lost a part of its history, and with it whether an increment of a document of "
-                          "%.64s was accepted",
-                          a->backlog->collection));
+             mp_error_new_retriable(POND_ECACHE, 0,
+                                    "the cache has lost a part of its history, and with it whether an increment of "
+                                    "a document of %.64s was accepted: it may have counted, so it may count twice if "
+                                    "it is repeated",
+                                    a->backlog->collection));
         return;
     default:
         fail(a, mp_error_new(POND_EPROTOCOL, "the backlog of %.64s gave an answer that makes no sense here",

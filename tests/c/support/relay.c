@@ -14,7 +14,7 @@ typedef struct pair {
     pthread_t thread;
     int client, server;
     long most; /* from the server; negative: all */
-    int pause_ms;
+    int pause_ms, age;
     atomic_long passed;
 } pair;
 
@@ -22,6 +22,7 @@ struct relay {
     int listener, port, server_port;
     pthread_t thread;
     atomic_bool stop, cut;
+    atomic_int age, held; /* how often all were dropped; of which age nothing comes through */
     atomic_int open;
     pthread_mutex_t lock;
     pair *pairs[CONNECTIONS];
@@ -51,6 +52,8 @@ static void *carry(void *arg) {
     char buffer[16384];
     for (bool open = l->server >= 0; open && !atomic_load(&l->owner->stop) && !atomic_load(&l->owner->cut);) {
         long left = l->most < 0 ? (long)sizeof buffer : l->most - atomic_load(&l->passed);
+        if (atomic_load(&l->owner->age) != l->age) break;
+        if (atomic_load(&l->owner->held) == l->age) left = 0;
         size_t most = l->pause_ms ? 1 : left < (long)sizeof buffer ? (size_t)left : sizeof buffer;
         struct pollfd fds[2] = {{.fd = l->client, .events = POLLIN},
                                 {.fd = l->server, .events = left > 0 ? POLLIN : 0}};
@@ -76,6 +79,7 @@ static void take(relay *r, int client) {
     bool spared = r->count - r->first < r->spared;
     *l = (pair){.owner = r, .client = client, .server = dial(r->server_port)};
     l->most = spared ? -1 : r->most;
+    l->age = atomic_load(&r->age);
     l->pause_ms = spared ? 0 : r->pause_ms;
     assert_true(r->count < CONNECTIONS);
     r->pairs[r->count++] = l;
@@ -88,7 +92,7 @@ static void *serve(void *arg) {
     relay *r = arg;
     while (!atomic_load(&r->stop)) {
         struct pollfd fd = {.fd = r->listener, .events = POLLIN};
-        int client = poll(&fd, 1, 20) > 0 ? accept(r->listener, NULL, NULL) : -1;
+        int client = poll(&fd, 1, 20) > 0 ? accept4(r->listener, NULL, NULL, SOCK_CLOEXEC) : -1;
         if (client >= 0 && atomic_load(&r->cut)) close(client);
         else if (client >= 0) take(r, client);
     }
@@ -104,6 +108,7 @@ relay *relay_start(int server_port) {
     pthread_mutex_init(&r->lock, NULL);
     r->server_port = server_port;
     r->most = -1;
+    atomic_init(&r->held, -1);
     r->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(r->listener, (struct sockaddr *)&at, sizeof at), 0);
     assert_int_equal(listen(r->listener, 100), 0);
@@ -126,6 +131,9 @@ static void change(relay *r, int spared, long most, int pause_ms) {
 
 void relay_mute(relay *r, int spared, long bytes) { change(r, spared, bytes, 0); }
 void relay_trickle(relay *r, int spared, int ms) { change(r, spared, -1, ms); }
+
+void relay_hold(relay *r) { atomic_store(&r->held, atomic_load(&r->age)); }
+void relay_drop(relay *r) { atomic_fetch_add(&r->age, 1); }
 
 void relay_cut(relay *r, bool cut) {
     atomic_store(&r->cut, cut);

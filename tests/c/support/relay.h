@@ -14,6 +14,9 @@ int relay_port(const relay *r);
 void relay_mute(relay *r, int spared, long bytes);
 /* The same, but each byte from the server comes so long after the one before. 0: at once. */
 void relay_trickle(relay *r, int spared, int ms);
+/* On the connections that stand nothing more comes through from the server, and relay_drop ends them with what was held. New ones are not touched. */
+void relay_hold(relay *r);
+void relay_drop(relay *r);
 /* Ends all connections before it returns, and new ones at once, until it is called with false. */
 void relay_cut(relay *r, bool cut);
 /* What came from the server on connection `n` since the last of these two, counted from 0; 0 if there was none. */

@@ -777,6 +777,46 @@ static void what_is_refused_once_is_stored_later(void **state) {
     pond_free(p);
 }
 
+/* What was refused here, and stored by another worker since, takes no room for ever: what is refused later is tried again, too. */
+static void what_others_have_stored_since_is_forgotten(void **state) {
+    (void)state;
+    enum { MANY = 256, LONG_AGO_MS = 8000 }; /* as many as a worker remembers */
+    redisContext *redis = redis_open(redis_url());
+    pond *off = made("off");
+    pond_collection *c = behind(off, NULL, NULL);
+    sqlite3 *db = NULL;
+    char id[16], row[80];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        changes(c, POND_REPLACE, id, "{}");
+    }
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER picky BEFORE INSERT ON films BEGIN SELECT RAISE(ABORT, 'not now'); "
+                                  "END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    pond *on = made("on");
+    pond_collection *d = behind(on, NULL, NULL);
+    usleep(450000); /* each was refused by now */
+    for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:s:{%s/films:%d} mp:d:{%s/films:%d}", ns, i, ns, i);
+    usleep(LONG_AGO_MS * 1000);
+    changes(d, POND_REPLACE, "later", "{}");
+    usleep(400000);
+    assert_int_equal(sqlite3_exec(db, "DROP TRIGGER picky", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(pond_collection_flush(d, 20000, NULL), POND_OK);
+    snprintf(row, sizeof row, "%s/films", ns);
+    assert_int_equal(pond_stat(on, row, "dead_letters"), 0);
+    assert_true(stored_is(on, "later", "{\"id\":\"later\"}"));
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(on);
+    pond_free(off);
+    redisFree(redis);
+}
+
 static void where_it_cannot_be(void **state) {
     (void)state;
     const char *const options[] = {"write", "behind"};
@@ -826,6 +866,7 @@ int main(void) {
         CASE(a_trigger_that_fails_on_one),
         CASE(a_table_that_is_gone_for_a_while),
         CASE(what_is_refused_once_is_stored_later),
+        CASE(what_others_have_stored_since_is_forgotten),
         CASE(where_it_cannot_be),
     };
     return cmocka_run_group_tests_name("backlog_redis", tests, NULL, NULL);

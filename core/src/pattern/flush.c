@@ -19,6 +19,8 @@ enum {
     BATCH_BYTES = 8 * 1024 * 1024, /* of one transaction in MongoDB; a single document may have more */
     ATTEMPTS = 3,                  /* until what the store refuses is a dead letter */
     FIRST_AGAIN_MS = 1000,
+    GONE_MS =
+        5000, /* what is so long overdue to be tried again waits no more, as a rule: another worker has stored it */
     CONFLICTS = 16 /* in a row, until the round ends */
 };
 
@@ -241,12 +243,22 @@ static void drop_row(round *r, size_t at) {
     memmove(r->of + at, r->of + at + 1, (r->n - at) * sizeof *r->of);
 }
 
+/* Room for one more, though others are in the way: those that nobody waits for any more. If one of them does after all, its tries are counted
+ * anew. */
+static bool room_for_refusal(mp_backlog *b) {
+    int64_t now = mp_clock_ms();
+    if (b->refusals < MP_REFUSALS) return true;
+    for (size_t i = b->refusals; i-- > 0;)
+        if (now - b->refused[i].again_at > GONE_MS) forget_refusal(b, &b->refused[i]);
+    return b->refusals < MP_REFUSALS;
+}
+
 /* The store will not have this one: the others go on without it, and it is tried again some times. */
 static int refuse(round *r, size_t at, pond_error *why, pond_error **err) {
     mp_backlog *b = r->b;
     mp_behind_entry *e = r->entry[at];
     mp_refusal *of = refusal_of(b, e);
-    if (!of && b->refusals < MP_REFUSALS) {
+    if (!of && room_for_refusal(b)) {
         char *key = malloc(e->key_len + 1);
         if (key) {
             memcpy(key, e->key, e->key_len);

@@ -324,6 +324,19 @@ def test_a_journal_is_of_one_process(tmp_path):
         assert films.get("1") == {"id": "1", "n": 1}
 
 
+def test_a_closed_pond_lets_its_journal_go(tmp_path):
+    file = f"{tmp_path}/films.db"
+    with millpond.open("memory:", store=f"sqlite:{file}") as pond:
+        films = pond.collection("films", write="behind")
+        films.prepare()
+        films.replace("1", {"n": 1})
+    program = 'import sys, millpond; print(millpond.open("memory:", store=f"sqlite:{sys.argv[1]}").collection("films", write="behind").get("1"))'
+    done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "{'id': '1', 'n': 1}\n", done.stderr
+    with pytest.raises(millpond.ClosedError):
+        films.get("1")
+
+
 def test_where_it_cannot_be():
     with millpond.open("memory:", store="sqlite::memory:") as pond:
         with pytest.raises(millpond.OptionError, match="journal="):

@@ -43,9 +43,26 @@ static mp_journal *journal_of(pond *p, pond_error **err) {
     return j;
 }
 
+/* Of who is on no lane, so that the pond may be closed meanwhile. To be closed; NULL: there is none. */
+static mp_journal *borrow(pond *p) {
+    pthread_mutex_lock(&p->lock);
+    mp_journal *j = atomic_load(&p->journal);
+    if (j) mp_journal_ref(j);
+    pthread_mutex_unlock(&p->lock);
+    return j;
+}
+
 void mp_embedded_tidy(pond *p) {
-    mp_journal *j = atomic_load_explicit(&p->journal, memory_order_acquire);
+    mp_journal *j = borrow(p);
     if (j) mp_journal_tidy(j);
+    mp_journal_close(j);
+}
+
+void mp_embedded_close(pond *p) {
+    pthread_mutex_lock(&p->lock);
+    mp_journal *j = atomic_exchange(&p->journal, NULL);
+    pthread_mutex_unlock(&p->lock);
+    mp_journal_close(j);
 }
 
 /* ---- the memory ---- */
@@ -234,6 +251,7 @@ typedef struct mp_syncing {
     mp_job job;
     mp_task task;
     mp_lane *lane;
+    mp_journal *journal;
     mp_op *op; /* lane's lock; NULL: nobody wants the answer */
     int code;
     pond_error *error;
@@ -264,8 +282,8 @@ static void synced(mp_task *task) {
 static void sync_now(mp_job *job, bool refused) {
     mp_syncing *s = MP_OF(job, mp_syncing, job);
     mp_lane *lane = s->lane;
-    mp_journal *j = atomic_load_explicit(&lane->pond->journal, memory_order_acquire);
-    s->code = refused ? mp_fail(&s->error, POND_ECLOSED, "the pond is closed") : mp_journal_sync(j, &s->error);
+    s->code = refused ? mp_fail(&s->error, POND_ECLOSED, "the pond is closed") : mp_journal_sync(s->journal, &s->error);
+    mp_journal_close(s->journal);
     mp_lane_lock(lane);
     bool closed = lane->closed; /* then nobody drives it any more */
     if (!closed) mp_loop_post(lane->loop, &s->task);
@@ -285,14 +303,17 @@ static void confirm(mp_lane *lane, mp_op *op) {
         return;
     }
     mp_pool *pool = mp_pond_pool(lane->pond);
-    mp_syncing *s = journal_of(lane->pond, &error) ? calloc(1, sizeof *s) : NULL;
+    mp_journal *j = journal_of(lane->pond, &error);
+    mp_syncing *s = j ? calloc(1, sizeof *s) : NULL;
     if (s) {
-        *s = (mp_syncing){.job.run = sync_now, .task.run = synced, .lane = lane, .op = op};
+        *s =
+            (mp_syncing){.job.run = sync_now, .task.run = synced, .lane = lane, .journal = mp_journal_ref(j), .op = op};
         op->link_private = s;
         mp_lane_ref(lane);
         mp_loop_inflight(lane->loop, 1);
         if (pool && mp_pool_submit(pool, &s->job)) return;
         mp_loop_inflight(lane->loop, -1);
+        mp_journal_close(j);
         mp_lane_unref(lane); /* not the last: the pond or its queue has one */
         op->link_private = NULL;
         free(s);

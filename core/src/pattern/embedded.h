@@ -16,6 +16,8 @@ void mp_embedded_forget(mp_lane *lane, mp_op *op);
 
 /* *out: where the journal stands, to be freed. POND_EOPTION: nobody has said, and the store's address does not. */
 int mp_embedded_path(char **out, const mp_options *options, pond_error **err);
+/* All lanes are closed: another process may have the journal, once what still waits for the disk has ended. */
+void mp_embedded_close(pond *p);
 /* Now and then, by a thread that may wait for the disk; no lock held. */
 void mp_embedded_tidy(pond *p);
 

@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "pattern/backlog.h"
+#include "pattern/embedded.h"
 #include "pattern/load.h"
-#include "store/journal.h"
 
 mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err) {
     mp_lane *lane = atomic_load_explicit(&p->blocking, memory_order_acquire);
@@ -59,7 +59,7 @@ static void begin_again(pond *p, mp_cache *cache, mp_flights *flights) {
     mp_leave_aside(p->pool);
     if (!mp_list_empty(&p->lanes)) mp_leave_aside(MP_OF(p->lanes.next, mp_lane, node)); /* and by it the others */
     p->cache = cache;
-    mp_journal_close(atomic_exchange(&p->journal, NULL));
+    mp_leave_aside(atomic_exchange(&p->journal, NULL));
     p->flights = flights;
     p->pool = NULL;
     atomic_store(&p->blocking, NULL);
@@ -159,7 +159,7 @@ static void destroy(pond *p) {
     mp_pool_free(p->pool);
     mp_notifier_close(&p->notifier);
     mp_backlogs_free(p);
-    mp_journal_close(p->journal);
+    mp_embedded_close(p);
     if (p->store) p->store->vt->close(p->store);
     if (p->cache) p->cache->vt->close(p->cache);
     pond_policy_free(p->defaults);
@@ -270,5 +270,7 @@ int pond_close(pond *p, int64_t timeout_ms) {
     atomic_store(&p->ending, true);
     if (mp_pond_inherited(p)) return POND_OK; /* what is under way is the parent's */
     mp_notifier_stop(&p->notifier);
-    return close_lanes(p) > own || left ? POND_ETIMEOUT : POND_OK;
+    left |= close_lanes(p) > own;
+    mp_embedded_close(p);
+    return left ? POND_ETIMEOUT : POND_OK;
 }

@@ -280,6 +280,13 @@ int mp_journal_open(mp_journal **out, const char *path, const void *cache, int64
     return rc;
 }
 
+mp_journal *mp_journal_ref(mp_journal *j) {
+    enter_process();
+    j->refs++;
+    leave_process();
+    return j;
+}
+
 void mp_journal_close(mp_journal *j) {
     if (!j) return;
     if (j->generation != mp_generation()) {

@@ -11,8 +11,8 @@ function checkLetter (id) {
   if (typeof id !== 'string') throw new InvalidKey(`the id of a dead letter is a string, not ${show(id)}`)
 }
 
-function letterOf ({ id, document_id: documentId, version, at_ms: at, error, state, document }) {
-  return { id, documentId, version, at: new Date(at), error, state, document }
+function letterOf ({ id, document_id: documentId, version, at_ms: at, error, state, document, increments }) {
+  return { id, documentId, version, at: new Date(at), error, state, document, increments }
 }
 
 class DeadLetters {

@@ -203,9 +203,11 @@ export interface DeadLetter<D extends object = Record<string, unknown>> {
   at: Date
   /** What the store said. */
   error: string
-  /** deleted: the change was a deletion; damaged: it cannot be read. */
-  state: 'document' | 'deleted' | 'damaged'
+  /** deleted: the change was a deletion; increments: they are all there is, for the document that the store has; damaged: it cannot be read. */
+  state: 'document' | 'deleted' | 'increments' | 'damaged'
   document: (D & { id: string }) | null
+  /** That are to be added to it, by the member. */
+  increments: Record<string, number> | null
 }
 
 export interface DeadLetterList<D extends object = Record<string, unknown>> {

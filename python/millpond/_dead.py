@@ -23,8 +23,10 @@ class DeadLetter:
     version: int  #: of the change
     at: datetime.datetime  #: when it was put aside
     error: str  #: what the store said
-    state: Literal["document", "deleted", "damaged"]  #: deleted: the change was a deletion; damaged: it cannot be read
+    #: deleted: the change was a deletion; increments: they are all there is, for the document that the store has; damaged: it cannot be read
+    state: Literal["document", "deleted", "increments", "damaged"]
     document: dict[str, Any] | None
+    increments: dict[str, int] | None  #: that are to be added to it, by the member
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,7 +46,7 @@ class DeadLetterList:
 
 def letter_of(row: dict[str, Any]) -> DeadLetter:
     at = _1970 + datetime.timedelta(milliseconds=row["at_ms"])
-    return DeadLetter(row["id"], row["document_id"], row["version"], at, row["error"], row["state"], row["document"])
+    return DeadLetter(row["id"], row["document_id"], row["version"], at, row["error"], row["state"], row["document"], row["increments"])
 
 
 def list_of(found: dict[str, Any]) -> DeadLetterList:

@@ -109,9 +109,11 @@ static void answers_of_another_form_are_errors(void **state) {
         {MP_DEAD_LIST, "*2\r\n:1\r\n$1\r\nx\r\n"},
         {MP_DEAD_LIST, "*2\r\n:1\r\n:1\r\n"},
         {MP_DEAD_LIST, "*2\r\n:-1\r\n:0\r\n"},
-        {MP_DEAD_LIST, "*6\r\n:1\r\n:0\r\n$1\r\nx\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n"},
-        {MP_DEAD_LIST, "*6\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\ne\r\n"},
-        {MP_DEAD_LIST, "*6\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n:1\r\n"},
+        {MP_DEAD_LIST, "*7\r\n:1\r\n:0\r\n$1\r\nx\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n*0\r\n"},
+        {MP_DEAD_LIST, "*7\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$-1\r\n$1\r\ne\r\n*0\r\n"},
+        {MP_DEAD_LIST, "*7\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n:1\r\n*0\r\n"},
+        {MP_DEAD_LIST, "*7\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n:1\r\n"},
+        {MP_DEAD_LIST, "*7\r\n:1\r\n:0\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n*1\r\n$1\r\nn\r\n"},
         {MP_CONFIRM, "*2\r\n:1\r\n:0\r\n"},
         {MP_CONFIRM, ":-1\r\n"},
         {MP_DEAD_RETRY, ":2\r\n"},
@@ -131,7 +133,8 @@ static void answers_of_another_form_are_errors(void **state) {
     assert_int_equal(answer(MP_FOLD, "*2\r\n:1\r\n$0\r\n\r\n"), MP_DONE);
     assert_int_equal(answer(MP_FOLD, "*1\r\n:-3\r\n"), MP_REFUSED);
     assert_int_equal(answer(MP_BEHIND_OPEN, "*3\r\n$2\r\n16\r\n$0\r\n\r\n$0\r\n\r\n"), MP_DONE);
-    assert_int_equal(answer(MP_DEAD_LIST, "*6\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n"), MP_DONE);
+    assert_int_equal(answer(MP_DEAD_LIST, "*7\r\n:1\r\n:1\r\n$3\r\n1-1\r\n$1\r\nk\r\n$0\r\n\r\n$1\r\ne\r\n*0\r\n"),
+                     MP_DONE);
     assert_int_equal(answer(MP_DEAD_RETRY, ":1\r\n"), MP_STORED);
     assert_int_equal(answer(MP_CONFIRM, ":2\r\n"), MP_DONE);
 }
@@ -152,14 +155,15 @@ static size_t with_records(char *out, mp_op_kind kind) {
     memcpy(e.fence, fence, sizeof e.fence);
     if (kind == MP_LEASE) n += (size_t)sprintf(out, "*3\r\n:6\r\n");
     if (kind == MP_TAKE) n += (size_t)sprintf(out, "*13\r\n:3\r\n:1\r\n$3\r\n1-1\r\n:0\r\n");
-    if (kind == MP_DEAD_LIST) n += (size_t)sprintf(out, "*14\r\n:3\r\n:0\r\n");
+    if (kind == MP_DEAD_LIST) n += (size_t)sprintf(out, "*17\r\n:3\r\n:0\r\n");
     for (int i = 0; i < (kind == MP_LEASE ? 1 : 3); i++) {
         if (kind != MP_LEASE) n += add_text(out + n, "1099511627776-0", 15);
         if (kind != MP_LEASE) n += add_text(out + n, "sabc", 4);
         if (i == 2) e = (mp_envelope){.flags = MP_ENVELOPE_SRCVER | MP_ENVELOPE_NEGATIVE};
         mp_envelope_write(record, &e);
         n += add_text(out + n, record, mp_envelope_size(e.payload_len, 0));
-        if (kind == MP_DEAD_LIST) n += add_text(out + n, "why", 3);
+        if (kind == MP_DEAD_LIST)
+            n += add_text(out + n, "why", 3) + (size_t)sprintf(out + n + 9, "*2\r\n$1\r\nn\r\n$1\r\n7\r\n");
     }
     if (kind == MP_LEASE) n += (size_t)sprintf(out + n, ":1000\r\n");
     return n;

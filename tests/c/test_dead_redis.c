@@ -470,6 +470,64 @@ static void an_old_one_is_not_retried_blindly(void **state) {
     stored("2", "{\"id\":\"2\",\"n\":2}");
 }
 
+/* The store's document cannot be read for a while: what waits to be added to it is put aside, can be seen, and counts once when it is retried. */
+static void increments_alone(void **state) {
+    (void)state;
+    char letter[48];
+    changes(POND_REPLACE, "1", "{\"n\":1}");
+    work();
+    flushes();
+    redis_do(redis, "DEL mp:b:{%s/films:%d}s1", ns, shard_of("1")); /* it is the store's */
+    sql("CREATE TABLE kept AS SELECT * FROM films");
+    sql("PRAGMA ignore_check_constraints = 1");
+    sql("UPDATE films SET doc = 'x'");
+    assert_int_equal(pond_collection_increment(films, "1", 1, "n", 1, 3, NULL), POND_OK);
+    assert_int_equal(pond_collection_increment(films, "1", 1, "m", 1, -2, NULL), POND_OK);
+    flushes();
+    const char *text = list(NULL, 10);
+    assert_true(has(text, "\"increments\":{\"") && has(text, "\"state\":\"increments\",\"document\":null"));
+    assert_true(has(text, "\"n\":3") && has(text, "\"m\":-2") && has(text, "\"total\":1"));
+    assert_int_equal(sscanf(strstr(text, "\"id\":\"") + 6, "%40[0-9-]", letter), 1);
+    assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_ESTORE); /* it cannot be read yet */
+    sql("UPDATE films SET doc = (SELECT doc FROM kept)");
+    assert_int_equal(act(POND_DEAD_RETRY, letter, NULL), POND_OK);
+    assert_int_equal(act(POND_DEAD_RETRY, letter, "there is no dead letter"), POND_EABSENT);
+    films_read(films, "1", "{\"id\":\"1\",\"n\":4,\"m\":-2}");
+    flushes();
+    stored("1", "{\"id\":\"1\",\"n\":4,\"m\":-2}");
+    assert_int_equal(waiting("1"), 0);
+}
+
+/* As it is put aside. `version`: of the newest. */
+static void put_increments_aside(const char *id, const char version[8], char letter[48]) {
+    int shard = shard_of(id);
+    redisReply *r = redis_do(redis, "XADD mp:x:{%s/films:%d} * k s%s r %b e why d %b%b dn 5", ns, shard, id, "",
+                             (size_t)0, version, (size_t)8, version, (size_t)8);
+    snprintf(letter, 48, "%s-%d", r->str, shard);
+}
+
+static void increments_do_not_overtake(void **state) {
+    (void)state;
+    char old[8] = {0, 0, 0, 0, 0, 1, 0, 0}, letter[48], others[48];
+    put_increments_aside("1", old, letter);
+    assert_int_equal(act(POND_DEAD_RETRY, letter, "nothing to be added to"), POND_EDUPLICATE);
+    changes(POND_REPLACE, "1", "{\"n\":1}");
+    work();
+    flushes();
+    rest(); /* nobody else wants the letters */
+    assert_int_equal(act(POND_DEAD_RETRY, letter, "newer change"), POND_EDUPLICATE);
+    /* Others have come since, which wait. */
+    old[5] = 100;
+    put_increments_aside("1", old, others);
+    assert_int_equal(pond_collection_increment(films, "1", 1, "n", 1, 1, NULL), POND_OK);
+    assert_int_equal(act(POND_DEAD_RETRY, others, "newer change of it was accepted"), POND_EDUPLICATE);
+    work();
+    flushes();
+    stored("1", "{\"id\":\"1\",\"n\":2}");
+    assert_int_equal(act(POND_DEAD_DROP, letter, NULL), POND_OK);
+    assert_int_equal(act(POND_DEAD_DROP, others, NULL), POND_OK);
+}
+
 static void what_is_damaged_can_only_be_dropped(void **state) {
     (void)state;
     static const char *const records[] = {"", "MPx"};
@@ -604,6 +662,8 @@ int main(void) {
         CASE(a_retry_never_replaces_what_is_newer),
         CASE(the_store_has_the_last_word),
         CASE(an_old_one_is_not_retried_blindly),
+        CASE(increments_alone),
+        CASE(increments_do_not_overtake),
         CASE(what_is_damaged_can_only_be_dropped),
         CASE(a_full_backlog_takes_none_back),
         CASE(on_a_queue_as_well),

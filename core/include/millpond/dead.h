@@ -19,7 +19,8 @@ typedef enum pond_dead_act {
 /* The oldest dead letters behind `after` (a letter's id; NULL or length 0: from the oldest on), at most `most`, 1..1000. `*out` is a JSON
  * object, {"letters": [...], "total": how many there are, "next": what to give as `after` for those that follow, or null}. A letter is
  *   {"id": its own, "document_id": the document's, "version": of the change, "at_ms": when it was put aside, in ms since 1970, "error": what
- *    the store said, "state": "document" | "deleted" (it was a deletion) | "damaged" (there is no document that can be read), "document": the document or null}
+ *    the store said, "state": "document" | "deleted" (it was a deletion) | "increments" (there is nothing else: of the document that the store has) |
+ *    "damaged" (there is nothing that can be read), "increments": {member: sum} or null, "document": the document, without these, or null}
  * Of large documents fewer come than were asked for, but always one. Letters that are added or go meanwhile do no harm to the order.
  * POND_EMISUSE: `most`, or the collection is not written behind; POND_EKEY: `after` is no letter's id; POND_ECACHE and others: Redis cannot be
  * asked. The store is not. @threads any, blocks; not in a thread that drives a queue */
@@ -32,6 +33,8 @@ POND_API int pond_collection_dead_list(pond_collection *collection, const char *
  * days after it was put aside, whether the document that is not there was deleted since. Letter and backlog change at once, in Redis:
  * it is never in both nor in neither. What comes of it at the store is seen as of any change: pond_collection_flush waits for that, and what
  * the store refuses again is a dead letter again, with a new id. After POND_ECACHE or POND_ETIMEOUT it may have been done: list again.
+ *
+ * Increments that were put aside wait again as well, and count once. Of a letter that has nothing else the store must have the document, and no newer one.
  *
  * POND_EABSENT: there is no such letter (any more); POND_EVALUE: RETRY: it is "damaged"; POND_EOVERLOAD: RETRY: the backlog is full;
  * POND_ESTORE: RETRY: the store cannot be asked what it has; and as above. @threads as above */

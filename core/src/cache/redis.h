@@ -147,6 +147,8 @@ mp_reply mp_behind_dirty(mp_op *op, redisReply *reply,
 typedef enum mp_taken { MP_TAKEN, MP_TAKEN_ODD, MP_TAKEN_NO_MEMORY } mp_taken;
 /* An entry of three elements: its id, the key, the record, whose value may be taken out of the reply. */
 mp_taken mp_behind_take(mp_behind_entry *entry, redisReply **of, const uint8_t *fence);
+/* A hash of increments that wait, members and sums in turn. What cannot be read is `damaged`. */
+mp_taken mp_behind_take_sums(mp_sums *out, const redisReply *hash);
 mp_reply mp_behind_no_memory(mp_op *op, const char *what);
 mp_reply mp_dead_list_decode(mp_op *op, redisReply *reply, const uint8_t *fence);
 mp_reply mp_dead_retry_decode(mp_op *op, const redisReply *reply);

@@ -193,7 +193,7 @@ static bool read_sum(mp_sum *sum, const redisReply *member, const redisReply *te
 }
 
 /* The hash of wb_incr.lua. What cannot be read is `damaged`. */
-static mp_taken take_sums(mp_sums *out, const redisReply *hash) {
+mp_taken mp_behind_take_sums(mp_sums *out, const redisReply *hash) {
     size_t n = hash->elements / 2;
     if (!n) return MP_TAKEN;
     if (!(out->sum = calloc(n, sizeof *out->sum))) return MP_TAKEN_NO_MEMORY;
@@ -224,7 +224,7 @@ static mp_taken take_unfolded(mp_sums *out, redisReply *of, const uint8_t *fence
     if (record && record->type != REDIS_REPLY_NIL && !is_text(record)) return MP_TAKEN_ODD;
     if (is_text(record))
         out->damaged = !take_record(&of->element[0], fence, &out->version, &out->old_fence, &out->value);
-    return take_sums(out, hash);
+    return mp_behind_take_sums(out, hash);
 }
 
 static mp_reply unfolded(mp_op *op, redisReply *r, const uint8_t *fence) {

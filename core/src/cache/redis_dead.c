@@ -5,11 +5,29 @@
 #include "cache/redis.h"
 #include "cache/redis_reply.h"
 
+static mp_taken take_increments(mp_behind_entry *e, const redisReply *hash) {
+    if (!hash || hash->type != REDIS_REPLY_ARRAY || hash->elements % 2 != 0) return MP_TAKEN_ODD;
+    if (hash->elements == 0) return MP_TAKEN;
+    if (!(e->increments = calloc(1, sizeof *e->increments))) return MP_TAKEN_NO_MEMORY;
+    return mp_behind_take_sums(e->increments, hash);
+}
+
+/* There is no record. */
+static void alone(mp_behind_entry *e) {
+    e->damaged = e->key_len > MP_KEY_MAX || !e->increments || e->increments->damaged;
+    if (!e->damaged) e->version = e->increments->newest;
+}
+
 static mp_taken take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) {
     const redisReply *why = of[3];
     if (!why || why->type != REDIS_REPLY_STRING || !of[2] || of[2]->type != REDIS_REPLY_STRING) return MP_TAKEN_ODD;
-    mp_taken how = mp_behind_take(e, of, fence);
+    bool record = of[2]->len > 0;
+    redisReply *parts[] = {of[0], of[1], record ? of[2] : NULL};
+    mp_taken how = mp_behind_take(e, parts, fence);
+    if (record) of[2] = parts[2]; /* it may be the value's now */
+    if (how == MP_TAKEN) how = take_increments(e, of[4]);
     if (how != MP_TAKEN) return how;
+    if (!record) alone(e);
     if (!(e->why = malloc(why->len + 1))) return MP_TAKEN_NO_MEMORY;
     memcpy(e->why, why->str, why->len + 1);
     e->why_len = why->len;
@@ -18,8 +36,8 @@ static mp_taken take(mp_behind_entry *e, redisReply **of, const uint8_t *fence) 
 
 mp_reply mp_dead_list_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     mp_behind *b = op->behind;
-    if (r->type != REDIS_REPLY_ARRAY || r->elements < 2 || (r->elements - 2) % 4 != 0) return mp_op_odd(op);
-    size_t n = (r->elements - 2) / 4;
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 2 || (r->elements - 2) % 5 != 0) return mp_op_odd(op);
+    size_t n = (r->elements - 2) / 5;
     int64_t more = mp_reply_integer(r, 1);
     b->backlog = mp_reply_integer(r, 0);
     b->more = more == 1;
@@ -27,7 +45,7 @@ mp_reply mp_dead_list_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
     if (n && !b->entries) return mp_behind_no_memory(op, "a list of dead letters");
     for (b->count = 0; b->count < n;) {
-        mp_taken how = take(&b->entries[b->count], r->element + 2 + 4 * b->count, fence);
+        mp_taken how = take(&b->entries[b->count], r->element + 2 + 5 * b->count, fence);
         b->count++;
         if (how == MP_TAKEN) continue;
         mp_behind_clear(b);

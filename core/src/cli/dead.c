@@ -121,6 +121,13 @@ static int show(const dead *d, const char *id) {
         cli_text(text_of(letter, "error"));
         printf("\n  state      %s%s", text_of(letter, "state"), there ? ": " : "");
         if (there) cli_text(document);
+        yyjson_val *sums = yyjson_obj_get(letter, "increments");
+        if (yyjson_is_obj(sums)) {
+            char *increments = cli_memory(yyjson_val_write(sums, 0, NULL));
+            printf("\n  increments ");
+            cli_text(increments);
+            free(increments);
+        }
         putchar('\n');
         free(document);
     }

@@ -6,6 +6,8 @@ void mp_behind_clear(mp_behind *behind) {
     for (size_t i = 0; i < behind->count; i++) {
         free(behind->entries[i].key);
         free(behind->entries[i].why);
+        if (behind->entries[i].increments) mp_sums_clear(behind->entries[i].increments);
+        free(behind->entries[i].increments);
         pond_value_free(behind->entries[i].value);
     }
     free(behind->entries);

@@ -47,7 +47,9 @@ typedef struct mp_behind_entry {
     bool old_fence; /* accepted in a history of the server that was lost since: perhaps others know of a newer one */
     bool damaged;   /* the record cannot be read */
     bool large;     /* it has a record that is over `bytes_most` alone, and which did not come */
-    char *why;      /* DEAD_LIST: what the store had against it, NUL-terminated; NULL else */
+    struct mp_sums *
+        increments; /* DEAD_LIST: those that were put aside with it; NULL: none. `version` is theirs if there is nothing else */
+    char *why; /* DEAD_LIST: what the store had against it, NUL-terminated; NULL else */
     size_t why_len;
     int acked;     /* ACK, out: 1; 0: a newer record came, and waits in an entry of its own */
     bool unfolded; /* its increments are not in `value` yet: it is left as it is. The caller's own */

@@ -98,22 +98,42 @@ static bool is_document(const mp_behind_entry *e) {
            (pond_value_codec(e->value) == POND_JSON || pond_value_codec(e->value) == POND_EJSON);
 }
 
+/* There are increments, and no document that was accepted before them: they are of the store's. */
+static bool is_increments(const mp_behind_entry *e) { return !e->value && e->increments && e->increments->n; }
+
 static bool is_damaged(const mp_behind_entry *e) {
-    return e->damaged || !e->value || e->key_len < 2 || e->key[0] != 's' ||
-           (pond_value_state(e->value) != POND_ABSENT && !is_document(e));
+    if (e->damaged || e->key_len < 2 || e->key[0] != 's') return true;
+    if (!e->value) return !is_increments(e);
+    return pond_value_state(e->value) != POND_ABSENT && !is_document(e);
+}
+
+/* {"views":3}, or null. */
+static void add_increments(mp_buf *json, const mp_sums *sums) {
+    if (!sums || !sums->n) {
+        mp_buf_text(json, "null");
+        return;
+    }
+    for (size_t i = 0; i < sums->n; i++) {
+        mp_buf_text(json, i ? "," : "{");
+        mp_buf_json(json, sums->sum[i].member, sums->sum[i].len);
+        mp_buf_printf(json, ":%lld", (long long)sums->sum[i].by);
+    }
+    mp_buf_text(json, "}");
 }
 
 static void add_letter(mp_buf *json, const mp_behind_entry *e, int64_t shard) {
     bool behind = e->key_len > 0 && e->key[0] == 's';
     mp_buf_printf(json, "{\"id\":\"%s-%lld\",\"document_id\":", e->id, (long long)shard);
     mp_buf_json(json, e->key + behind, e->key_len - behind);
-    mp_buf_printf(json, ",\"version\":%lld,\"at_ms\":%lld,\"error\":", (long long)e->version,
-                  (long long)id_of(e, shard).ms);
+    mp_buf_printf(json, ",\"version\":%lld,\"increments\":", (long long)e->version);
+    add_increments(json, e->increments);
+    mp_buf_printf(json, ",\"at_ms\":%lld,\"error\":", (long long)id_of(e, shard).ms);
     mp_buf_json(json, e->why, e->why_len);
     mp_buf_printf(json, ",\"state\":\"%s\",\"document\":",
-                  is_damaged(e)    ? "damaged"
-                  : is_document(e) ? "document"
-                                   : "deleted");
+                  is_damaged(e)      ? "damaged"
+                  : is_increments(e) ? "increments"
+                  : is_document(e)   ? "document"
+                                     : "deleted");
     if (!is_damaged(e) && is_document(e)) {
         size_t len;
         const char *text = pond_value_data(e->value, &len);
@@ -248,6 +268,8 @@ static int ask_store(pond_collection *c, const mp_behind_entry *e, const letter_
     if (code != POND_OK) return code;
     bool absent = pond_value_state(value) == POND_ABSENT;
     pond_value_free(value);
+    if (absent && is_increments(e))
+        return overtaken(c, e, "there is no such document, so its increments have nothing to be added to", err);
     if (version > e->version)
         return overtaken(c, e, absent ? "it was deleted since" : "a newer change of it is in the store", err);
     if (absent && version == 0 && mp_clock_wall_ms() - id->ms > (int64_t)TOMB_DAYS * MP_DAY_MS - MARGIN_MS)

@@ -90,6 +90,45 @@ static void counters_are_read_and_stored(void **state) {
     pond_free(q);
 }
 
+/* Each of these is told of; NULL-terminated. */
+static void dropped_are(pond *p, const char *const *which) {
+    pond_value *stats = NULL;
+    assert_int_equal(pond_stats(p, &stats, NULL), POND_OK);
+    const char *list = strstr(pond_value_data(stats, NULL), "\"last_dropped\":[{");
+    assert_non_null(list);
+    for (; *which; which++)
+        if (!strstr(list, *which)) fail_msg("%s is not in %s", *which, list);
+    pond_value_free(stats);
+}
+
+/* More than are remembered: the last ones are. */
+static void the_last_that_were_dropped(void **state) {
+    (void)state;
+    enum { MANY = 20, KEPT = 16 };
+    pond *p = made(redis_url(), "on");
+    pond_collection *c = films(p, "behind");
+    pond_value *stats = NULL;
+    char id[16];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(id, sizeof id, "none%d", i);
+        counts(c, id, "n", i);
+        assert_int_equal(pond_collection_flush(c, 10000, NULL), POND_OK);
+    }
+    assert_int_equal(pond_stats(p, &stats, NULL), POND_OK);
+    const char *at = strstr(pond_value_data(stats, NULL), "\"last_dropped\":[");
+    assert_non_null(at);
+    for (int i = MANY - KEPT; i < MANY; i++) { /* in their order */
+        char text[40];
+        snprintf(text, sizeof text, "{\"document_id\":\"none%d\"", i);
+        at = strstr(at, text);
+        assert_non_null(at);
+    }
+    assert_null(strstr(pond_value_data(stats, NULL), "\"none3\""));
+    pond_value_free(stats);
+    pond_collection_free(c);
+    pond_free(p);
+}
+
 static void what_cannot_be_counted(void **state) {
     (void)state;
     pond *p = made(redis_url(), "on");
@@ -124,6 +163,10 @@ static void what_cannot_be_counted(void **state) {
     counts(c, "1", "n", 1);
     films_read(c, "1", "{\"id\":\"1\",\"s\":\"text\",\"half\":0.5,\"most\":9007199254740991,\"n\":2}");
     assert_int_equal(pond_stat(p, row, "dropped_increments"), 4);
+    dropped_are(
+        p, (const char *const[]){"{\"document_id\":\"none\",\"field\":\"n\",\"by\":1,\"why\":\"no such document\"",
+                                 "{\"document_id\":\"1\",\"field\":\"s\",\"by\":1,\"why\":\"the field is no integer",
+                                 "\"field\":\"half\"", "\"field\":\"most\"", NULL});
     counts(c, "1", "most", -1);
     counts(c, "1", "n", MP_INCREMENT_MOST);
     counts(c, "1", "n", -MP_INCREMENT_MOST);
@@ -210,6 +253,7 @@ int main(void) {
         cmocka_unit_test(each_counts_once),
         TEST(counters_are_read_and_stored),
         TEST(what_cannot_be_counted),
+        TEST(the_last_that_were_dropped),
         TEST(none_is_lost_beside_readers_and_workers),
         TEST(an_old_memory_counts_nothing_twice),
     };

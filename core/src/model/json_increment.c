@@ -63,13 +63,14 @@ static added add(yyjson_mut_doc *doc, yyjson_mut_val *root, const mp_sum *sum) {
 
 static int no_memory(pond_error **err) { return mp_fail(err, POND_ENOMEM, "no memory for an increment"); }
 
-static int add_all(yyjson_mut_doc *doc, const mp_sum *sums, size_t n, pond_codec codec, pond_value **out,
-                   size_t *dropped, pond_error **err) {
+static int add_all(yyjson_mut_doc *doc, mp_sum *sums, size_t n, pond_codec codec, pond_value **out, size_t *dropped,
+                   pond_error **err) {
     yyjson_mut_val *root = yyjson_mut_doc_get_root(doc);
     for (size_t i = 0; i < n; i++) {
         added how = add(doc, root, &sums[i]);
         if (how == NO_MEMORY) return no_memory(err);
-        *dropped += how == DROPPED;
+        sums[i].dropped = how == DROPPED;
+        *dropped += sums[i].dropped;
     }
     if (*dropped == n) return POND_OK;
     size_t len = 0;
@@ -78,7 +79,7 @@ static int add_all(yyjson_mut_doc *doc, const mp_sum *sums, size_t n, pond_codec
     return *out ? POND_OK : no_memory(err);
 }
 
-int mp_increment(const pond_value *document, const mp_sum *sums, size_t n, pond_value **out, size_t *dropped,
+int mp_increment(const pond_value *document, mp_sum *sums, size_t n, pond_value **out, size_t *dropped,
                  pond_error **err) {
     size_t len;
     const char *text = pond_value_data(document, &len);

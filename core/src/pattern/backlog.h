@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include "engine/loop.h"
 #include "engine/pool.h"
+#include "pattern/dropped.h"
 #include "pattern/policy.h"
 #include "pattern/tags.h"
 #include "store/store.h"
@@ -66,6 +67,7 @@ typedef struct mp_backlog {
         owes; /* not all of that is in the store, as far as was seen, and it is for this process to take there: counts as a call */
     char problem[200]; /* of the last round; "": none */
     bool forgetful;    /* Redis keeps no append-only file */
+    mp_dropped dropped;
     mp_job job;
     mp_timer timer; /* on the lane of blocking calls, whose lock guards `timed` */
     bool timed;

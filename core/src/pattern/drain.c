@@ -162,6 +162,7 @@ void mp_drain_init(mp_backlog *b) {
     b->working = 0;
     b->accepted = 0;
     b->owes = false;
+    b->dropped = (mp_dropped){0}; /* a child's; its parent may have been in the midst of them */
     b->pause_ms = b->hinted_at = 0;
     b->idle_ms = LINGER_MS;
     b->batch = MP_BATCH_MOST;
@@ -175,6 +176,7 @@ void mp_drain_init(mp_backlog *b) {
 void mp_drain_clear(mp_backlog *b) {
     for (size_t i = 0; i < b->refusals; i++) free(b->refused[i].key);
     b->refusals = 0;
+    mp_dropped_clear(&b->dropped);
 }
 
 void mp_drain_accepted(mp_backlog *b) {
@@ -243,7 +245,9 @@ void mp_drain_describe(mp_backlog *b, mp_buf *json) {
     if (b->problem[0]) mp_buf_json(json, b->problem, strlen(b->problem));
     else if (b->forgetful) mp_buf_printf(json, "\"%s\"", forgetful);
     else mp_buf_text(json, "null");
-    mp_buf_printf(json, ",\"dropped_increments\":%llu}",
+    mp_buf_printf(json, ",\"dropped_increments\":%llu,\"last_dropped\":",
                   (unsigned long long)mp_stats_count(b->policy->space->stats, MP_COUNT_dropped_increments));
+    mp_dropped_describe(&b->dropped, json);
+    mp_buf_text(json, "}");
     pthread_mutex_unlock(&b->lock);
 }

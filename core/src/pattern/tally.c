@@ -113,6 +113,20 @@ static void again(tally *t) {
     t->next = MP_SUMS;
 }
 
+/* Each was accepted, so it is said which they were. */
+static void report(mp_backlog *b, const tally *t) {
+    bool absent = pond_value_state(t->base) == POND_ABSENT;
+    pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < t->sums.n; i++) {
+        const mp_sum *sum = &t->sums.sum[i];
+        if (!absent && !sum->dropped) continue;
+        mp_count(b->policy->space->stats, MP_COUNT_dropped_increments);
+        mp_dropped_note(&b->dropped, t->entry.key + 1, t->entry.key_len - 1, sum,
+                        absent ? "no such document" : "the field is no integer, or would leave 2^53 - 1");
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
 static int folded(mp_backlog *b, tally *t, const mp_op *op, pond_error **err) {
     if (op->reply == MP_REFUSED) {
         bool stale = t->behind.verdict == MP_STALE_FENCE;
@@ -123,7 +137,7 @@ static int folded(mp_backlog *b, tally *t, const mp_op *op, pond_error **err) {
     }
     t->whole_version = op->version;
     t->over = true;
-    for (size_t i = 0; i < t->dropped; i++) mp_count(b->policy->space->stats, MP_COUNT_dropped_increments);
+    if (t->dropped) report(b, t);
     return POND_OK;
 }
 

@@ -18,7 +18,8 @@
 #define MP_TOKEN_LEN 16
 #define MP_TAGS_MAX 16 /* of one value */
 #define MP_FENCE_LEN 8
-#define MP_ON_DISK (-1)                  /* CONFIRM: in the append-only file of the server itself */
+#define MP_AT_ONCE (-2) /* CONFIRM: 1 if this server answers only when its file is on the disk; else 0 */
+#define MP_ON_DISK (-1) /* CONFIRM: in the append-only file of the server itself */
 #define MP_LEASE_MAX_MS (10 * 60 * 1000) /* as the option lease has it: what claims to be longer is no lease's time */
 
 typedef struct mp_cache mp_cache;

@@ -256,6 +256,10 @@ void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool w
         mp_command_arg(out, op->behind->entries[0].id, strlen(op->behind->entries[0].id));
         break;
     case MP_CONFIRM:
+        if (op->ms == MP_AT_ONCE) {
+            mp_buf_text(out, "*3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$8\r\n*append*\r\n");
+            break;
+        }
         mp_buf_text(out,
                     op->ms == MP_ON_DISK ? "*4\r\n$7\r\nWAITAOF\r\n$1\r\n1\r\n$1\r\n0\r\n" : "*3\r\n$4\r\nWAIT\r\n");
         if (op->ms != MP_ON_DISK) mp_command_number(out, op->ms);

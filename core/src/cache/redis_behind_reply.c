@@ -275,6 +275,20 @@ static mp_reply either(mp_op *op, const redisReply *r, mp_reply one) {
     return r->integer == 1 ? one : MP_REFUSED;
 }
 
+/* Of its configuration, all that is about its append-only file. */
+static mp_reply configured(mp_op *op, const redisReply *r) {
+    static const char *const wanted[][2] = {
+        {"appendonly", "yes"}, {"appendfsync", "always"}, {"no-appendfsync-on-rewrite", "no"}};
+    size_t found = 0;
+    if (r->type != REDIS_REPLY_ARRAY && r->type != REDIS_REPLY_MAP) return mp_op_odd(op);
+    for (size_t i = 0; i + 1 < r->elements; i += 2)
+        for (size_t k = 0; k < 3; k++)
+            found += is_text(r->element[i]) && is_text(r->element[i + 1]) &&
+                     strcmp(r->element[i]->str, wanted[k][0]) == 0 && strcmp(r->element[i + 1]->str, wanted[k][1]) == 0;
+    op->ms = found == 3;
+    return MP_DONE;
+}
+
 /* WAIT says on how many replicas, WAITAOF on how many disks: its own, and replicas'. */
 static mp_reply confirmed(mp_op *op, const redisReply *r) {
     bool two = r->type == REDIS_REPLY_ARRAY && r->elements == 2;
@@ -298,7 +312,7 @@ mp_reply mp_behind_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     case MP_DEAD_RETRY: return mp_dead_retry_decode(op, r);
     case MP_DEAD_DROP:
         return op->resent ? MP_DONE : either(op, r, MP_DONE); /* the first time it may have been dropped */
-    case MP_CONFIRM: return confirmed(op, r);
+    case MP_CONFIRM: return op->ms == MP_AT_ONCE ? configured(op, r) : confirmed(op, r);
     case MP_FORGET: return r->type == REDIS_REPLY_INTEGER ? MP_DONE : mp_op_odd(op);
     case MP_BEHIND_OPEN: return opened(op, r);
     default: return mp_op_odd(op);

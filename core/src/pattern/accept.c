@@ -188,7 +188,7 @@ mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id
     if (!a) return NULL;
     a->lane = lane;
     a->backlog = c->behind;
-    a->ack = c->ack;
+    a->ack = atomic_load(&c->ack_at_once) ? 0 : c->ack;
     a->options = &c->document->options;
     a->timer.fire = pause_over;
     mp_collection_key(c, &a->op.key, name, id, len);

@@ -154,22 +154,34 @@ int mp_backlog_open(mp_backlog *b, pond_error **err) {
     return code;
 }
 
-int mp_backlog_on_disk(mp_backlog *b, pond_error **err) {
+/* Of servers that have no WAITAOF, some write their file before they answer. */
+static bool answers_from_disk(mp_backlog *b) {
+    mp_behind behind = {0};
+    mp_errand errand = {.op = {.ms = MP_AT_ONCE}};
+    return ask(b, &errand, MP_CONFIRM, 0, &behind, NULL) == POND_OK && errand.op.ms == 1;
+}
+
+int mp_backlog_on_disk(mp_backlog *b, bool *at_once, pond_error **err) {
     pond_error *why = NULL;
     mp_behind behind = {0};
     mp_errand errand = {.op = {.ms = MP_ON_DISK, .lease_ms = 1}};
     int code = ask(b, &errand, MP_CONFIRM, 0, &behind, &why);
-    if (why && strstr(pond_error_message(why), "WAITAOF")) {
-        code = mp_fail(err, POND_EOPTION,
-                       "ack=fsync: this server does not say what is on its disk: it takes Redis 7.2 or newer with "
-                       "appendonly yes (%s)",
-                       pond_error_message(why));
-        pond_error_free(why);
+    bool cannot = why && strstr(pond_error_message(why), "WAITAOF");
+    *at_once = cannot && answers_from_disk(b);
+    if (*at_once) {
+        code = POND_OK;
+    } else if (cannot) {
+        code =
+            mp_fail(err, POND_EOPTION,
+                    "ack=fsync: this server does not say what is on its disk: set appendonly yes, and take Redis 7.2 "
+                    "or newer, or set appendfsync always as well and no-appendfsync-on-rewrite no, and allow the "
+                    "cache's user +config|get (%s)",
+                    pond_error_message(why));
     } else if (err) {
         *err = why;
-    } else {
-        pond_error_free(why);
+        why = NULL;
     }
+    pond_error_free(why);
     return code;
 }
 

@@ -87,8 +87,9 @@ typedef struct mp_backlog {
 mp_backlog *mp_backlog_of(struct pond *p, const char *collection, const pond_policy *document, pond_tags *pages);
 /* Looks once whether cache and store can do it. Blocks; no lock held. */
 int mp_backlog_open(mp_backlog *b, pond_error **err);
-/* Can the cache tell that what was accepted is on the disk? Blocks; no lock held. */
-int mp_backlog_on_disk(mp_backlog *b, pond_error **err);
+/* Can the cache tell that what was accepted is on the disk? *at_once: it does so by its answer to the change, and need not be asked. Blocks; no
+ * lock held. */
+int mp_backlog_on_disk(mp_backlog *b, bool *at_once, pond_error **err);
 /* The shard's versions cannot go on: takes an epoch from the store, unless another thread has since `seen`. Blocks; no lock held. */
 int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err);
 /* The document as the store has it, with its version; or the record that was accepted in a history of Redis that was lost since (`record` NULL: there

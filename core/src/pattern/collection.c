@@ -486,7 +486,10 @@ int mp_collection_prepare(pond_collection *c, pond_error **err) {
 int mp_collection_ready(pond_collection *c, pond_error **err) {
     int code = mp_backlog_open(c->behind, err);
     if (code != POND_OK || c->ack != MP_ON_DISK || atomic_load(&c->ack_known)) return code;
-    code = mp_backlog_on_disk(c->behind, err);
-    if (code == POND_OK) atomic_store(&c->ack_known, true);
+    bool at_once = false;
+    code = mp_backlog_on_disk(c->behind, &at_once, err);
+    if (code != POND_OK) return code;
+    atomic_store(&c->ack_at_once, at_once);
+    atomic_store(&c->ack_known, true);
     return code;
 }

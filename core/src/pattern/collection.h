@@ -26,6 +26,7 @@ struct pond_collection {
     bool tells, outbox; /* of changes: at all; from the store's outbox */
     int ack; /* write=behind: on so many replicas a change must be, or MP_ON_DISK; 0: in the memory of the cache */
     _Atomic bool ack_known;    /* the cache can say so */
+    _Atomic bool ack_at_once;  /* and says it by its answer */
     struct mp_backlog *behind; /* the pond's; NULL: it is written through or aside */
 };
 

@@ -76,7 +76,14 @@ static int read_letter(sqlite3_stmt *row, mp_behind_entry *e, pond_error **err) 
     e->key[e->key_len] = 0;
     if (e->why_len) memcpy(e->why, why, e->why_len);
     e->why[e->why_len] = 0;
-    if (sqlite3_column_type(row, 6) == SQLITE_NULL) return POND_OK;
+    int64_t first = sqlite3_column_int64(row, 9), newest = sqlite3_column_int64(row, 10);
+    if (first && !(e->increments = calloc(1, sizeof *e->increments))) return mp_jno_memory(err);
+    if (first) *e->increments = (mp_sums){.first = first, .newest = newest};
+    if (sqlite3_column_type(row, 6) == SQLITE_NULL) {
+        e->damaged = !first;
+        if (first) e->version = newest; /* of a letter that has nothing else */
+        return POND_OK;
+    }
     e->value = mp_jvalue(row, 6, e->version, &e->damaged);
     return e->value || e->damaged ? POND_OK : mp_jno_memory(err);
 }
@@ -93,6 +100,30 @@ static int list(mp_journal *j, sqlite3_stmt *statement, mp_behind *b, int64_t mo
         rc = read_letter(statement, &b->entries[b->count - 1], err);
         if (rc != POND_OK) return rc;
     }
+}
+
+/* Its increments. */
+static int read_sums(mp_journal *j, mp_behind_entry *e, pond_error **err) {
+    mp_sums *sums = e->increments;
+    letter l = read_id(e->id);
+    sqlite3_stmt *statement;
+    bool row = true;
+    int rc = mp_jask(j, &statement, err, "SELECT member, by FROM dead_sums WHERE ms = ?1 AND n = ?2", "ii", l.ms, l.n);
+    if (rc != POND_OK) return rc;
+    while ((rc = mp_jstep(j, statement, &row, err)) == POND_OK && row) {
+        mp_sum *more = realloc(sums->sum, (sums->n + 1) * sizeof *more);
+        if (more) sums->sum = more;
+        size_t len = (size_t)sqlite3_column_bytes(statement, 0);
+        char *member = more ? calloc(1, len + 1) : NULL;
+        if (!member) {
+            rc = mp_jno_memory(err);
+            break;
+        }
+        if (len) memcpy(member, sqlite3_column_blob(statement, 0), len);
+        sums->sum[sums->n++] = (mp_sum){.member = member, .len = len, .by = sqlite3_column_int64(statement, 1)};
+    }
+    mp_sqlite_done(statement);
+    return rc;
 }
 
 static int count(mp_journal *j, const mp_jshard *s, int64_t *out, pond_error **err) {
@@ -121,13 +152,16 @@ int mp_journal_dead_list(mp_journal *j, const mp_key *key, mp_behind *b, pond_er
     b->entries = calloc((size_t)most + 1, sizeof *b->entries);
     if (!b->entries) return mp_jno_memory(err);
     rc = mp_jask(j, &statement, err,
-                 "SELECT ms, n, key, version, why, length(value), state, codec, value FROM dead WHERE shard = ?1 AND "
+                 "SELECT ms, n, key, version, why, length(value), state, codec, value, first, newest FROM dead WHERE "
+                 "shard = ?1 AND "
                  "(ms, n) > (?2, ?3) ORDER BY ms, n LIMIT ?4",
                  "iiii", s->id, b->after[0] ? after.ms : -1, b->after[0] ? after.n : -1, most + 1);
     if (rc == POND_OK) {
         rc = list(j, statement, b, most, err);
         mp_sqlite_done(statement);
     }
+    for (size_t i = 0; i < b->count && rc == POND_OK; i++)
+        if (b->entries[i].increments) rc = read_sums(j, &b->entries[i], err);
     if (rc != POND_OK) mp_behind_clear(b);
     return rc;
 }
@@ -135,23 +169,24 @@ int mp_journal_dead_list(mp_journal *j, const mp_key *key, mp_behind *b, pond_er
 /* ---- out ---- */
 
 typedef struct dead_row {
-    bool there;
+    bool there, alone; /* `alone`: increments, and no record */
     int64_t first, newest;
 } dead_row;
 
 static int find(mp_journal *j, const mp_jshard *s, letter l, const mp_behind_entry *e, dead_row *out,
                 pond_error **err) {
     sqlite3_stmt *statement;
-    int rc =
-        mp_jask(j, &statement, err,
-                "SELECT first, newest FROM dead WHERE ms = ?1 AND n = ?2 AND shard = ?3 AND key = ?4 AND version = "
-                "?5 AND state IS NOT NULL",
-                "iiibi", l.ms, l.n, s->id, (const void *)e->key, e->key_len, e->version);
+    int rc = mp_jask(
+        j, &statement, err,
+        "SELECT first, newest, state IS NULL FROM dead WHERE ms = ?1 AND n = ?2 AND shard = ?3 AND key = ?4 AND "
+        "CASE WHEN state IS NULL THEN newest ELSE version END = ?5 AND (state IS NOT NULL OR first > 0)",
+        "iiibi", l.ms, l.n, s->id, (const void *)e->key, e->key_len, e->version);
     if (rc != POND_OK) return rc;
     rc = mp_jstep(j, statement, &out->there, err);
     if (out->there) {
         out->first = sqlite3_column_int64(statement, 0);
         out->newest = sqlite3_column_int64(statement, 1);
+        out->alone = sqlite3_column_int(statement, 2);
     }
     mp_sqlite_done(statement);
     return rc;
@@ -164,11 +199,14 @@ static int drop(mp_journal *j, letter l, pond_error **err) {
 
 /* With the version that it had, and a fence that was never in force: readers compare it with the store, and the worker looks for a newer deletion. */
 static int revive(mp_journal *j, const mp_jshard *s, letter l, const mp_behind_entry *e, const dead_row *d, int64_t at,
-                  pond_error **err) {
+                  bool waits, pond_error **err) {
     static const uint8_t no_fence[MP_JOURNAL_FENCE];
-    int rc = mp_jrun(j, err, "DELETE FROM waiting WHERE shard = ?1 AND key = ?2", "ib", s->id, (const void *)e->key,
-                     e->key_len);
-    if (rc == POND_OK)
+    bool to_record = d->alone && waits; /* which is an older one, and stays */
+    int rc = to_record ? mp_jrun(j, err, "UPDATE waiting SET first = ?3, newest = ?4 WHERE shard = ?1 AND key = ?2",
+                                 "ibii", s->id, (const void *)e->key, e->key_len, d->first, d->newest)
+                       : mp_jrun(j, err, "DELETE FROM waiting WHERE shard = ?1 AND key = ?2", "ib", s->id,
+                                 (const void *)e->key, e->key_len);
+    if (rc == POND_OK && !to_record)
         rc =
             mp_jrun(j, err,
                     "INSERT INTO waiting(place, shard, key, version, first, newest, fence, state, codec, value) SELECT "
@@ -202,7 +240,7 @@ int mp_journal_dead_retry(mp_journal *j, const mp_key *key, mp_behind *b, const 
     if (b->verdict != MP_VERDICT_OK) return POND_OK;
     rc = mp_jbegin(j, err);
     if (rc != POND_OK) return rc;
-    rc = mp_jend(j, revive(j, s, l, e, &d, row.place ? row.place : ++j->place, err), err);
+    rc = mp_jend(j, revive(j, s, l, e, &d, row.place ? row.place : ++j->place, row.place != 0, err), err);
     if (rc != POND_OK) return rc;
     s->waiting += !row.place;
     s->sums |= d.first != 0;

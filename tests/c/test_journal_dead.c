@@ -1,20 +1,23 @@
-/* Without a Redis: increments that were put aside alone, as their document could not be read for a while. */
+/* Without a Redis: increments that were put aside alone, as their document could not be read for a while; and a close while the store is locked. */
 #include "support/support.h"
 
 #include <sqlite3.h>
 #include <unistd.h>
 
-static char folder[SHOP_FOLDER], address[SHOP_ADDRESS];
+static char folder[SHOP_FOLDER], address[SHOP_ADDRESS], ns[64];
 static pond *p;
 static pond_collection *films;
 static sqlite3 *db;
+static size_t others;
 
 static int set_up(void **state) {
     (void)state;
     const char *const options[] = {"write", "behind"};
     watchdog(60);
+    others = count_threads();
     shop_make(folder, address);
-    p = pond_made("memory:", "store", address, "namespace", fresh("journal"), NULL);
+    snprintf(ns, sizeof ns, "%s", fresh("journal"));
+    p = pond_made("memory:", "store", address, "namespace", ns, NULL);
     films = films_made(p, options, 1);
     assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
     sqlite3_busy_timeout(db, 5000);
@@ -109,9 +112,30 @@ static void others_since(void **state) {
     assert_int_equal(act(POND_DEAD_DROP, letter), POND_OK);
 }
 
+static void a_close_keeps_its_time(void **state) {
+    (void)state;
+    const char *const options[] = {"write", "behind"};
+    changes(POND_REPLACE, "{\"n\":1}");
+    flushes();
+    sql("BEGIN IMMEDIATE");
+    changes(POND_REPLACE, "{\"n\":2}");
+    rest_ms(300); /* its worker waits */
+    int64_t began = clock_ms();
+    assert_int_equal(pond_close(p, 100), POND_ETIMEOUT);
+    pond_collection_free(films);
+    pond_free(p);
+    assert_in_range(clock_ms() - began, 0, 2000);
+    sql("COMMIT");
+    await_threads(others);
+    p = pond_made("memory:", "store", address, "namespace", ns, NULL);
+    films = films_made(p, options, 1);
+    flushes();
+    stored("{\"id\":\"1\",\"n\":2}");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {CASE(increments_alone), CASE(others_since)};
+    const struct CMUnitTest tests[] = {CASE(increments_alone), CASE(others_since), CASE(a_close_keeps_its_time)};
     return cmocka_run_group_tests_name("journal_dead", tests, NULL, NULL);
 }

@@ -65,6 +65,16 @@ void mp_embedded_close(pond *p) {
     mp_journal_close(j);
 }
 
+struct mp_journal *mp_embedded_hold(pond *p) {
+    return borrow(p);
+}
+
+/* Its operations may have opened the journal once more. */
+void mp_embedded_release(pond *p, struct mp_journal *held) {
+    if (atomic_load(&p->ending)) mp_embedded_close(p);
+    mp_journal_close(held);
+}
+
 /* ---- the memory ---- */
 
 static void nothing(mp_op *op) { pond_error_free(op->error); }

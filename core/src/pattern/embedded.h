@@ -18,6 +18,9 @@ void mp_embedded_forget(mp_lane *lane, mp_op *op);
 int mp_embedded_path(char **out, const mp_options *options, pond_error **err);
 /* All lanes are closed: another process may have the journal, once what still waits for the disk has ended. */
 void mp_embedded_close(pond *p);
+/* For operations on a lane that may come behind that: the journal that is open; NULL: none is, and there is nothing to be done in it. Then release. */
+struct mp_journal *mp_embedded_hold(pond *p);
+void mp_embedded_release(pond *p, struct mp_journal *held);
 /* Now and then, by a thread that may wait for the disk; no lock held. */
 void mp_embedded_tidy(pond *p);
 

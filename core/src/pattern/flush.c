@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "model/behind.h"
 #include "pattern/backlog.h"
+#include "pattern/embedded.h"
 #include "pattern/pond.h"
 #include "pattern/shards.h"
 #include "pattern/tally.h"
@@ -402,8 +403,10 @@ mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
 
 void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed) {
     round *r = calloc(1, sizeof *r);
-    if (!r) return; /* then their time runs out */
-    mp_lane *lane = closed ? mp_lane_new(b->pond, true, NULL) : NULL;
+    if (!r) return;                                   /* then their time runs out */
+    bool embedded = b->pond->cache->vt->peek != NULL; /* what is owned there ends with the journal */
+    struct mp_journal *held = closed && embedded ? mp_embedded_hold(b->pond) : NULL;
+    mp_lane *lane = closed && (held || !embedded) ? mp_lane_new(b->pond, true, NULL) : NULL;
     r->to.lane = lane;
     r->b = b;
     r->to.backlog = b;
@@ -422,6 +425,7 @@ void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed) {
         mp_lane_unlist(lane);
         mp_lane_unref(lane);
     }
+    if (held) mp_embedded_release(b->pond, held);
     b->hinted_at = 0;
     b->asked = false;
 }

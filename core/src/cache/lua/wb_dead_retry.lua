@@ -39,11 +39,12 @@ if rec and newer(rec) or v and newer(v) or redis.call('EXISTS', KEYS[3]) == 1 th
 if not rec and redis.call('XLEN', KEYS[5]) >= tonumber(ARGV[4]) then return -2 end
 if r ~= '' then redis.call('HSET', KEYS[4], ARGV[1], string.sub(r, 1, 16) .. string.rep('\0', 8) .. string.sub(r, 25)) end
 redis.call('DEL', KEYS[1], KEYS[2])
+local id = rec and '' or redis.call('XADD', KEYS[5], '*', 'k', ARGV[1])
 if #sums > 2 then
   redis.call(unpack(sums))
+  if r == '' and not rec then redis.call('HSET', KEYS[3], '', redis.call('HGET', KEYS[3], '') .. id) end   -- made for them, as in wb_incr.lua
   redis.call('HSET', KEYS[8], 'incr', 1)                                 -- the worker must look for them in this shard
 end
-if not rec then redis.call('XADD', KEYS[5], '*', 'k', ARGV[1]) end
 redis.call('XDEL', KEYS[6], ARGV[2])
 redis.call('HSET', KEYS[7], ARGV[5], ARGV[3] .. ARGV[6])
 return 1

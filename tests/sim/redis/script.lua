@@ -20,7 +20,15 @@ local function call(server, ...)
   local argv = words(...)
   local name = (argv[1] or ''):upper()
   if not commands[name] then error({err = 'ERR Unknown Redis command called from script'}, 0) end
+  if server.called then server:called(name, argv) end
   return commands[name](server, unpack(argv, 2))
+end
+
+-- An error of the command is its value.
+local function pcalled(server, ...)
+  local ok, value = pcall(call, server, ...)
+  if ok then return value end
+  return type(value) == 'table' and value or error(value, 0)
 end
 
 -- Of Redis' struct library what the scripts use: little-endian integers of so many bytes.
@@ -57,7 +65,7 @@ function struct.unpack(format, text)
 end
 
 local function environment(server)
-  local redis = {call = function(...) return call(server, ...) end}
+  local redis = {call = function(...) return call(server, ...) end, pcall = function(...) return pcalled(server, ...) end}
   return {redis = redis, string = string, math = math, table = table, tonumber = tonumber, tostring = tostring, type = type,
           ipairs = ipairs, pairs = pairs, unpack = unpack, select = select, struct = struct}
 end

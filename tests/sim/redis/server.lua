@@ -94,9 +94,14 @@ function server:eval(known, argv)
   local keys, args = slice(argv, 4, 3 + n), slice(argv, 4 + n, #argv)
   local was, ends = watch.before(self.space, keys)
   local record, sums = self:waits(known.name, keys, args)
+  self.several = known.name == 'wb_puts' and {} or nil
+  local most = self.several and args[2] or known.name == 'wb_put' and args[5]
+  local waited = self:waiting()
   local value = script.run(self, self.replaced[known.name] or known.text, keys, args)
-  self:note(known.name, keys, args, record, sums)
+  if self.several then self:note_several(keys, args)
+  else self:note(known.name, keys, args, record, sums) end
   self.complaint = self.watched and watch.after(self.space, keys, known.name, args[1], was, ends)
+  if most and self:waiting() > math.max(waited, tonumber(most)) then self.complaint = known.name .. ' let more wait than may' end
   return value
 end
 
@@ -123,6 +128,23 @@ function server:note(name, keys, args, record, sums)
   elseif accepts[name] and now_record ~= record then
     self.accepted[#self.accepted + 1] = {args[1], now_record, accepts[name], name == 'wb_fold' and args[6] or '', now_sums and now_sums:sub(1, 8) or ''}
   end
+end
+
+-- Of wb_puts each record as it is written: one may be in the place of another of the same call.
+function server:called(name, argv)
+  if not self.several or name ~= 'HSET' or argv[2]:sub(1, 5) ~= 'mp:d:' then return end
+  for i = 3, #argv, 2 do self.several[#self.several + 1] = {argv[i], argv[i + 1], 'record', ''} end
+end
+
+function server:note_several(keys, args)
+  local count, deltas = (#keys - 4) / 3, {}
+  for i = 1, count do deltas[args[2 + i]] = keys[4 + 2 * count + i] end
+  for _, one in ipairs(self.several) do
+    local sums = self:record(deltas[one[1]], '')
+    one[5] = sums and sums:sub(1, 8) or ''
+    self.accepted[#self.accepted + 1] = one
+  end
+  self.several = nil
 end
 
 -- The next thing that was accepted: the user's key, what it is (a record, or an increment's version), its kind, and what note() says of it; nil: nothing.

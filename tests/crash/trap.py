@@ -24,7 +24,8 @@ def script(name: str) -> tuple[bytes, ...]:
     return hashlib.sha1((SCRIPTS / f"{name}.lua").read_bytes()).hexdigest().encode(), f"-- {name}: ".encode()
 
 
-PUT, INCREMENT, TAKE, ACK, OWN = (script(f"wb_{name}") for name in ("put", "incr", "take", "ack", "own"))
+PUT = script("wb_put") + script("wb_puts")
+INCREMENT, TAKE, ACK, OWN = (script(f"wb_{name}") for name in ("incr", "take", "ack", "own"))
 FENCED, COMMIT, OWN_IN_STORE = (b"startTransaction",), (b"commitTransaction",), (b"killSessions", b"millpond_fence")
 ROWS = (b"$replaceWith",)
 TAIL = 64  # a mark may come in two pieces

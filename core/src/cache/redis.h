@@ -46,6 +46,9 @@ typedef struct mp_request {
     int64_t pttl;             /* GET: what the command before it has answered */
     redisReply *odd;          /* the same, if it was no number; the request's */
     struct mp_request *timed; /* PTTL: the GET behind it; NULL: it was not sent */
+    bool gathered;            /* a put that waits for the end of the turn, in the line's puts */
+    struct mp_request
+        *together; /* a put: the next one of the same call, of which the first one's command stands for all */
     uint8_t fence[MP_FENCE_LEN];
     char *forgotten; /* LEASE or RELEASE whose owner went away: the name and the token to release it by */
     mp_key forgotten_key;
@@ -63,9 +66,13 @@ struct mp_line {
     uint8_t fence[MP_FENCE_LEN];
     int64_t fence_sent; /* when the last check was sent */
     bool fence_doubted; /* a change was refused since that carried it */
-    int64_t replaced;   /* when a connection was given up for what the server said */
-    mp_node waiting;    /* operations until the handshake is done */
-    mp_timer timer;     /* the earliest of their deadlines */
+    mp_node
+        puts; /* requests that go out at the end of the turn, under this fence: while it is asked for, there are none */
+    unsigned gathered; /* of them */
+    mp_task send_puts;
+    int64_t replaced; /* when a connection was given up for what the server said */
+    mp_node waiting;  /* operations until the handshake is done */
+    mp_timer timer;   /* the earliest of their deadlines */
     mp_request *free;
     unsigned free_count;
     mp_node doubts; /* leases that may stand for nobody: the word on them was lost with a connection */
@@ -95,6 +102,24 @@ void mp_line_close(mp_line *line);
 void mp_line_submit(mp_line *line, mp_op *op);
 void mp_line_forget(mp_line *line, mp_op *op);
 bool mp_line_unsent(const mp_line *line, const mp_op *op);
+/* What becomes of a request, for those that are sent together. */
+void mp_line_heard(mp_line *line, const mp_cmd *cmd);
+/* Is this answer a reason to ask again on another connection? Then it was freed, and `cmd` will be done without one. */
+bool mp_line_replaced(mp_line *line, const mp_op *op, mp_cmd *cmd, redisReply *reply);
+/* With `cut`, `is_late` and `deadline` of its cmd. Takes over the reply, but for a put's. */
+void mp_line_conclude(mp_request *request, redisReply *reply, pond_error *error);
+void mp_line_late(mp_request *request);
+void mp_line_unsendable(mp_request *request);
+
+/* redis_puts.c: changes, without increments. */
+bool mp_is_put(const mp_op *op);
+void mp_puts_init(mp_line *line);
+void mp_puts_add(mp_line *line, mp_request *request, int64_t deadline); /* it goes out at the end of the turn */
+void mp_puts_send(mp_line *line);                                       /* or now */
+void mp_puts_send_before(mp_line *line, const mp_op *op); /* if one is of its key: who asked first is served first */
+void mp_put_forget(mp_request *request);                  /* one that was not sent */
+void mp_puts_end(mp_line *line,
+                 pond_error *why); /* those that were not, for the connection was lost, or the line closes */
 
 /* redis_request.c. `op` NULL: the line's own. */
 mp_request *mp_request_new(mp_line *line, mp_op *op);
@@ -141,6 +166,9 @@ int64_t mp_reply_integer(const redisReply *reply, size_t i); /* of an array; -1:
 void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
 void mp_behind_lease_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
 void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text);
+/* The call of wb_put.lua or wb_puts.lua of `count` requests: `first` and what is together with it. */
+void mp_behind_encode_puts(mp_buf *out, const mp_request *first, size_t count, const uint8_t *fence);
+mp_verdict mp_put_decode(mp_op *op, const redisReply *reply);                  /* of one of them: ANSWERED */
 mp_reply mp_behind_decode(mp_op *op, redisReply *reply, const uint8_t *fence); /* takes values out of the reply */
 mp_reply mp_behind_dirty(mp_op *op, redisReply *reply,
                          const uint8_t *fence); /* the same of a LEASE that found a record */

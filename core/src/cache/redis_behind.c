@@ -61,15 +61,27 @@ void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text) {
     user_key(out, &op->key);
 }
 
-/* By what it is known if it is sent again: session, slot, and number. */
-static void slot_args(mp_buf *out, const mp_behind *b) {
+static void slot_arg(mp_buf *out, const mp_behind *b) {
     char slot[MP_BEHIND_SESSION_LEN + 2];
     memcpy(slot, b->session, MP_BEHIND_SESSION_LEN);
     slot[MP_BEHIND_SESSION_LEN] = (char)(b->slot & 0xff);
     slot[MP_BEHIND_SESSION_LEN + 1] = (char)(b->slot >> 8);
     mp_command_arg(out, slot, sizeof slot);
+}
+
+/* By what it is known if it is sent again: session, slot, and number. */
+static void slot_args(mp_buf *out, const mp_behind *b) {
+    slot_arg(out, b);
     mp_command_number(out, b->n);
 }
+
+static void expectation(mp_buf *out, const mp_behind *b) {
+    if (b->expect == MP_EXPECT_VERSION) version(out, b->expect_version);
+    else mp_command_arg(out, "-", b->expect == MP_EXPECT_ABSENT);
+}
+
+/* 0: it is not. */
+static int64_t cached_ms(const mp_op *op) { return op->ttl_ms > 0 ? op->ttl_ms + op->keep_ms : 0; }
 
 /* Value, lease, deltas, dirty, stream, meta: the order of wb_put, wb_incr and wb_fold. */
 static void six_keys(mp_buf *out, const mp_key *key) {
@@ -104,12 +116,40 @@ static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with
     sessions(out, &op->key, b->day);
     user_key(out, &op->key);
     mp_command_envelope(out, op, fence);
-    mp_command_number(out, op->ttl_ms > 0 ? op->ttl_ms + op->keep_ms : 0);
+    mp_command_number(out, cached_ms(op));
     mp_command_arg(out, fence, MP_FENCE_LEN);
     mp_command_number(out, b->most);
-    if (b->expect == MP_EXPECT_VERSION) version(out, b->expect_version);
-    else mp_command_arg(out, "-", b->expect == MP_EXPECT_ABSENT);
+    expectation(out, b);
     slot_args(out, b);
+}
+
+static void parts(mp_buf *out, mp_part which, const mp_request *first) {
+    for (const mp_request *q = first; q; q = q->together) part(out, which, &q->op->key);
+}
+
+static void accept_all(mp_buf *out, const mp_request *first, size_t count, const uint8_t *fence) {
+    const mp_op *op = first->op;
+    mp_command_script(out, MP_SCRIPT_wb_puts, first->evaluated, 4 + 3 * count, 2 + 6 * count);
+    shard(out, MP_SHARD_DIRTY, &op->key);
+    shard(out, MP_SHARD_STREAM, &op->key);
+    shard(out, MP_SHARD_META, &op->key);
+    sessions(out, &op->key, op->behind->day);
+    parts(out, MP_PART_VALUE, first);
+    parts(out, MP_PART_LEASE, first);
+    parts(out, MP_PART_INTENT, first);
+    mp_command_arg(out, fence, MP_FENCE_LEN);
+    mp_command_number(out, op->behind->most);
+    for (const mp_request *q = first; q; q = q->together) user_key(out, &q->op->key);
+    for (const mp_request *q = first; q; q = q->together) slot_arg(out, q->op->behind);
+    for (const mp_request *q = first; q; q = q->together) mp_command_number(out, q->op->behind->n);
+    for (const mp_request *q = first; q; q = q->together) expectation(out, q->op->behind);
+    for (const mp_request *q = first; q; q = q->together) mp_command_number(out, cached_ms(q->op));
+    for (const mp_request *q = first; q; q = q->together) mp_command_envelope(out, q->op, fence);
+}
+
+void mp_behind_encode_puts(mp_buf *out, const mp_request *first, size_t count, const uint8_t *fence) {
+    if (count > 1) accept_all(out, first, count, fence);
+    else accept(out, first->op, fence, first->evaluated);
 }
 
 static void sums(mp_buf *out, const mp_op *op, bool with_text) {
@@ -134,7 +174,7 @@ static void fold(mp_buf *out, const mp_op *op, bool with_text) {
     user_key(out, &op->key);
     if (op->value) mp_command_envelope(out, op, op->fence);
     else mp_command_arg(out, "", 0);
-    mp_command_number(out, op->ttl_ms > 0 ? op->ttl_ms + op->keep_ms : 0);
+    mp_command_number(out, cached_ms(op));
     mp_command_arg(out, op->fence, MP_FENCE_LEN);
     version(out, sums->first);
     version(out, sums->newest);
@@ -217,10 +257,7 @@ static void forget(mp_buf *out, const mp_op *op) {
 void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
     const mp_key *key = &op->key;
     switch (op->kind) {
-    case MP_ACCEPT:
-        if (op->behind->member) increment(out, op, fence, with_text);
-        else accept(out, op, fence, with_text);
-        break;
+    case MP_ACCEPT: increment(out, op, fence, with_text); break; /* what is none goes by mp_behind_encode_puts */
     case MP_SUMS: sums(out, op, with_text); break;
     case MP_FOLD: fold(out, op, with_text); break;
     case MP_EPOCH:

@@ -80,6 +80,12 @@ static mp_reply accepted(mp_op *op, const redisReply *r) {
     }
 }
 
+mp_verdict mp_put_decode(mp_op *op, const redisReply *r) {
+    op->error = NULL;
+    op->reply = accepted(op, r);
+    return MP_ANSWERED;
+}
+
 static mp_reply installed(mp_op *op, const redisReply *r) {
     if (r->type != REDIS_REPLY_INTEGER) return mp_op_odd(op);
     if (r->integer < 1) {

@@ -126,6 +126,8 @@ void mp_conn_drop(mp_conn *c, pond_error *why) {
     drop_now(&c->drop_later);
 }
 
+bool mp_conn_doomed(const mp_conn *c) { return c->doomed; }
+
 void mp_conn_replace(mp_conn *c, mp_cmd *cmd, pond_error *why) {
     mp_list_push(&c->sent, &cmd->node);
     mp_loop_inflight(c->loop, 1);

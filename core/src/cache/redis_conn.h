@@ -53,6 +53,7 @@ void mp_conn_retry(mp_conn *conn); /* the same, whatever the backoff says */
 void mp_conn_ready(mp_conn *conn); /* the handshake is done */
 /* Closes it; `why` is taken over. The next mp_conn_up waits for the backoff, unless the connection had stood. */
 void mp_conn_drop(mp_conn *conn, pond_error *why);
+bool mp_conn_doomed(const mp_conn *conn); /* it will be closed as soon as that can be */
 /* The answer to `cmd` says that this is no connection to go on with: it is closed as if the server had cut it, before it answered
  * `cmd`, which was the last to be answered. */
 void mp_conn_replace(mp_conn *conn, mp_cmd *cmd, pond_error *why);

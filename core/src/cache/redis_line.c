@@ -34,7 +34,7 @@ static void deadline_passed(mp_line *line) {
 }
 
 /* Whatever the server said, it was there in time. */
-static void heard(mp_line *line, const mp_cmd *cmd) {
+void mp_line_heard(mp_line *line, const mp_cmd *cmd) {
     if (!cmd->is_late && mp_breaker_answered(&line->node->breaker)) problem(line, "");
 }
 
@@ -48,7 +48,7 @@ static void late_own(mp_cmd *cmd) { probe_failed(MP_OF(cmd, mp_request, cmd)->li
 static void pinged(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request *q = MP_OF(cmd, mp_request, cmd);
     (void)error;
-    if (r) heard(q->line, cmd);
+    if (r) mp_line_heard(q->line, cmd);
     mp_reply_free(r);
     mp_request_free(q);
 }
@@ -119,7 +119,7 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_line *line = q->line;
     int64_t sent = cmd->sent;
     (void)error;
-    if (r) heard(line, cmd);
+    if (r) mp_line_heard(line, cmd);
     mp_request_free(q);
     line->fence_asked = false;
     if (!r) return; /* the connection went, with everything on it */
@@ -136,8 +136,11 @@ static void fence_answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_reply_free(r);
 }
 
-/* With the script's text, always: a NOSCRIPT would leave what was sent behind it to the old fence's judgement. */
+/* With the script's text, always: a NOSCRIPT would leave what was sent behind it to the old fence's judgement. What carries the fence that
+ * the line knows goes before it. */
 static bool ask_fence(mp_line *line) {
+    mp_puts_send(line);
+    if (line->fence_asked) return true;
     mp_request *q = mp_request_new(line, NULL);
     if (!q) return false;
     mp_fence_args args;
@@ -180,11 +183,20 @@ static bool replaceable(mp_line *line) {
     return true;
 }
 
+bool mp_line_replaced(mp_line *line, const mp_op *op, mp_cmd *cmd, redisReply *r) {
+    bool error = r && r->type == REDIS_REPLY_ERROR;
+    if (!error || mp_remedy_of(r) != MP_REMEDY_RECONNECT || op->resent || !replaceable(line)) return false;
+    pond_error *why = mp_command_error(r, &line->node->address);
+    mp_reply_free(r);
+    mp_conn_replace(line->conn, cmd, why);
+    return true;
+}
+
 static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_request *q = MP_OF(cmd, mp_request, cmd);
     mp_line *line = q->line;
     mp_op *op = q->op;
-    if (r) heard(line, cmd);
+    if (r) mp_line_heard(line, cmd);
     line->confirming -= q->confirms;
     if (!op) { /* nobody waits; a lease that was granted all the same goes back */
         if (!r && q->forgotten) mp_doubt_remember(line, &q->forgotten_key, q->token);
@@ -200,13 +212,17 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         r = q->odd;
         q->odd = NULL;
     }
-    mp_remedy remedy = r && r->type == REDIS_REPLY_ERROR ? mp_remedy_of(r) : MP_REMEDY_NONE;
-    if (remedy == MP_REMEDY_RECONNECT && !op->resent && replaceable(line)) {
-        pond_error *why = mp_command_error(r, &line->node->address);
-        mp_reply_free(r);
-        mp_conn_replace(line->conn, cmd, why);
+    if (!mp_line_replaced(line, op, cmd, r)) mp_line_conclude(q, r, error);
+}
+
+void mp_line_conclude(mp_request *q, redisReply *r, pond_error *error) {
+    mp_line *line = q->line;
+    mp_op *op = q->op;
+    if (!op) {
+        mp_request_free(q);
         return;
     }
+    bool lent = mp_is_put(op);
     uint8_t asked_under[MP_FENCE_LEN];
     memcpy(asked_under, q->fence, MP_FENCE_LEN);
     int64_t pttl = q->pttl;
@@ -229,15 +245,15 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         return;
     }
     if (r->type == REDIS_REPLY_ERROR) {
-        bool once_more = remedy == MP_REMEDY_TEXT && !evaluated;
+        bool once_more = mp_remedy_of(r) == MP_REMEDY_TEXT && !evaluated;
         pond_error *e = once_more ? NULL : mp_command_error(r, &line->node->address);
-        mp_reply_free(r);
+        if (!lent) mp_reply_free(r);
         if (e) mp_op_end(op, MP_FAILED, e);
         else send_op(line, op, deadline, true, again);
         return;
     }
     if (op->kind == MP_ACCEPT) op->behind->connection = line->made;
-    mp_verdict verdict = mp_command_decode(op, r, line->fence, asked_under, pttl);
+    mp_verdict verdict = lent ? mp_put_decode(op, r) : mp_command_decode(op, r, line->fence, asked_under, pttl);
     if (op->behind && op->behind->verdict == MP_STALE_FENCE) line->fence_doubted = true;
     if (op->kind == MP_EPOCH || op->kind == MP_SUMS) memcpy(op->fence, asked_under, MP_FENCE_LEN);
     /* LEASED, or a generation, under a fence that is no longer in force: the same call again sets it right. */
@@ -260,8 +276,9 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     }
 }
 
-static void late(mp_cmd *cmd) {
-    mp_request *q = MP_OF(cmd, mp_request, cmd);
+static void late(mp_cmd *cmd) { mp_line_late(MP_OF(cmd, mp_request, cmd)); }
+
+void mp_line_late(mp_request *q) {
     mp_op *op = q->op;
     if (!op) return;
     mp_line *line = q->line;
@@ -339,8 +356,17 @@ static bool confirms_in_vain(const mp_line *line, mp_op *op) {
     return true;
 }
 
+static void unsent(mp_line *line, mp_op *op, bool again) {
+    pond_error *why = mp_conn_up(line->conn);
+    fail(line, op, op->resent || again,
+         why ? pond_error_ref(why)
+             : mp_error_new(POND_EOVERLOAD, "cache %s: more than 64 MiB wait to be sent, or memory is short",
+                            line->node->address.shown));
+}
+
 static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text, unsigned again) {
     if (epoch_is_void(line, op) || fold_is_void(line, op) || confirms_in_vain(line, op)) return;
+    if (!mp_is_put(op)) mp_puts_send_before(line, op);
     note_fence(line, op);
     mp_request *q = mp_request_new(line, op);
     if (!q) {
@@ -358,6 +384,10 @@ static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text,
     q->cmd.late = late;
     op->link_private = q;
     deadline = on_time(line, op, deadline);
+    if (mp_is_put(op)) {
+        mp_puts_add(line, q, deadline);
+        return;
+    }
     bool asks_time = op->kind == MP_GET && (op->soft || op->timed);
     mp_request *before = asks_time ? ask_time(line, q, op, deadline) : NULL;
     if (asks_time && !before) {
@@ -369,11 +399,15 @@ static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text,
         line->confirming -= op->kind == MP_CONFIRM;
         if (before) before->timed = NULL;
     }
-    pond_error *why = mp_conn_up(line->conn);
-    fail(line, op, op->resent || again,
-         why ? pond_error_ref(why)
-             : mp_error_new(POND_EOVERLOAD, "cache %s: more than 64 MiB wait to be sent, or memory is short",
-                            line->node->address.shown));
+    unsent(line, op, again > 0);
+}
+
+void mp_line_unsendable(mp_request *q) {
+    mp_op *op = q->op;
+    bool again = q->again > 0;
+    mp_line *line = q->line;
+    mp_request_free(q);
+    if (op) unsent(line, op, again);
 }
 
 /* Operations that wait for the handshake, or on a connection that stands for the fence, stand in a list by their link_private: a small node
@@ -525,6 +559,10 @@ void mp_line_forget(mp_line *line, mp_op *op) {
         return;
     }
     mp_request *q = op->link_private;
+    if (q->gathered) {
+        mp_put_forget(q);
+        return;
+    }
     op->link_private = NULL;
     q->op = NULL;
     if (op->kind == MP_LEASE || op->kind == MP_RELEASE) mp_request_forget(q, &op->key, op->token);
@@ -606,12 +644,14 @@ static void lost(void *owner, pond_error *why, bool waited) {
     mp_notify_distrust(line->notify, why);
     probe_failed(line);
     end_waiting(line, why, waited);
+    mp_puts_end(line, why);
 }
 
 bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *loop) {
     *line = (mp_line){.redis = redis, .node = node, .loop = loop};
     mp_list_init(&line->waiting);
     mp_list_init(&line->doubts);
+    mp_puts_init(line);
     mp_buf_init(&line->scratch);
     line->timer.fire = park_timeout;
     mp_conn_events events = {.owner = line, .connected = connected, .lost = lost};
@@ -627,6 +667,7 @@ void mp_line_close(mp_line *line) {
     mp_conn_free(line->conn);
     stands_no_more(line);
     end_waiting(line, closed, false);
+    mp_puts_end(line, closed);
     pond_error_free(closed);
     mp_doubts_end(line);
     mp_requests_free(line);

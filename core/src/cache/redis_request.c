@@ -17,11 +17,11 @@ mp_request *mp_request_new(mp_line *line, mp_op *op) {
     }
     q->line = line;
     q->op = op;
-    q->evaluated = q->confirms = false;
+    q->evaluated = q->confirms = q->gathered = false;
     q->again = 0;
     q->pttl = MP_PTTL_UNKNOWN;
     q->odd = NULL;
-    q->timed = NULL;
+    q->timed = q->together = NULL;
     q->forgotten = NULL;
     mp_list_init(&q->cmd.node);
     return q;

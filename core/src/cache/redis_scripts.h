@@ -17,6 +17,7 @@ typedef enum mp_script_id {
     MP_SCRIPT_publish,
     MP_SCRIPT_published,
     MP_SCRIPT_wb_put,
+    MP_SCRIPT_wb_puts,
     MP_SCRIPT_wb_incr,
     MP_SCRIPT_wb_sums,
     MP_SCRIPT_wb_fold,

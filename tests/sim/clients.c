@@ -16,9 +16,11 @@ static void begin(void *owner, uint64_t arg);
 bool client_over(const client *c) { return c->p->dead || (!c->left && !c->calling); }
 
 static void next(client *c) {
+    int64_t pause = c->audits ? 50 : dice_between(&c->p->world->dice, 0, 90), burst = c->p->world->row->burst;
+    if (burst) pause += burst - 1 - (virtual_now() + pause - 1) % burst;
     c->calling = false;
     c->handle = NULL;
-    if (c->left) process_after(c->p, c->audits ? 50 : dice_between(&c->p->world->dice, 0, 90), begin, c, 0);
+    if (c->left) process_after(c->p, pause, begin, c, 0);
 }
 
 static const char *text_of(pond_value *value, size_t *len) {
@@ -118,6 +120,7 @@ static int begin_flush(client *c, pond_error **error) {
 static void begin(void *owner, uint64_t arg) {
     client *c = owner;
     world *w = c->p->world;
+    static const size_t of_one_shard[LEDGER_KEYS] = {8, 17, 42, 35};
     char id[16];
     pond_value *now = NULL;
     pond_error *error = NULL;
@@ -129,7 +132,7 @@ static void begin(void *owner, uint64_t arg) {
     c->changes = !c->audits && dice_chance(&w->dice, 550);
     c->flushes = !c->audits && !c->changes && dice_chance(&w->dice, 120);
     c->since = ledger_now(&w->ledger, c->request.key);
-    size_t len = (size_t)snprintf(id, sizeof id, "k%zu", c->request.key);
+    size_t len = (size_t)snprintf(id, sizeof id, "k%zu", w->row->burst ? of_one_shard[c->request.key] : c->request.key);
     if (!c->changes && !c->flushes) trace_line(&w->trace, "p%u.c%u wants %s", c->p->number, c->number, id);
     int code = c->changes   ? begin_change(c, id, len, &error)
                : c->flushes ? begin_flush(c, &error)

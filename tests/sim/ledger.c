@@ -51,14 +51,14 @@ static unsigned member(const char *text, const char *name) {
 
 /* False: it is no document of this key. */
 static bool read_state(ledger_state *out, size_t key, const char *text, size_t len) {
-    char copy[LEDGER_TEXT + 1], name[8], id[16];
+    static const char id[] = "{\"id\":\"k";
+    char copy[LEDGER_TEXT + 1], name[8];
     *out = (ledger_state){.absent = text == NULL};
     if (!text) return true;
     if (len > LEDGER_TEXT) return false;
     memcpy(copy, text, len);
     copy[len] = 0;
-    snprintf(id, sizeof id, "{\"id\":\"k%zu\"", key);
-    if (strncmp(copy, id, strlen(id)) != 0) return false;
+    if (strncmp(copy, id, strlen(id)) != 0 || strtoul(copy + strlen(id), NULL, 10) % LEDGER_KEYS != key) return false;
     out->op = (uint16_t)member(copy, "op");
     out->base = (uint16_t)member(copy, "base");
     for (unsigned i = 0; i < LEDGER_CLIENTS; i++) {

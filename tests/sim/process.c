@@ -48,13 +48,14 @@ static void make_tags(process *p, size_t key) {
 
 /* Documents that are written behind. The workers are in the first processes, and in whoever comes when the trouble is over. */
 static void open_documents(process *p, bool worker) {
-    char ttl[32];
+    char ttl[32], most[16];
     snprintf(ttl, sizeof ttl, "%lldms", (long long)(p->world->row->ttl ? p->world->row->ttl : 600000));
-    const char *const options[] = {"write", "behind", "ttl", ttl};
+    snprintf(most, sizeof most, "%u", p->world->row->backlog ? p->world->row->backlog : 100000);
+    const char *const options[] = {"write", "behind", "ttl", ttl, "backlog_max", most};
     pond_error *error = NULL;
     p->documents = p->pond->store = documents_store(p);
     p->pond->options.worker = worker;
-    if (pond_collection_new(&p->collection, p->pond, "d", options, 2, &error) == POND_OK) return;
+    if (pond_collection_new(&p->collection, p->pond, "d", options, 3, &error) == POND_OK) return;
     fprintf(stderr, "sim: %s\n", pond_error_message(error));
     abort();
 }

@@ -32,6 +32,8 @@
 #define BEHIND .processes = 3, .lanes = 2, .clients = 5, .calls = 8, .workers = 2, .keys = 2, .span = 600
 #define BEHIND_LONG .processes = 3, .lanes = 2, .clients = 5, .calls = 12, .workers = 3, .keys = 2, .span = 900
 
+#define BURST .processes = 2, .lanes = 1, .clients = 8, .calls = 10, .workers = 1, .keys = 3, .span = 600, .burst = 45
+
 const sim_row sim_rows[] = {
     /* Writers with intents: linearizable, whoever dies. */
     {"aside", "the value is deleted by a write", ASIDE, .strict = true},
@@ -111,6 +113,8 @@ const sim_row sim_rows[] = {
     {"behind-restart", "the server comes back with all that it had", BEHIND, .restarts = 3, .keeps = true, .cuts = 2},
     {"behind-rollback", "the server comes back empty, or with what it had saved", BEHIND, .restarts = 2,
      .unknown_writes = 50, .slow_loads = 100},
+    {"behind-burst", "changes of one shard that begin together, and connections are cut", BURST, .cuts = 3},
+    {"behind-full", "the same, with room for one entry", BURST, .backlog = 16, .slow_loads = 100},
     {"behind-all",
      "all of that, but the server forgets nothing",
      BEHIND_LONG,

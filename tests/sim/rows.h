@@ -17,6 +17,9 @@ typedef struct sim_row {
     unsigned clients,
         calls; /* of documents that are written behind (then there are no readers and writers), and calls of each */
     unsigned workers; /* the first so many processes take them to the store */
+    int64_t
+        burst; /* their calls begin together, at the multiples of so many ms; all keys are of one shard. 0: not so */
+    unsigned backlog; /* backlog_max; 0: the default */
     unsigned keys;
     unsigned pages;   /* values beside that of the key which are made of it, and have its tag */
     int64_t bound;    /* of the tags; 0: strict */

@@ -299,11 +299,12 @@ static void script(dice *d, const char *name) {
 /* Those of a write-behind namespace: keys a and b of its shard 0. */
 static void behind(dice *d, const char *name) {
     const char *user = PICK(d, "a", "b"), *fence = dice_chance(d, 900) ? fences[0] : fences[1];
-    char value[24], lease[24], deltas[24], id_slot[18];
+    char value[24], lease[24], beside[24], deltas[24], id_slot[18];
     /* Only of b, so that the order of fields, which is Redis' own, is the same. */
     if (strcmp(name, "wb_incr") == 0 || strcmp(name, "wb_fold") == 0) user = "b";
     snprintf(value, sizeof value, "mp:b:{n:0}%s", user);
     snprintf(lease, sizeof lease, "mp:bl:{n:0}%s", user);
+    snprintf(beside, sizeof beside, "%s", lease);
     snprintf(deltas, sizeof deltas, "mp:i:{n:0}%s", user);
     memset(id_slot, 's', sizeof id_slot);
     if (strcmp(name, "wb_put") == 0) {
@@ -314,6 +315,19 @@ static void behind(dice *d, const char *name) {
         else if (dice_chance(d, 300)) record_version(d, user);
         else word("");
         bytes(id_slot, sizeof id_slot), number(dice_chance(d, 900) ? ++slot_number : slot_number);
+    } else if (strcmp(name, "wb_puts") == 0) {
+        const char *other = PICK(d, "a", "b");
+        number(10), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}"), word("mp:o:{n:0}:1");
+        for (size_t i = 0; i < 3; i++) {
+            static const char *const names[] = {"mp:b:{n:0}%s", "mp:bl:{n:0}%s", "mp:i:{n:0}%s"};
+            snprintf(lease, sizeof lease, names[i], other);
+            word(i == 0 ? value : i == 1 ? beside : deltas), word(lease);
+        }
+        word(fence), number(dice_between(d, 1, 3)), word(user), word(other);
+        bytes(id_slot, sizeof id_slot), bytes(id_slot, sizeof id_slot);
+        number(++slot_number), number(dice_chance(d, 700) ? ++slot_number : slot_number);
+        word(PICK(d, "", "-")), word(PICK(d, "", "", "-"));
+        number(dice_between(d, 0, 12)), number(dice_between(d, 0, 12)), envelope_of(d, fence), envelope_of(d, fence);
     } else if (strcmp(name, "wb_incr") == 0) {
         number(7), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}");
         word("mp:o:{n:0}:1"), word(user), word("f");
@@ -386,7 +400,7 @@ static void next_command(dice *d) {
         MP_SCRIPT_wb_put,  MP_SCRIPT_wb_put,       MP_SCRIPT_wb_get,        MP_SCRIPT_wb_take,  MP_SCRIPT_wb_ack,
         MP_SCRIPT_wb_dead, MP_SCRIPT_wb_dead_list, MP_SCRIPT_wb_dead_retry, MP_SCRIPT_wb_epoch, MP_SCRIPT_wb_own,
         MP_SCRIPT_wb_open, MP_SCRIPT_wb_inspect,   MP_SCRIPT_wb_incr,       MP_SCRIPT_wb_incr,  MP_SCRIPT_wb_sums,
-        MP_SCRIPT_wb_fold, MP_SCRIPT_wb_fold};
+        MP_SCRIPT_wb_fold, MP_SCRIPT_wb_fold,      MP_SCRIPT_wb_puts,       MP_SCRIPT_wb_puts};
     const mp_script *s = &mp_scripts[known[dice_below(d, sizeof known / sizeof known[0])]];
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);

@@ -1,4 +1,4 @@
-/* write-behind, one key of one shard: accept (wb_put), read (GET, wb_get, fill), the worker (own, wb_take, the store's transaction, wb_ack). A
+/* write-behind, one key of one shard: accept (wb_put; several in one call of wb_puts are several such steps, one behind the other), read (GET, wb_get, fill), the worker (own, wb_take, the store's transaction, wb_ack). A
    version is EPOCH * epoch + number; of each it is drawn whether it is a document or a deletion. Flags:
    -DCRASH      a worker may die behind the commit, before the ack          -DEVICT  a value, or a lease, may vanish at any moment
    -DROLLBACK   Redis comes back with what it had at an earlier moment, and another fence

@@ -1,5 +1,5 @@
 /* Changes of documents that are written behind, on their way to a shard's backlog. Those of one shard that are submitted in the same turn of
- * the loop go as one call of wb_put.lua, at the end of the turn: the server spends more on a call than on what it does for one change. As a
+ * the loop go as one call of wb_puts.lua, at the end of the turn, which costs the server less than a call for each. As a
  * script is atomic, that is what as many calls, one behind the other, would be; each change has its own answer, and whatever becomes of
  * the call, each goes on by itself. Nobody waits for another turn, and what is submitted while the driver sleeps goes at once. */
 #include <string.h>

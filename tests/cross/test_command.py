@@ -310,6 +310,36 @@ def test_dead_retry_and_drop(way, refused):
     assert len(films.dead_letters.list()) == 0
 
 
+# ---- without a Redis ----
+
+def test_worker_and_dead_on_a_journal(ns, tmp_path):
+    """What waits in a journal is taken to the store, and what was refused is seen and dropped, once its process has let go of it."""
+    store = f"sqlite:{tmp_path}/films.db"
+    words = ["-c", "memory:", "-n", ns, "-o", f"store={store}"]
+
+    def accept():
+        with millpond.open(f"memory:{ns}"[:60], namespace=ns, store=store, worker=False) as pond:
+            films = pond.collection("films", write="behind")
+            films.prepare()
+            films.replace("1", {"n": 1})
+            films.replace("bad", {"n": 2})
+            done = run("dead", "list", "films", *words)
+            assert done.returncode in (1, 2) and "open in another process" in done.stderr, done
+
+    accept()
+    with sqlite3.connect(f"{tmp_path}/films.db", isolation_level=None) as db:
+        db.execute("CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'we do not want it'); END")
+        assert lines_of("dead", "list", "films", *words) == ["no dead letters of films"]
+        with subprocess.Popen([*WAYS["c"](), "worker", "films", *words, "-e", "50ms"], stdout=subprocess.PIPE, text=True, env=CLEAN) as process:
+            eventually(lambda: f"{ns}/films: 0 wait, 1 stored, 1 refused;" in process.stdout.readline())
+            process.terminate()
+            process.communicate(timeout=30)
+            assert process.returncode == 0
+        assert db.execute("SELECT id FROM films").fetchall() == [("1",)]
+    assert "we do not want it" in lines_of("dead", "list", "films", *words)[0]
+    assert lines_of("dead", "drop", "films", "--all", *words)[0].endswith(" dropped")
+
+
 # ---- command lines ----
 
 @pytest.mark.parametrize("args, code, says", [
@@ -344,6 +374,7 @@ def test_dead_retry_and_drop(way, refused):
     (["stats", "-c"], 2, "-c needs a value"),
     (["stats", "--cache"], 2, "needs a value"),
     (["stats", "-c", "Memory:"], 2, "lives inside of a program"),
+    (["inspect", "k", "-c", "memory:"], 2, "lives inside of a program"),
     (["stats", "-c", "http://x"], 2, "unknown scheme"),
     (["stats", "-c", "unix:/nobody/listens.sock"], 1, "No such file"),
     (["inspect", "k", "-c", "unix:/nobody/listens.sock"], 1, "No such file"),

@@ -21,8 +21,8 @@ static const char help[] =
     "  millpond dead retry NAME LETTER...   it waits for the store again, unless it has a newer one\n"
     "  millpond dead drop NAME LETTER...    forgets it; all of these want -o store=...\n"
     "\n"
-    "  -c, --cache URL           redis://[user:password@]host[:port][/database] or unix:/path;\n"
-    "                            worker, dead: memory:, and the journal of a program that has ended;\n"
+    "  -c, --cache URL           redis[s]://[user:password@]host[:port][/database] or unix:/path;\n"
+    "                            worker and dead: or memory:, for what waits in a journal;\n"
     "                            better in the environment, as MILLPOND_CACHE: others can see\n"
     "                            what stands in a command line\n"
     "  -n, --namespace NAME      of keys and collections (default: default); stats: only this one\n"
@@ -39,12 +39,12 @@ static const char help[] =
 static const struct {
     const char *name;
     int (*run)(cli *c);
-    bool idle;    /* it takes nothing to the store: it ends too soon to own a shard */
-    bool journal; /* it is about what waits, and that is in a file where the cache is in a memory */
-} verbs[] = {{"inspect", cli_inspect, true, false},
-             {"stats", cli_stats, true, false},
-             {"worker", cli_worker, false, true},
-             {"dead", cli_dead, true, true}};
+    bool idle;   /* it takes nothing to the store: it ends too soon to own a shard */
+    bool shared; /* it looks at what is in the cache, which has to be one that others use, too */
+} verbs[] = {{"inspect", cli_inspect, true, true},
+             {"stats", cli_stats, true, true},
+             {"worker", cli_worker, false, false},
+             {"dead", cli_dead, true, false}};
 
 int cli_usage(const char *format, ...) {
     va_list args;
@@ -98,10 +98,7 @@ static int set_option(pond_config *config, char *pair) {
     return how;
 }
 
-static int set_cache(cli *c, pond_config *config, char *url) {
-    c->in_memory = !*url || strncasecmp(url, "memory:", 7) == 0;
-    return set(config, "cache", *url ? url : "memory:");
-}
+static bool in_memory(const char *url) { return !*url || strncasecmp(url, "memory:", 7) == 0; }
 
 static const struct option longs[] = {{"cache", required_argument, NULL, 'c'},
                                       {"namespace", required_argument, NULL, 'n'},
@@ -130,7 +127,7 @@ static int read_options(cli *c, pond_config *config, int argc, char **argv, bool
         switch (letter) {
         case 'c':
             cache = true;
-            how = set_cache(c, config, optarg);
+            how = set(config, "cache", optarg);
             wipe(optarg);
             break;
         case 'n':
@@ -151,7 +148,7 @@ static int read_options(cli *c, pond_config *config, int argc, char **argv, bool
     }
     if (how != CLI_DONE) return how;
     char *url = getenv("MILLPOND_CACHE");
-    if (!cache && url && *url) how = set_cache(c, config, url);
+    if (!cache && url && *url) how = set(config, "cache", url);
     else if (!cache && optind < argc)
         how = cli_usage("no cache: give --cache redis://host:port/database, or set MILLPOND_CACHE");
     *end = how != CLI_DONE;
@@ -169,7 +166,7 @@ static int run(cli *c, pond_config *config, int argc, char **argv) {
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].name, verb) != 0) continue;
         pond_error *error = NULL;
-        if (c->in_memory && !verbs[i].journal)
+        if (verbs[i].shared && in_memory(pond_config_get(config, "cache")))
             return cli_usage(
                 "a memory: cache lives inside of a program: only a cache of its own can be looked at from here");
         if (verbs[i].idle && (how = set(config, "worker", "off")) != CLI_DONE) return how;

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" />
 import type { CollectionOptions, Counters, Duration, PolicyOptions, PondOptions } from './generated.js'
 
 export * from './generated.js'
@@ -86,9 +87,24 @@ export type Entry<T> =
   | { state: 'absent', value: null }
   | { state: 'miss', value: undefined }
 
+/** Of a collection that is written behind, in this process. */
+export interface BehindStats {
+  /** Of 16: those from which this process takes what was accepted to the store. */
+  shards: number
+  /** Documents that wait in these, as last seen. */
+  backlog: number
+  /** What keeps them from the store, or from being as safe as they could be. */
+  problem: string | null
+  dropped_increments: number
+}
+
 export interface Stats {
   total: Counters
   namespaces: { [namespace: string]: Counters }
+  /** By namespace and collection, as in 'shop/views': collections that are written behind, if there are any. */
+  behind?: { [collection: string]: BehindStats }
+  /** With the option events: how many wait in this process, and the broker's last problem. */
+  events?: { waiting: number, problem: string | null }
   /** About the cache and the pond as a whole. */
   [more: string]: unknown
 }

@@ -62,14 +62,31 @@ class ViewOptions(CollectionOptions, total=False):
     on_change: Callable[[dict[str, Any]], Any] | None
 
 
-class CacheStats(TypedDict, total=False):
-    """About the cache itself: what is known of a kind is under its name."""
+class BehindStats(TypedDict):
+    """Of a collection that is written behind, in this process."""
+
+    shards: int  # of 16: those from which this process takes what was accepted to the store
+    backlog: int  # documents that wait in these, as last seen
+    problem: str | None  # what keeps them from the store, or from being as safe as they could be
+    dropped_increments: int
+
+
+class EventStats(TypedDict):
+    waiting: int  # in this process
+    problem: str | None  # the broker's last
+
+
+class PartStats(TypedDict, total=False):
+    """What is there only if the pond has such a thing. About the cache itself: what is known of a kind is under its name."""
 
     memory: dict[str, Any]
     redis: dict[str, Any]
+    behind: dict[str, BehindStats]  # by namespace and collection: "shop/views"
+    events: EventStats
 
 
-class Stats(CacheStats):
+class Stats(PartStats):
     total: Counters
     namespaces: dict[str, Counters]
     calls: int  # under way
+    overdue_ends: int  # of writes that the cache has not taken yet

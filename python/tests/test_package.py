@@ -49,6 +49,8 @@ reveal_type(pond.namespace("other", ttl="1m"))
 reveal_type(pond.store("films").get("1"))
 reveal_type(pond.explain("k"))
 reveal_type(pond.stats()["namespaces"]["default"]["hits"])
+reveal_type(pond.stats()["behind"]["shop/views"]["problem"])
+reveal_type(pond.stats()["events"]["waiting"])
 reveal_type(pond.metrics())
 films = pond.collection("films", filterable=["genre"], sortable="*", searchable=("title",), indexes=[], max_limit=50, find_ttl="1m", cache_empty=True, ttl="1h",
                         when_cache_down="error")
@@ -153,7 +155,7 @@ pond.namespace("other", tags=["users"])  # E: not of namespaces
 
 REVEALED = [
     "list[str]", "dict[str, int] | None", "dict[str, int]", "User | None", "User", "int | None", "User | None",
-    "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]", "int", "str",
+    "Literal['value'] | Literal['absent'] | Literal['miss']", "millpond._pond.Pond", "dict[str, Any] | None", "dict[str, Any]", "int", "str | None", "int", "str",
     "dict[str, Any] | None", "dict[str, Any]", "list[dict[str, Any] | None]", "millpond._collection.Page", "int", "list[dict[str, Any]]", "dict[str, Any]",
     "float", "str", "User", "list[str]", "None", "list[Any]", "int", "int",
     "list[str]", "list[str]", "list[str]", "User | None", "int", "list[Any]", "int", "list[str]", "list[str]", "int", "int | None", "list[dict[str, Any] | None]",

@@ -5,8 +5,8 @@
  * write=through (the default) the new document is then in the cache, unless somebody else was changing it too; with write=aside it is
  * loaded when it is next asked for. If the cache fails after the store was written to, the change has been made all the same.
  *
- * With write=behind (over Redis only) a change counts as soon as Redis has accepted it, and a worker takes it to the store afterwards:
- * readers of the document see it at once, pages when it is stored. A replacement or a deletion does not look whether there is a document;
+ * With write=behind a change counts as soon as Redis (with a memory: cache: its journal) has accepted it, and a worker takes it to the store
+ * afterwards: readers of the document see it at once, pages when it is stored. A replacement or a deletion does not look whether there is a document;
  * creates and updates do. See GUIDE.md for what that promises. */
 #ifndef MILLPOND_CHANGE_H
 #define MILLPOND_CHANGE_H
@@ -56,7 +56,7 @@ POND_API int pond_collection_change_start(pond_collection *collection, pond_queu
 /* Of a POND_EVENT_CHECK; NULL of others. */
 POND_API pond_check *pond_event_check(const pond_event *event);
 
-/* Adds `by` (up to 2^53 - 1 either way) to a member of a document that is written behind (write=behind): view counts, likes. It costs one command, and no
+/* Adds `by` (up to 2^53 - 1 either way) to a member of a document that is there, and written behind (write=behind): view counts, likes. It costs one command, and no
  * document is read for it: increments wait beside the document until somebody reads it or a worker takes it to the store. From the moment that it is
  * accepted every reader of the document sees it, and it counts exactly once, whoever is killed afterwards. That is also why the new value is not
  * told: nobody knows it yet. A member that is not there counts from 0; "a.b" is no member, but a path, and cannot be incremented.

@@ -22,16 +22,16 @@ typedef enum pond_dead_act {
  *    the store said, "state": "document" | "deleted" (it was a deletion) | "increments" (there is nothing else: of the document that the store has) |
  *    "damaged" (there is nothing that can be read), "increments": {member: sum} or null, "document": the document, without these, or null}
  * Of large documents fewer come than were asked for, but always one. Letters that are added or go meanwhile do no harm to the order.
- * POND_EMISUSE: `most`, or the collection is not written behind; POND_EKEY: `after` is no letter's id; POND_ECACHE and others: Redis cannot be
- * asked. The store is not. @threads any, blocks; not in a thread that drives a queue */
+ * POND_EMISUSE: `most`, or the collection is not written behind; POND_EKEY: `after` is no letter's id; POND_ECACHE and others: Redis, or the
+ * journal, cannot be asked. The store is not. @threads any, blocks; not in a thread that drives a queue */
 POND_API int pond_collection_dead_list(pond_collection *collection, const char *after, size_t after_len, int64_t most,
                                        pond_value **out, pond_error **err);
 /* One letter. SHOW: `*out` is the letter, a JSON object as above; else out may be NULL, and `*out` is NULL.
  *
  * RETRY: the change takes the place in the order of changes that it had, so it never replaces what is newer: if something newer was accepted
  * or stored for that document since, it stays a dead letter and the error is POND_EDUPLICATE; so it does if nobody can say any more, seven
- * days after it was put aside, whether the document that is not there was deleted since. Letter and backlog change at once, in Redis:
- * it is never in both nor in neither. What comes of it at the store is seen as of any change: pond_collection_flush waits for that, and what
+ * days after it was put aside, whether the document that is not there was deleted since. Letter and backlog change at once, in Redis
+ * or the journal: it is never in both nor in neither. What comes of it at the store is seen as of any change: pond_collection_flush waits for that, and what
  * the store refuses again is a dead letter again, with a new id. After POND_ECACHE or POND_ETIMEOUT it may have been done: list again.
  *
  * Increments that were put aside wait again as well, and count once. Of a letter that has nothing else the store must have the document, and no newer one.

@@ -259,11 +259,12 @@ export interface Collection<D extends object = Record<string, unknown>> {
   find(query?: Query): Promise<Page<D & { id: string }>>
   /** How a query is understood. */
   explain(query?: Query): Promise<QueryExplanation>
-  /** Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store. Rejects with
-   * TimeoutError if it is still on its way after `timeout` ('30s'). */
+  /** Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store. What the store
+   * refuses is waited for until it is a dead letter, and is no error here. Rejects with TimeoutError if it is still on its way after `timeout` ('30s'),
+   * with CacheError if the cache could not be asked in all that time. */
   flush(options?: { timeout?: Duration }): Promise<void>
-  /** Of a collection that is written behind: adds a whole number (else 1; up to Number.MAX_SAFE_INTEGER either way) to a member of a document, which
-   * counts from 0 if it is not there. Every reader of the document sees it from then on, and it counts exactly once. No document is read for it, so the
+  /** Of a collection that is written behind: adds a whole number (else 1; up to Number.MAX_SAFE_INTEGER either way) to a member, which
+   * counts from 0 if it is not there, of a document that is there: none is made. Every reader of the document sees it from then on, and it counts exactly once. No document is read for it, so the
    * new value is not told; and where nobody knows yet that there is no such document, or that the member is no integer, it is dropped later, and counted
    * in stats() as dropped_increments. Rejects with InvalidValue for a field that is none (a path with dots), with Absent if it is known that there is no
    * such document. */

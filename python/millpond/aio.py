@@ -304,15 +304,16 @@ class Collection(_core.LoopCollection):
         await self._changed(DELETE, id, None)
 
     async def increment(self, id: str, field: str, by: int = 1) -> None:
-        """Of a collection that is written behind: adds a whole number (up to 2**53 - 1 either way) to a member of a document, which counts from 0 if it is
-        not there. Every reader of the document sees it from then on, and it counts exactly once. No document is read for it, so the new value
+        """Of a collection that is written behind: adds a whole number (up to 2**53 - 1 either way) to a member, which counts from 0
+        if it is not there, of a document that is there: none is made. Every reader of the document sees it from then on, and it counts exactly once. No document is read for it, so the new value
         is not told; and where nobody knows yet that there is no such document, or that the member is no integer, it is dropped later, and counted in
         stats() as dropped_increments. InvalidValue: the field (a path with dots is none). Absent: it is known that there is no such document."""
         await self._increment(id, member_name(field), whole(by))
 
     async def flush(self, timeout: Duration = "30s") -> None:
         """Of a collection that is written behind: waits until all that was accepted before, by any process, is in the store.
-        TimeoutError: it is still on its way."""
+        What the store refuses is waited for until it is a dead letter, and is no error here. TimeoutError: it is still on its way.
+        CacheError: in all that time the cache could not be asked."""
         await self._flush(milliseconds("timeout", timeout))
 
     @property

@@ -97,12 +97,22 @@ static void lose_all(mp_backlog *b) {
 
 /* ---- what waits ---- */
 
+/* A key that no document has: whatever waits of it can go nowhere. */
+static void check_key(mp_behind_entry *e) {
+    if (e->large || (e->key_len > 1 && e->key_len <= MP_KEY_MAX && e->key[0] == 's')) return;
+    pond_value_free(e->value);
+    e->value = NULL;
+    e->damaged = true;
+}
+
 static int send_takes(round *r, pond_error **err) {
     int code = mp_shards_send(&r->to, err);
     for (size_t i = 0; i < r->to.n; i++) {
         if (r->to.errand[i].op.reply != MP_DONE) continue;
-        r->taken[r->to.shard[i]] = r->to.behind[i];
-        r->b->shard[r->to.shard[i]].left = r->to.behind[i].backlog;
+        mp_behind *t = &r->taken[r->to.shard[i]];
+        *t = r->to.behind[i];
+        r->b->shard[r->to.shard[i]].left = t->backlog;
+        for (size_t k = 0; k < t->count; k++) check_key(&t->entries[k]);
     }
     return code;
 }
@@ -192,7 +202,7 @@ static int sort_out(round *r, pond_error **err) {
         for (size_t k = 0; k < t->count; k++) {
             mp_behind_entry *e = &t->entries[k];
             e->acked = 0;
-            if (e->value && !e->unfolded && e->key_len > 1 && !rests(r->b, e, now)) add_row(r, i, e);
+            if (e->value && !e->unfolded && !rests(r->b, e, now)) add_row(r, i, e);
         }
     }
     return POND_OK;

@@ -77,7 +77,8 @@ static int look(mp_backlog *b, tally *t, pond_error **err) {
     t->next = MP_FOLD;
     t->over = code == POND_OK && !t->sums.newest;
     if (code == POND_OK) return code;
-    if (code == POND_ENOMEM || pond_error_retriable(why) || (code == POND_ESTORE && !store_is_well(b))) {
+    if (code == POND_ENOMEM || (pond_error_retriable(why) && !t->sums.damaged) ||
+        (code == POND_ESTORE && !store_is_well(b))) {
         if (err) *err = why;
         else pond_error_free(why);
         return code;
@@ -248,7 +249,7 @@ static int find(mp_backlog *b, mp_behind taken[MP_BACKLOG_SHARDS], tally **all, 
         for (size_t k = 0; s->behind[i].sums && k < s->behind[i].count; k++) {
             mp_behind_entry *e = &taken[s->shard[i]].entries[k];
             mp_sums *sums = &s->behind[i].sums[k];
-            if (code != POND_OK || !is_news(sums) || e->damaged || e->key_len < 2) {
+            if (code != POND_OK || !is_news(sums) || e->damaged) {
                 mp_sums_clear(sums);
                 continue;
             }

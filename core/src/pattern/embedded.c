@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -13,6 +14,13 @@
 
 /* ---- the journal ---- */
 
+static bool is_one_file(const char *a, const char *b) {
+    struct stat x, y;
+    return *a && *b &&
+           (strcmp(a, b) == 0 ||
+            (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino));
+}
+
 int mp_embedded_path(char **out, const mp_options *o, pond_error **err) {
     static const char scheme[] = "sqlite:", end[] = ".behind";
     const char *given = o->journal ? o->journal : "", *path = o->store ? o->store : "";
@@ -22,6 +30,11 @@ int mp_embedded_path(char **out, const mp_options *o, pond_error **err) {
                        "write=behind: with a memory: cache what was accepted waits in a file, and this store has none "
                        "beside which that could stand: say where (journal=/var/lib/shop.behind), or use a Redis "
                        "(cache=redis://...)");
+    if (is_one_file(given, path))
+        return mp_fail(err, POND_EOPTION,
+                       "write=behind: what was accepted cannot wait in %s, which is the store itself: name another "
+                       "file (journal), or none",
+                       given);
     *out = *given ? strdup(given) : malloc(strlen(path) + sizeof end);
     if (!*out) return mp_fail(err, POND_ENOMEM, "no memory for a path");
     if (!*given) memcpy(mempcpy(*out, path, strlen(path)), end, sizeof end);

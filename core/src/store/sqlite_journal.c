@@ -16,6 +16,8 @@
 
 enum { APPLICATION = 0x6d706a31, /* "mpj1": whose file it is, and in which form */ LOG_BYTES = 4 << 20 };
 
+static const int64_t PLACES = INT64_C(1) << 62;
+
 static const char journal[] = "the journal of write=behind"; /* what errors call it */
 
 /* `place` is the order in which they came. Who was written again while the store got it goes to the end. */
@@ -166,18 +168,20 @@ static int read_pragma(mp_journal *j, const char *sql, int64_t *out, pond_error 
     return rc;
 }
 
+static int other_kind(const char *path, pond_error **err) {
+    char shown[MP_QUOTE_MAX];
+    return mp_fail(err, POND_EOPTION,
+                   "%s %s is a file of another kind, or of another version: name another one (journal)", journal,
+                   mp_quote(shown, path, strlen(path)));
+}
+
 static int make_tables(mp_journal *j, pond_error **err) {
     int64_t application = 0, found = 0;
     int rc = mp_jbegin(j, err);
     if (rc != POND_OK) return rc;
     rc = read_pragma(j, "PRAGMA application_id", &application, err);
     if (rc == POND_OK) rc = read_pragma(j, "SELECT count(*) FROM sqlite_schema", &found, err);
-    if (rc == POND_OK && application != APPLICATION && (application || found)) {
-        char shown[MP_QUOTE_MAX];
-        rc = mp_fail(err, POND_EOPTION,
-                     "%s %s is a file of another kind, or of another version: name another one (journal)", journal,
-                     mp_quote(shown, j->path, strlen(j->path)));
-    }
+    if (rc == POND_OK && application != APPLICATION && (application || found)) rc = other_kind(j->path, err);
     for (size_t i = 0; rc == POND_OK && i < sizeof tables / sizeof tables[0]; i++)
         rc = mp_sqlite_run(j->conn, journal, tables[i], err);
     if (rc == POND_OK && application != APPLICATION)
@@ -185,10 +189,25 @@ static int make_tables(mp_journal *j, pond_error **err) {
     return mp_jend(j, rc, err);
 }
 
+/* No journal has such rows: whoever looked for them would not find them, or could take no epoch above theirs. */
+static int check_rows(mp_journal *j, pond_error **err) {
+    int64_t wrong = 0;
+    int rc = read_pragma(j,
+                         "SELECT count(*) FROM waiting WHERE place <= 0 OR typeof(key) <> 'blob' OR max(version, "
+                         "newest) >> 40 >= 8388607",
+                         &wrong, err);
+    if (rc != POND_OK || (!wrong && j->place <= PLACES)) return rc;
+    char shown[MP_QUOTE_MAX];
+    return mp_fail(err, POND_EPROTOCOL,
+                   "%s %s is damaged: its table waiting has rows with a place, key or version that no journal gives",
+                   journal, mp_quote(shown, j->path, strlen(j->path)));
+}
+
 static int read_places(mp_journal *j, pond_error **err) {
     sqlite3_stmt *statement;
     bool row;
     int rc = read_pragma(j, "SELECT max(place) FROM waiting", &j->place, err);
+    if (rc == POND_OK) rc = check_rows(j, err);
     if (rc == POND_OK) rc = mp_jask(j, &statement, err, "SELECT ms, n FROM dead ORDER BY ms DESC, n DESC LIMIT 1", "");
     if (rc != POND_OK) return rc;
     rc = mp_jstep(j, statement, &row, err);
@@ -218,6 +237,26 @@ static void destroy(mp_journal *j) {
     mp_jspaces_free(j);
     free(j->path);
     free(j);
+}
+
+/* Who opens a journal makes changes to it before anything is read, so others' files are told apart before. What cannot be read here is for the
+ * opening itself to complain about. */
+static int look_first(const char *path, pond_error **err) {
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    int64_t application = 0, found = 0;
+    if (!mp_sqlite_enter()) return POND_OK;
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id",
+                           -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW) {
+        application = sqlite3_column_int64(statement, 0);
+        found = sqlite3_column_int64(statement, 1);
+    }
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    mp_sqlite_leave();
+    return application != APPLICATION && (application || found) ? other_kind(path, err) : POND_OK;
 }
 
 /* The process's list is locked. */
@@ -258,7 +297,8 @@ int mp_journal_open(mp_journal **out, const char *path, const void *cache, int64
     j->generation = mp_generation();
     j->cache = cache;
     mp_random_bytes(j->fence, sizeof j->fence);
-    int rc = mp_sqlite_pool_open(&j->pool, path, 2, timeout_ms, err);
+    int rc = look_first(path, err);
+    if (rc == POND_OK) rc = mp_sqlite_pool_open(&j->pool, path, 2, timeout_ms, err);
     if (rc == POND_OK) {
         mp_sqlite_pool_relax(j->pool);
         j->path = strdup(mp_sqlite_pool_path(j->pool));

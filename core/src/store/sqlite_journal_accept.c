@@ -169,11 +169,20 @@ int mp_jsums_read(mp_journal *j, const mp_jshard *s, const char *key, size_t len
         if (out->n == room) {
             room = room ? room * 2 : 4;
             mp_sum *sum = realloc(out->sum, room * sizeof *sum);
-            if (sum) out->sum = sum;
-            else rc = mp_jno_memory(err);
+            if (!sum) {
+                rc = mp_jno_memory(err);
+                break;
+            }
+            out->sum = sum;
         }
-        const void *member = rc == POND_OK ? sqlite3_column_blob(statement, 0) : NULL;
-        size_t bytes = member ? (size_t)sqlite3_column_bytes(statement, 0) : 0;
+        const void *member = sqlite3_column_blob(statement, 0);
+        size_t bytes = (size_t)sqlite3_column_bytes(statement, 0);
+        int64_t by = sqlite3_column_int64(statement, 1);
+        if (!bytes || sqlite3_column_type(statement, 1) != SQLITE_INTEGER || by > MP_INCREMENT_MOST ||
+            by < -MP_INCREMENT_MOST) {
+            out->damaged = true;
+            continue;
+        }
         char *copy = member ? malloc(bytes + 1) : NULL;
         if (!copy) {
             rc = mp_jno_memory(err);
@@ -181,9 +190,7 @@ int mp_jsums_read(mp_journal *j, const mp_jshard *s, const char *key, size_t len
         }
         memcpy(copy, member, bytes);
         copy[bytes] = 0;
-        out->sum[out->n++] = (mp_sum){.member = copy, .len = bytes, .by = sqlite3_column_int64(statement, 1)};
-        out->damaged |=
-            !bytes || out->sum[out->n - 1].by > MP_INCREMENT_MOST || out->sum[out->n - 1].by < -MP_INCREMENT_MOST;
+        out->sum[out->n++] = (mp_sum){.member = copy, .len = bytes, .by = by};
     }
     mp_sqlite_done(statement);
     return rc;
@@ -203,6 +210,7 @@ static int sums_of(mp_journal *j, mp_jshard *s, const mp_behind_entry *e, mp_sum
     out->damaged = w.damaged;
     out->first = p.row.first;
     out->newest = p.row.newest;
+    out->damaged |= p.row.first < 0 || p.row.newest < p.row.first;
     if (rc == POND_OK && p.row.first) rc = mp_jsums_read(j, s, p.key, p.len, out, err);
     return rc;
 }

@@ -36,10 +36,11 @@ static int space_row(mp_journal *j, const mp_key *key, int64_t *id, int64_t *sha
 /* What waits in them from before, and under which epochs that was accepted: a new one must be above. */
 static int read_shards(mp_journal *j, mp_jspace *s, int64_t id, pond_error **err) {
     sqlite3_stmt *statement;
-    int rc = mp_jask(j, &statement, err,
-                     "SELECT shard & 255, count(*), max(max(version, newest)) >> 40, max(newest) FROM waiting WHERE "
-                     "shard BETWEEN ?1 AND ?2 GROUP BY shard",
-                     "ii", id << 8, id << 8 | 255);
+    int rc =
+        mp_jask(j, &statement, err,
+                "SELECT shard & 255, count(*), max(max(version, newest)) >> 40, max(first <> 0) FROM waiting WHERE "
+                "shard BETWEEN ?1 AND ?2 GROUP BY shard",
+                "ii", id << 8, id << 8 | 255);
     if (rc != POND_OK) return rc;
     for (bool row = true; row;) {
         rc = mp_jstep(j, statement, &row, err);
@@ -154,7 +155,9 @@ int mp_jrow_find(mp_journal *j, const mp_jshard *s, const char *key, size_t len,
 
 pond_value *mp_jvalue(sqlite3_stmt *statement, int column, int64_t version, bool *damaged) {
     int state = sqlite3_column_int(statement, column), codec = sqlite3_column_int(statement, column + 1);
-    *damaged = version <= 0 || (state != POND_VALUE && state != POND_ABSENT) || codec < 0 || codec > POND_EJSON;
+    *damaged = version <= 0 || (state != POND_VALUE && state != POND_ABSENT) || codec < 0 || codec > POND_EJSON ||
+               sqlite3_column_type(statement, column) != SQLITE_INTEGER ||
+               (state == POND_VALUE && sqlite3_column_type(statement, column + 2) != SQLITE_BLOB);
     if (*damaged) return NULL;
     if (state == POND_ABSENT) return mp_value_absent();
     const void *bytes = sqlite3_column_blob(statement, column + 2);

@@ -1,5 +1,6 @@
 /* Files that are no journal, cannot be one, or hold what no journal writes: an error that names the file, which stays as it is; and what is damaged
  * becomes a dead letter. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -183,6 +184,40 @@ static void a_full_disk(void **state) {
     pond_free(p);
 }
 
+/* In the place of libc's. */
+static atomic_bool broken;
+int fdatasync(int fd) {
+    if (!atomic_load(&broken)) return fsync(fd);
+    errno = EIO;
+    return -1;
+}
+
+/* The system says once that it could not write something, and then forgets it: a later success is about less. */
+static void a_disk_that_fails_once(void **state) {
+    (void)state;
+    const char *const options[] = {"write", "behind", "ack", "fsync"};
+    pond *p = pond_made("memory:", "store", address, "worker", "off", NULL);
+    pond_collection *c = NULL;
+    pond_error *err = NULL;
+    assert_int_equal(pond_collection_new(&c, p, "films", options, 2, NULL), POND_OK);
+    assert_int_equal(pond_collection_prepare(c, NULL), POND_OK);
+    assert_int_equal(puts_to(c, "1", "{\"n\":1}", NULL), POND_OK);
+    atomic_store(&broken, true);
+    assert_int_not_equal(puts_to(c, "1", "{\"n\":2}", &err), POND_OK);
+    atomic_store(&broken, false);
+    assert_non_null(strstr(pond_error_message(err), "journal"));
+    pond_error_free(err);
+    assert_int_not_equal(puts_to(c, "1", "{\"n\":3}", NULL), POND_OK);
+    pond_collection_free(c);
+    pond_free(p);
+    p = pond_made("memory:", "store", address, "worker", "off", NULL);
+    assert_int_equal(pond_collection_new(&c, p, "films", options, 2, NULL), POND_OK);
+    assert_int_equal(puts_to(c, "1", "{\"n\":4}", NULL), POND_OK);
+    films_read(c, "1", "{\"id\":\"1\",\"n\":4}");
+    pond_collection_free(c);
+    pond_free(p);
+}
+
 /* Rows that no journal writes. */
 static void damaged_rows(void **state) {
     (void)state;
@@ -268,6 +303,7 @@ int main(void) {
         TEST(a_file_that_was_cut_off),
         TEST(what_may_only_be_read),
         TEST(a_full_disk),
+        TEST(a_disk_that_fails_once),
         TEST(damaged_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -362,7 +362,8 @@ void mp_journal_leave(mp_journal *j) {
 /* ---- the disk ---- */
 
 /* Everything that is committed stands in the log, or in the file since a checkpoint, which does not empty the log before the file is on
- * the disk. So this is what SQLite's synchronous=FULL does behind a commit, but for all that wait at once, and beside those who write. */
+ * the disk. So this is what SQLite's synchronous=FULL does behind a commit, but for all that wait at once, and beside those who write. Once it
+ * has failed it does for good: the system tells one caller of what it could not write, and what it has dropped then waits for nobody. */
 int mp_journal_sync(mp_journal *j, pond_error **err) {
     size_t len = strlen(j->path);
     char *log = malloc(len + 5);
@@ -371,11 +372,15 @@ int mp_journal_sync(mp_journal *j, pond_error **err) {
     memcpy(log + len, "-wal", 5);
     int fd = open(log, O_RDONLY | O_CLOEXEC);
     free(log);
-    bool well = fd >= 0 ? fdatasync(fd) == 0 : errno == ENOENT;
-    int why = errno;
+    int why = fd >= 0 || errno == ENOENT ? 0 : errno;
+    if (fd >= 0 && fdatasync(fd) != 0) {
+        why = errno;
+        atomic_store(&j->unsafe, why);
+    }
     if (fd >= 0) close(fd);
-    return well ? POND_OK
-                : mp_fail(err, POND_ESTORE, "%s: it cannot be written to the disk: %s", journal, strerror(why));
+    if (!why) why = atomic_load(&j->unsafe);
+    return why ? mp_fail(err, POND_ESTORE, "%s: it cannot be written to the disk: %s", journal, strerror(why))
+               : POND_OK;
 }
 
 static void checkpoint(mp_journal *j, bool alone) {

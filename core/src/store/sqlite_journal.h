@@ -35,6 +35,7 @@ struct mp_journal {
     mp_sqlite_pool *pool;
     int lock; /* the file, whose lock says that it is ours */
     uint8_t fence[MP_JOURNAL_FENCE];
+    _Atomic int unsafe;      /* an errno: the disk has not taken something, and does not say so twice */
     _Atomic int64_t written; /* bytes since the log was last tidied, about */
     /* Of who has entered. */
     mp_sqlite_conn *conn;

@@ -12,7 +12,7 @@
 #include "store/sqlite_find.h"
 
 /* 3.38: the operator -> and JSON functions in every build. */
-enum { OLDEST = 3038000, RELAXED_PAGES = 16384, SQL_MAX = 256 + MP_SQLITE_QUOTED_MAX };
+enum { OLDEST = 3038000, RELAXED_PAGES = 15360, SQL_MAX = 256 + MP_SQLITE_QUOTED_MAX };
 
 /* %s is the quoted table. Columns are not quoted: SQLite takes "doc" for a text where there is no such column. `ver` is
  * what write-behind orders by; a document that comes another way has none, which is 0. */

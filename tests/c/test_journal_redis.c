@@ -334,7 +334,7 @@ static void answers_are_the_same(void **state) {
     redis_do(redis, "FLUSHALL");
     shop_make(folder, address);
     journal_open(&ours);
-    for (int i = 0; i < (slow_build() ? STEPS / 4 : STEPS); i++) {
+    for (int i = 0; i < STEPS; i++) {
         size_t k = dice(KEYS);
         switch (dice(100)) {
         default: accepts(k); break;

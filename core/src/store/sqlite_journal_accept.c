@@ -234,13 +234,14 @@ static int subtract(place *p, const mp_sums *read, bool rest, pond_error **err) 
     mp_journal *j = p->j;
     int rc = POND_OK;
     if (!rest) return mp_jdrop_sums(j, p->s, p->key, p->len, err);
-    for (size_t i = 0; i < read->n && rc == POND_OK; i++)
+    for (size_t i = 0; i < read->n && rc == POND_OK; i++) {
+        const mp_sum *sum = &read->sum[i];
         rc = mp_jrun(j, err, "UPDATE sums SET by = by - ?4 WHERE shard = ?1 AND key = ?2 AND member = ?3", "ibbi",
-                     p->s->id, (const void *)p->key, p->len, (const void *)read->sum[i].member, read->sum[i].len,
-                     read->sum[i].by);
-    if (rc == POND_OK)
-        rc = mp_jrun(j, err, "DELETE FROM sums WHERE shard = ?1 AND key = ?2 AND by = 0", "ib", p->s->id,
-                     (const void *)p->key, p->len);
+                     p->s->id, (const void *)p->key, p->len, (const void *)sum->member, sum->len, sum->by);
+        if (rc == POND_OK)
+            rc = mp_jrun(j, err, "DELETE FROM sums WHERE shard = ?1 AND key = ?2 AND member = ?3 AND by = 0", "ibb",
+                         p->s->id, (const void *)p->key, p->len, (const void *)sum->member, sum->len);
+    }
     return rc;
 }
 

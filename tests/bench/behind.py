@@ -34,6 +34,7 @@ ACCEPTS = {"accept-python": ("redis-py", 0.7), "accept-node": ("ioredis", 0.7), 
 NAMES = [*DRAINS, "hot-key", *ACCEPTS]
 DOCUMENTS, JOBS, HOT, LANES, DEPTH = 20_000, 2_000, 100_000, 100, 100
 APPEND = {"appendonly": "yes", "appendfsync": "everysec"}
+ACCEPTING = {**APPEND, "auto-aof-rewrite-percentage": "0"}  # its child would share the one processor that the server has
 
 
 def program(name: str) -> str:
@@ -181,7 +182,7 @@ def least(samples: list[dict], what) -> float:
 def accept(workload: str, folder: pathlib.Path, rounds: int, seconds: float, cpu: int) -> list[dict]:
     peer, goal = ACCEPTS[workload]
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RedisServer(cpu=cpu, options=APPEND))
+        server = stack.enter_context(RedisServer(cpu=cpu, options=ACCEPTING))
         clients = [Client(workload, whose, accept_command(workload, whose, server.port, folder), cpu) for whose in ("millpond", peer)]
         for client in clients:
             stack.callback(client.close)

@@ -89,6 +89,27 @@ static void what_is_accepted_is_read_at_once(void **state) {
     assert_true(redis_number(redis, "PTTL mp:b:{b:0}sa") > LONG - 60000);
 }
 
+/* A reader who could not fold, and has a document that stands nowhere, expects the version 0: so does an absence that nobody has deleted have it. */
+static void an_absence_has_no_version(void **state) {
+    (void)state;
+    epoch(&us, 1);
+    assert_int_equal(load(&us, "sa", NULL, 0), MP_STORED);
+    assert_int_equal(put_expecting(&us, "sa", "{}", MP_EXPECT_VERSION, 0, NULL), MP_CHANGED);
+    act a, b;
+    accept_make(&us, &a, "sa", "{}");
+    accept_make(&us, &b, "sb", "{}");
+    a.behind.expect = MP_EXPECT_VERSION;
+    b.behind.slot++;
+    mp_loop_turn(us.loop, 0);
+    us.link->vt->submit(us.link, &a.op); /* both in one call */
+    us.link->vt->submit(us.link, &b.op);
+    assert_int_equal(act_wait(&us, &a), MP_REFUSED);
+    assert_int_equal(a.behind.verdict, MP_CHANGED);
+    assert_int_equal(act_wait(&us, &b), MP_STORED);
+    pond_value_free(a.op.value);
+    pond_value_free(b.op.value);
+}
+
 static void an_evicted_value_is_found_in_what_waits(void **state) {
     (void)state;
     const char *text;
@@ -395,6 +416,7 @@ int main(void) {
         TEST(an_epoch_comes_first),
         TEST(an_epoch_is_of_the_history_in_which_it_was_asked_for),
         TEST(what_is_accepted_is_read_at_once),
+        TEST(an_absence_has_no_version),
         TEST(an_evicted_value_is_found_in_what_waits),
         TEST(a_load_under_way_is_not_stored),
         TEST(a_load_brings_its_version),

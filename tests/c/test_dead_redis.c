@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "model/key.h"
+#include "pattern/backlog.h"
 #include "support/redis.h"
 
 static char folder[SHOP_FOLDER], address[SHOP_ADDRESS], ns[64], room[256];
@@ -96,7 +97,7 @@ static int shard_of(const char *id) {
     char name[MP_NAME_MAX + 1], key[64];
     mp_key made_of;
     snprintf(key, sizeof key, "s%s", id);
-    mp_key_make_behind(&made_of, name, "x", 1, key, strlen(key), 16);
+    mp_key_make_behind(&made_of, name, "x", 1, key, strlen(key), MP_BACKLOG_SHARDS);
     return made_of.shard;
 }
 
@@ -532,16 +533,16 @@ static void what_is_damaged_can_only_be_dropped(void **state) {
     (void)state;
     static const char *const records[] = {"", "MPx"};
     for (int i = 0; i < 2; i++) {
-        redisReply *r = redis_do(redis, "XADD mp:x:{%s/films:5} * k s%d r %s e why", ns, i, records[i]);
+        redisReply *r = redis_do(redis, "XADD mp:x:{%s/films:3} * k s%d r %s e why", ns, i, records[i]);
         char letter[48];
-        snprintf(letter, sizeof letter, "%s-5", r->str);
+        snprintf(letter, sizeof letter, "%s-3", r->str);
         assert_true(has(show(letter), "\"error\":\"why\",\"state\":\"damaged\",\"document\":null}"));
         assert_int_equal(act(POND_DEAD_RETRY, letter, "no document that can be read"), POND_EVALUE);
         assert_int_equal(act(POND_DEAD_DROP, letter, NULL), POND_OK);
     }
-    redisReply *r = redis_do(redis, "XADD mp:x:{%s/films:5} * what this", ns); /* a stranger's */
+    redisReply *r = redis_do(redis, "XADD mp:x:{%s/films:3} * what this", ns); /* a stranger's */
     char letter[48];
-    snprintf(letter, sizeof letter, "%s-5", r->str);
+    snprintf(letter, sizeof letter, "%s-3", r->str);
     assert_true(has(list(NULL, 10), letter));
     assert_int_equal(act(POND_DEAD_RETRY, letter, "no document that can be read"), POND_EVALUE);
     assert_int_equal(act(POND_DEAD_DROP, letter, NULL), POND_OK);
@@ -549,15 +550,18 @@ static void what_is_damaged_can_only_be_dropped(void **state) {
 
 static void a_full_backlog_takes_none_back(void **state) {
     (void)state;
+    enum { OF_A_SHARD = 16 / MP_BACKLOG_SHARDS }; /* of backlog_max */
     char letter[48], id[16];
-    int other = 1;
     changes(POND_REPLACE, "0", "{}");
     put_aside("0", "*", letter);
-    do snprintf(id, sizeof id, "%d", other++);
-    while (shard_of(id) != shard_of("0"));
-    changes(POND_REPLACE, id, "{}");
+    for (int other = 1, n = 0; n < OF_A_SHARD; other++) {
+        snprintf(id, sizeof id, "%d", other);
+        if (shard_of(id) != shard_of("0")) continue;
+        changes(POND_REPLACE, id, "{}");
+        n++;
+    }
     pond_collection_free(films);
-    films = behind(off, "16"); /* one a shard */
+    films = behind(off, "16");
     pond *p = made("off");
     pond_collection *tight = behind(p, "16");
     pond_error *err = NULL;

@@ -7,13 +7,15 @@
 #include <stdint.h>
 #include <millpond/value.h>
 
+#define MP_VERSION_NOWHERE (-1) /* of what is right, but under no version in cache or store */
+
 struct pond_value {
     _Atomic uint32_t refs;
     uint8_t state; /* pond_state */
     uint8_t codec; /* pond_codec */
     bool stale;    /* served past its time */
     uint32_t len;
-    int64_t version;  /* of a document that is written behind; 0 else */
+    int64_t version;  /* of a document that is written behind, or MP_VERSION_NOWHERE; 0 else */
     const char *data; /* NUL-terminated */
     void (*free)(pond_value *self);
 };

@@ -214,7 +214,8 @@ int mp_tally_read(mp_backlog *b, uint8_t shard, const char *key, size_t len, pon
     } else if (code == POND_OK) {
         pond_value *from = t->whole ? t->whole : t->base;
         *out = pond_value_ref(from);
-        int64_t is = t->whole ? t->whole_version : t->base_version;
+        /* What could not be folded is right, but stands nowhere, so no change can expect it. */
+        int64_t is = !t->whole ? t->base_version : t->whole_version ? t->whole_version : MP_VERSION_NOWHERE;
         if (*out != mp_value_absent() && (*out)->version != is)
             (*out)->version = is; /* a fold has said so to who has it, too */
     }

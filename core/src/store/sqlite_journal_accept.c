@@ -37,9 +37,9 @@ static mp_behind_verdict judge(const mp_behind *b, const mp_jrow *row, const pon
     if (b->expect == MP_EXPECT_ANY) return MP_VERDICT_OK;
     if (row->first || (row->state >= 0 ? row->old_fence : !cached)) return MP_CHANGED;
     bool absent = (row->state >= 0 ? row->state : (int)pond_value_state(cached)) == POND_ABSENT;
-    int64_t version = row->state >= 0 ? row->version : absent ? 0 : cached->version;
+    int64_t version = row->state >= 0 ? row->version : cached->version;
     if (b->expect == MP_EXPECT_ABSENT) return absent ? MP_VERDICT_OK : MP_EXISTS;
-    return version == b->expect_version ? MP_VERDICT_OK : MP_CHANGED;
+    return !absent && version == b->expect_version ? MP_VERDICT_OK : MP_CHANGED;
 }
 
 static mp_behind_verdict judge_increment(const mp_jrow *row, const mp_jshard *s, const pond_value *cached) {

@@ -29,7 +29,7 @@ if ARGV[6] ~= '' then
   if deltas or not cur or string.sub(cur, 17, 24) ~= ARGV[4] then return {-3} end
   if ARGV[6] == '-' then
     if string.byte(cur, 4) % 2 == 0 then return {-4} end
-  elseif string.sub(cur, 9, 16) ~= ARGV[6] then return {-3} end
+  elseif string.sub(cur, 9, 16) ~= ARGV[6] or string.byte(cur, 4) % 2 == 1 then return {-3} end -- no version is that of an absence
 end
 local known = rec or deltas
 if not known and redis.call('XLEN', KEYS[5]) >= tonumber(ARGV[5]) then return {-2} end

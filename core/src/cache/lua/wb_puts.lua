@@ -32,7 +32,7 @@ for i = 1, count do
     if type(cur) == 'table' then reply = cur
     elseif deltas or not cur or sub(cur, 17, 24) ~= fence then reply = {-3}
     elseif expect == '-' then reply = string.byte(cur, 4) % 2 == 0 and {-4} or nil
-    elseif sub(cur, 9, 16) ~= expect then reply = {-3} end
+    elseif sub(cur, 9, 16) ~= expect or string.byte(cur, 4) % 2 == 1 then reply = {-3} end
   end
   if not reply and not rec and not deltas then
     room = room or tonumber(ARGV[2]) - call('XLEN', KEYS[2])

@@ -337,6 +337,22 @@ def test_a_closed_pond_lets_its_journal_go(tmp_path):
         films.get("1")
 
 
+def test_what_another_process_changed_in_between(tmp_path):
+    """A named cache outlives the journal: nothing of it may be served when the journal comes back."""
+    options = {"store": f"sqlite:{tmp_path}/films.db", "journal": f"{tmp_path}/journal"}
+    with millpond.open("memory:between", store=f"sqlite:{tmp_path}/other.db") as keeper:
+        keeper.fetch("k", lambda: 1)
+        with millpond.open("memory:between", **options) as pond:
+            films = pond.collection("films", write="behind")
+            films.prepare()
+            films.replace("1", {"n": 1})
+        program = 'import sys, millpond; millpond.open("memory:", store=sys.argv[1], journal=sys.argv[2]).collection("films", write="behind").replace("1", {"n": 2})'
+        done = subprocess.run([sys.executable, "-c", program, *options.values()], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        with millpond.open("memory:between", **options) as pond:
+            assert pond.collection("films", write="behind").get("1") == {"id": "1", "n": 2}
+
+
 def test_where_it_cannot_be():
     with millpond.open("memory:", store="sqlite::memory:") as pond:
         with pytest.raises(millpond.OptionError, match="journal="):

@@ -156,6 +156,8 @@ typedef struct mp_cache_vt {
     void (*describe)(mp_cache *cache, mp_buf *json);
     /* The gauges that it knows; the others stay as they are. @threads any */
     void (*measure)(mp_cache *cache, int64_t gauges[MP_GAUGES]);
+    /* All that is cached goes. NULL where others have it in common. @threads any */
+    void (*clear)(mp_cache *cache);
     /* No link is open any more. @threads any */
     void (*close)(mp_cache *cache);
     /* In the child of a fork: a cache of this process's own in the place of `inherited`, which is left where it is; what is

@@ -125,6 +125,26 @@ static void measure(mp_cache *cache, int64_t gauges[MP_GAUGES]) {
     gauges[MP_GAUGE_memory_evictions] = (int64_t)all.evictions;
 }
 
+static void take_all(mp_mpool *pool, mp_node *queue, mp_node *out) {
+    while (!mp_list_empty(queue)) mp_mpool_take(pool, MP_OF(queue->next, mp_mitem, link), out);
+}
+
+static void clear(mp_cache *cache) {
+    mp_memory *m = mp_memory_of(cache);
+    mp_node out;
+    mp_list_init(&out);
+    for (uint32_t i = 0; i < m->shards; i++) {
+        mp_mshard *s = &m->shard[i];
+        mp_mlock(s);
+        for (int c = 0; c < MP_MCLASSES; c++) {
+            take_all(&s->pools[c], &s->pools[c].small, &out);
+            take_all(&s->pools[c], &s->pools[c].main, &out);
+        }
+        mp_munlock(m, s);
+        mp_mfree_entries(&out);
+    }
+}
+
 static const mp_cache_vt vt = {
     .scheme = "memory",
     .peek = mp_memory_peek,
@@ -135,6 +155,7 @@ static const mp_cache_vt vt = {
     .forget = mp_memory_link_forget,
     .describe = describe,
     .measure = measure,
+    .clear = clear,
     .close = mp_memory_close,
     .reopen = mp_memory_reopen,
 };

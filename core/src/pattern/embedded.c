@@ -41,6 +41,8 @@ int mp_embedded_path(char **out, const mp_options *o, pond_error **err) {
     return POND_OK;
 }
 
+static void forget(void *cache) { ((mp_cache *)cache)->vt->clear(cache); }
+
 /* Opened by the first operation that needs it: until then another process may have it. */
 static mp_journal *journal_of(pond *p, pond_error **err) {
     mp_journal *j = atomic_load_explicit(&p->journal, memory_order_acquire);
@@ -48,7 +50,7 @@ static mp_journal *journal_of(pond *p, pond_error **err) {
     char *path = NULL;
     mp_journal *mine = NULL;
     int code = mp_embedded_path(&path, &p->options, err);
-    if (code == POND_OK) code = mp_journal_open(&mine, path, p->cache, p->options.store_timeout, err);
+    if (code == POND_OK) code = mp_journal_open(&mine, path, p->cache, forget, p->options.store_timeout, err);
     free(path);
     if (code != POND_OK) return NULL;
     if (atomic_compare_exchange_strong(&p->journal, &j, mine)) return mine;

@@ -21,9 +21,11 @@
 
 typedef struct mp_journal mp_journal;
 
-/* Made if there is none. `cache` is what tells whose values it goes with: one journal, one cache. POND_EOPTION, and the file is left as it is: another
+/* Made if there is none. `cache` is what tells whose values it goes with: one journal, one cache; `over` is called with it when nobody in
+ * this process has the journal open any more: other processes may have it then, so nothing that is cached counts. POND_EOPTION, and the file is left as it is: another
  * process has it open, or this one has with another cache; or it is no journal. */
-int mp_journal_open(mp_journal **out, const char *path, const void *cache, int64_t timeout_ms, pond_error **err);
+int mp_journal_open(mp_journal **out, const char *path, void *cache, void (*over)(void *cache), int64_t timeout_ms,
+                    pond_error **err);
 /* Another use of it, that mp_journal_close ends. @threads any */
 mp_journal *mp_journal_ref(mp_journal *j);
 /* One use less; behind the last one another process may have the file. Takes NULL, and leaves alone what a child of a fork has inherited. */

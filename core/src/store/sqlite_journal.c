@@ -289,13 +289,15 @@ static int begin(mp_journal *j, pond_error **err) {
     return rc;
 }
 
-int mp_journal_open(mp_journal **out, const char *path, const void *cache, int64_t timeout_ms, pond_error **err) {
+int mp_journal_open(mp_journal **out, const char *path, void *cache, void (*over)(void *cache), int64_t timeout_ms,
+                    pond_error **err) {
     mp_journal *j = calloc(1, sizeof *j);
     if (!j) return mp_jno_memory(err);
     j->lock = -1;
     j->refs = 1;
     j->generation = mp_generation();
     j->cache = cache;
+    j->over = over;
     mp_random_bytes(j->fence, sizeof j->fence);
     int rc = look_first(path, err);
     if (rc == POND_OK) rc = mp_sqlite_pool_open(&j->pool, path, 2, timeout_ms, err);
@@ -337,6 +339,7 @@ void mp_journal_close(mp_journal *j) {
     bool last = --j->refs == 0;
     if (last) {
         mp_list_remove(&j->node);
+        j->over(j->cache);
         destroy(j); /* within the lock: who opens it next must find it closed */
     }
     leave_process();

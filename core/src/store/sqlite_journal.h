@@ -30,7 +30,8 @@ struct mp_journal {
     mp_node node; /* in the list of the process's */
     unsigned refs;
     uint32_t generation; /* base/fork.h */
-    const void *cache;
+    void *cache;
+    void (*over)(void *cache);
     char *path;
     mp_sqlite_pool *pool;
     int lock; /* the file, whose lock says that it is ours */

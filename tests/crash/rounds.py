@@ -239,8 +239,17 @@ class Round:
     @contextlib.contextmanager
     def locked(self):
         """SQLite: nobody else writes."""
-        with contextlib.closing(sqlite3.connect(self.address.partition(":")[2], timeout=30, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with contextlib.closing(sqlite3.connect(self.address.partition(":")[2], timeout=5, isolation_level=None)) as other:
+            for tries in range(6):
+                try:
+                    other.execute("BEGIN IMMEDIATE")
+                    break
+                except sqlite3.OperationalError:  # who was stopped in a transaction of its own has the lock
+                    if tries == 5:
+                        raise
+                    for client in self.clients:
+                        if client.stopped:
+                            client.go_on()
             yield other
             other.execute("ROLLBACK")
 

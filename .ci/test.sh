@@ -109,8 +109,12 @@ cross_tests() { # cross_tests RESULT TEST...
     MILLPOND_TOOL_CLIENT=$BUILD/dev/bin/tool_client MILLPOND_COMMAND=$BUILD/dev/core/millpond "${LIMIT[@]}" "${MONGODB[@]}" \
         "${PYTEST[@]}" "${SIDE_BY_SIDE[@]}" --junitxml="$RESULTS/$1.xml" "${@:2}"
 }
-# Ten random rounds, short ones, and two directed schedules of each store.
-suite_crash() { MILLPOND_TOOL_CRASH=$BUILD/dev/bin/tool_crash "${LIMIT[@]}" "$VENV/bin/python" -B tests/crash/main.py --quick --rounds 10; }
+# What is wrong on purpose is found out; then ten random rounds, short ones, and some directed schedules of each store.
+suite_crash() {
+    local crash=("${LIMIT[@]}" "$VENV/bin/python" -B tests/crash/main.py --quick)
+    export MILLPOND_TOOL_CRASH=$BUILD/dev/bin/tool_crash
+    "${crash[@]}" --control unfenced && "${crash[@]}" --control textbook --rounds 5 && "${crash[@]}" --rounds 10
+}
 suite_cross() { cross_tests cross tests/cross; }
 
 count() { # passed failed skipped of a suite, from what it left behind

@@ -77,7 +77,7 @@ class UnfencedWorker:
         ask = self.redis.pipeline(transaction=False)
         for shard in shards:
             ask.eval(self.take, 3, self.key("s", shard), self.key("d", shard), self.key("m", shard), "", MOST // SHARDS, 0)
-        taken = [(shard, entry) for shard, found in zip(shards, ask.execute()) for entry in zip(found[3::3], found[4::3], found[5::3]) if entry[2]]
+        taken = [(shard, entry) for shard, found in zip(shards, ask.execute()) for entry in zip(found[4::3], found[5::3], found[6::3]) if entry[2]]
         if not taken:
             return
         self.rows.write([(key[1:].decode(), struct.unpack_from("<q", record, 8)[0],

@@ -32,15 +32,6 @@ static void version(mp_buf *out, int64_t number) {
     mp_command_arg(out, bytes, sizeof bytes);
 }
 
-/* The key that an entry names, in `name` (MP_NAME_MAX + 1 bytes). Of one that no client makes, what nothing stands under. */
-static mp_key entry_key(char *name, const mp_key *of, const mp_behind_entry *entry) {
-    mp_key key;
-    mp_key_make(&key, name, of->name, of->ns_len, entry->key, entry->key_len <= MP_KEY_MAX ? entry->key_len : 0);
-    key.shards = of->shards;
-    key.shard = of->shard;
-    return key;
-}
-
 void mp_behind_lease_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
     mp_command_script(out, MP_SCRIPT_wb_get, with_text, 4, 7);
     part(out, MP_PART_VALUE, &op->key);
@@ -158,7 +149,7 @@ static void sums(mp_buf *out, const mp_op *op, bool with_text) {
     mp_command_script(out, MP_SCRIPT_wb_sums, with_text, 1 + b->count, 2 * b->count);
     shard(out, MP_SHARD_DIRTY, &op->key);
     for (size_t i = 0; i < b->count; i++) {
-        mp_key key = entry_key(name, &op->key, &b->entries[i]);
+        mp_key key = mp_behind_entry_key(name, &op->key, &b->entries[i]);
         part(out, MP_PART_INTENT, &key);
     }
     for (size_t i = 0; i < b->count; i++) {
@@ -191,7 +182,7 @@ static void ack(mp_buf *out, const mp_op *op, bool with_text) {
     shard(out, MP_SHARD_DIRTY, &op->key);
     shard(out, MP_SHARD_STREAM, &op->key);
     for (size_t i = 0; i < b->count; i++) {
-        mp_key key = entry_key(name, &op->key, &b->entries[i]);
+        mp_key key = mp_behind_entry_key(name, &op->key, &b->entries[i]);
         part(out, MP_PART_INTENT, &key);
         part(out, MP_PART_VALUE, &key);
         part(out, MP_PART_LEASE, &key);
@@ -207,7 +198,7 @@ static void ack(mp_buf *out, const mp_op *op, bool with_text) {
 static void dead(mp_buf *out, const mp_op *op, bool with_text) {
     const mp_behind_entry *e = &op->behind->entries[0];
     char name[MP_NAME_MAX + 1];
-    mp_key key = entry_key(name, &op->key, e);
+    mp_key key = mp_behind_entry_key(name, &op->key, e);
     mp_command_script(out, MP_SCRIPT_wb_dead, with_text, 6, 4);
     shard(out, MP_SHARD_DIRTY, &op->key);
     shard(out, MP_SHARD_STREAM, &op->key);
@@ -225,7 +216,7 @@ static void dead_retry(mp_buf *out, const mp_op *op, bool with_text) {
     const mp_behind *b = op->behind;
     const mp_behind_entry *e = &b->entries[0];
     char name[MP_NAME_MAX + 1];
-    mp_key key = entry_key(name, &op->key, e);
+    mp_key key = mp_behind_entry_key(name, &op->key, e);
     mp_command_script(out, MP_SCRIPT_wb_dead_retry, with_text, 8, 6);
     part(out, MP_PART_VALUE, &key);
     part(out, MP_PART_LEASE, &key);

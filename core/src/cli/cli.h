@@ -12,7 +12,6 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* how the program ends */
 typedef struct cli {
     const char *namespace; /* NULL: not given */
     bool json, all;
-    bool in_memory;   /* the cache is a memory: */
     int64_t every_ms; /* 0: once */
     char **words;     /* after the verb */
     int count;

@@ -2,6 +2,14 @@
 
 #include <stdlib.h>
 
+mp_key mp_behind_entry_key(char *name, const mp_key *of, const mp_behind_entry *entry) {
+    mp_key key;
+    mp_key_make(&key, name, of->name, of->ns_len, entry->key, entry->key_len <= MP_KEY_MAX ? entry->key_len : 0);
+    key.shards = of->shards;
+    key.shard = of->shard;
+    return key;
+}
+
 void mp_behind_clear(mp_behind *behind) {
     for (size_t i = 0; i < behind->count; i++) {
         free(behind->entries[i].key);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "model/json_increment.h"
+#include "model/key.h"
 #include "model/value.h"
 
 #define MP_BEHIND_ID_MAX 24 /* an entry's id, "ms-seq"; what is longer is no id */
@@ -101,6 +102,8 @@ typedef struct mp_behind {
     size_t error_len;
 } mp_behind;
 
+/* The key that an entry of the shard `of` names, in `name` (MP_NAME_MAX + 1 bytes). Of one that no client makes, what nothing stands under. */
+mp_key mp_behind_entry_key(char *name, const mp_key *of, const mp_behind_entry *entry);
 /* Frees the entries with their keys and values, and forgets them. */
 void mp_behind_clear(mp_behind *behind);
 /* Frees what it holds, and forgets it. */

@@ -5,9 +5,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "base/error.h"
-#include "base/random.h"
 #include "model/behind.h"
 #include "pattern/pond.h"
 #include "store/journal.h"
@@ -58,8 +56,7 @@ static mp_journal *journal_of(pond *p, pond_error **err) {
     return j;
 }
 
-/* Of who is on no lane, so that the pond may be closed meanwhile. To be closed; NULL: there is none. */
-static mp_journal *borrow(pond *p) {
+struct mp_journal *mp_embedded_hold(pond *p) {
     pthread_mutex_lock(&p->lock);
     mp_journal *j = atomic_load(&p->journal);
     if (j) mp_journal_ref(j);
@@ -68,7 +65,7 @@ static mp_journal *borrow(pond *p) {
 }
 
 void mp_embedded_tidy(pond *p) {
-    mp_journal *j = borrow(p);
+    mp_journal *j = mp_embedded_hold(p);
     if (j) mp_journal_tidy(j);
     mp_journal_close(j);
 }
@@ -78,10 +75,6 @@ void mp_embedded_close(pond *p) {
     mp_journal *j = atomic_exchange(&p->journal, NULL);
     pthread_mutex_unlock(&p->lock);
     mp_journal_close(j);
-}
-
-struct mp_journal *mp_embedded_hold(pond *p) {
-    return borrow(p);
 }
 
 /* Its operations may have opened the journal once more. */
@@ -192,9 +185,7 @@ static int fold(mp_lane *lane, mp_journal *j, mp_op *op, pond_error **err) {
 static mp_op of_entry(const mp_op *op, char name[MP_NAME_MAX + 1]) {
     const mp_behind_entry *e = &op->behind->entries[0];
     mp_op of = *op;
-    mp_key_make(&of.key, name, op->key.name, op->key.ns_len, e->key, e->key_len <= MP_KEY_MAX ? e->key_len : 0);
-    of.key.shards = op->key.shards;
-    of.key.shard = op->key.shard;
+    of.key = mp_behind_entry_key(name, &op->key, e);
     return of;
 }
 

@@ -30,6 +30,12 @@ static void grows(mp_journal *j, size_t bytes) {
     atomic_fetch_add_explicit(&j->written, (int64_t)bytes + PAGES, memory_order_relaxed);
 }
 
+/* Which increments wait. */
+static int marks(place *p, int64_t first, int64_t newest, pond_error **err) {
+    return mp_jrun(p->j, err, "UPDATE waiting SET first = ?2, newest = ?3 WHERE place = ?1", "iii", p->row.place, first,
+                   newest);
+}
+
 /* ---- accept ---- */
 
 /* Is the document what the caller takes it for? What the cache has counts where there is no record. */
@@ -57,8 +63,7 @@ static int put(place *p, const pond_value *value, int64_t version, pond_error **
     rc = mp_jrecord(j, p->s, &p->row, p->key, p->len, version, j->fence, value, err);
     if (!sums) return rc;
     if (rc == POND_OK) rc = mp_jdrop_sums(j, p->s, p->key, p->len, err);
-    if (rc == POND_OK)
-        rc = mp_jrun(j, err, "UPDATE waiting SET first = 0, newest = 0 WHERE place = ?1", "i", p->row.place);
+    if (rc == POND_OK) rc = marks(p, 0, 0, err);
     return mp_jend(j, rc, err);
 }
 
@@ -83,8 +88,7 @@ static int add(place *p, const mp_behind *b, int64_t sum, int64_t version, pond_
                  "excluded.by",
                  "ibbi", p->s->id, (const void *)p->key, p->len, (const void *)b->member, b->member_len, sum);
     if (rc == POND_OK && p->row.place) {
-        rc = mp_jrun(j, err, "UPDATE waiting SET first = ?2, newest = ?3 WHERE place = ?1", "iii", p->row.place,
-                     p->row.first ? p->row.first : version, version);
+        rc = marks(p, p->row.first ? p->row.first : version, version, err);
     } else if (rc == POND_OK) {
         rc = mp_jrun(j, err,
                      "INSERT INTO waiting(place, shard, key, version, first, newest) VALUES (?1, ?2, ?3, 0, ?4, ?4)",
@@ -243,11 +247,6 @@ static int subtract(place *p, const mp_sums *read, bool rest, pond_error **err) 
                          p->s->id, (const void *)p->key, p->len, (const void *)sum->member, sum->len);
     }
     return rc;
-}
-
-static int marks(place *p, int64_t first, int64_t newest, pond_error **err) {
-    return mp_jrun(p->j, err, "UPDATE waiting SET first = ?2, newest = ?3 WHERE place = ?1", "iii", p->row.place, first,
-                   newest);
 }
 
 /* Without what they were to be added to. */

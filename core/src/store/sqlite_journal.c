@@ -103,6 +103,20 @@ int mp_jrun(mp_journal *j, pond_error **err, const char *sql, const char *types,
     return rc;
 }
 
+int mp_jnumber(mp_journal *j, int64_t *out, pond_error **err, const char *sql, const char *types, ...) {
+    sqlite3_stmt *statement;
+    va_list args;
+    va_start(args, types);
+    int rc = ask(j, &statement, err, sql, types, args);
+    va_end(args);
+    if (rc != POND_OK) return rc;
+    bool row;
+    rc = mp_jstep(j, statement, &row, err);
+    *out = rc == POND_OK && row ? sqlite3_column_int64(statement, 0) : 0;
+    mp_sqlite_done(statement);
+    return rc;
+}
+
 int mp_jbegin(mp_journal *j, pond_error **err) { return mp_sqlite_run(j->conn, journal, "BEGIN IMMEDIATE", err); }
 
 int mp_jend(mp_journal *j, int rc, pond_error **err) {
@@ -156,18 +170,6 @@ static int lock_file(mp_journal *j, pond_error **err) {
     return mp_fail(err, POND_EOPTION, "%s %s cannot be locked: %s", journal, shown, strerror(errno));
 }
 
-/* 0: a new file. */
-static int read_pragma(mp_journal *j, const char *sql, int64_t *out, pond_error **err) {
-    sqlite3_stmt *statement;
-    bool row;
-    int rc = mp_jask(j, &statement, err, sql, "");
-    if (rc != POND_OK) return rc;
-    rc = mp_jstep(j, statement, &row, err);
-    *out = rc == POND_OK && row ? sqlite3_column_int64(statement, 0) : 0;
-    mp_sqlite_done(statement);
-    return rc;
-}
-
 static int other_kind(const char *path, pond_error **err) {
     char shown[MP_QUOTE_MAX];
     return mp_fail(err, POND_EOPTION,
@@ -179,8 +181,8 @@ static int make_tables(mp_journal *j, pond_error **err) {
     int64_t application = 0, found = 0;
     int rc = mp_jbegin(j, err);
     if (rc != POND_OK) return rc;
-    rc = read_pragma(j, "PRAGMA application_id", &application, err);
-    if (rc == POND_OK) rc = read_pragma(j, "SELECT count(*) FROM sqlite_schema", &found, err);
+    rc = mp_jnumber(j, &application, err, "PRAGMA application_id", "");
+    if (rc == POND_OK) rc = mp_jnumber(j, &found, err, "SELECT count(*) FROM sqlite_schema", "");
     if (rc == POND_OK && application != APPLICATION && (application || found)) rc = other_kind(j->path, err);
     for (size_t i = 0; rc == POND_OK && i < sizeof tables / sizeof tables[0]; i++)
         rc = mp_sqlite_run(j->conn, journal, tables[i], err);
@@ -192,10 +194,10 @@ static int make_tables(mp_journal *j, pond_error **err) {
 /* No journal has such rows: whoever looked for them would not find them, or could take no epoch above theirs. */
 static int check_rows(mp_journal *j, pond_error **err) {
     int64_t wrong = 0;
-    int rc = read_pragma(j,
-                         "SELECT count(*) FROM waiting WHERE place <= 0 OR typeof(key) <> 'blob' OR max(version, "
-                         "newest) >> 40 >= 8388607",
-                         &wrong, err);
+    int rc = mp_jnumber(j, &wrong, err,
+                        "SELECT count(*) FROM waiting WHERE place <= 0 OR typeof(key) <> 'blob' OR max(version, "
+                        "newest) >> 40 >= 8388607",
+                        "");
     if (rc != POND_OK || (!wrong && j->place <= PLACES)) return rc;
     char shown[MP_QUOTE_MAX];
     return mp_fail(err, POND_EPROTOCOL,
@@ -206,7 +208,7 @@ static int check_rows(mp_journal *j, pond_error **err) {
 static int read_places(mp_journal *j, pond_error **err) {
     sqlite3_stmt *statement;
     bool row;
-    int rc = read_pragma(j, "SELECT max(place) FROM waiting", &j->place, err);
+    int rc = mp_jnumber(j, &j->place, err, "SELECT max(place) FROM waiting", "");
     if (rc == POND_OK) rc = check_rows(j, err);
     if (rc == POND_OK) rc = mp_jask(j, &statement, err, "SELECT ms, n FROM dead ORDER BY ms DESC, n DESC LIMIT 1", "");
     if (rc != POND_OK) return rc;

@@ -52,6 +52,8 @@ int mp_jrun(mp_journal *j, pond_error **err, const char *sql, const char *types,
 int mp_jask(mp_journal *j, sqlite3_stmt **out, pond_error **err, const char *sql, const char *types, ...);
 /* *row: there is one. */
 int mp_jstep(mp_journal *j, sqlite3_stmt *statement, bool *row, pond_error **err);
+/* The number in the first column of the only row; 0: there is none, or NULL. */
+int mp_jnumber(mp_journal *j, int64_t *out, pond_error **err, const char *sql, const char *types, ...);
 /* Either all that is in between or nothing; `rc` is what became of it. */
 int mp_jbegin(mp_journal *j, pond_error **err);
 int mp_jend(mp_journal *j, int rc, pond_error **err);

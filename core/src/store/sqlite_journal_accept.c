@@ -68,15 +68,8 @@ static int put(place *p, const pond_value *value, int64_t version, pond_error **
 }
 
 static int sum_of(place *p, const mp_behind *b, int64_t *out, pond_error **err) {
-    sqlite3_stmt *statement;
-    bool row;
-    int rc = mp_jask(p->j, &statement, err, "SELECT by FROM sums WHERE shard = ?1 AND key = ?2 AND member = ?3", "ibb",
-                     p->s->id, (const void *)p->key, p->len, (const void *)b->member, b->member_len);
-    if (rc != POND_OK) return rc;
-    rc = mp_jstep(p->j, statement, &row, err);
-    *out = row ? sqlite3_column_int64(statement, 0) : 0;
-    mp_sqlite_done(statement);
-    return rc;
+    return mp_jnumber(p->j, out, err, "SELECT by FROM sums WHERE shard = ?1 AND key = ?2 AND member = ?3", "ibb",
+                      p->s->id, (const void *)p->key, p->len, (const void *)b->member, b->member_len);
 }
 
 static int add(place *p, const mp_behind *b, int64_t sum, int64_t version, pond_error **err) {

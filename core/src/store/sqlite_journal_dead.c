@@ -126,23 +126,12 @@ static int read_sums(mp_journal *j, mp_behind_entry *e, pond_error **err) {
     return rc;
 }
 
-static int count(mp_journal *j, const mp_jshard *s, int64_t *out, pond_error **err) {
-    sqlite3_stmt *statement;
-    bool row;
-    int rc = mp_jask(j, &statement, err, "SELECT count(*) FROM dead WHERE shard = ?1", "i", s->id);
-    if (rc != POND_OK) return rc;
-    rc = mp_jstep(j, statement, &row, err);
-    *out = row ? sqlite3_column_int64(statement, 0) : 0;
-    mp_sqlite_done(statement);
-    return rc;
-}
-
 int mp_journal_dead_list(mp_journal *j, const mp_key *key, mp_behind *b, pond_error **err) {
     mp_jshard *s;
     sqlite3_stmt *statement;
     letter after = read_id(b->after);
     int rc = mp_jshard_of(j, key, &s, err);
-    if (rc == POND_OK) rc = count(j, s, &b->backlog, err);
+    if (rc == POND_OK) rc = mp_jnumber(j, &b->backlog, err, "SELECT count(*) FROM dead WHERE shard = ?1", "i", s->id);
     if (rc != POND_OK) return rc;
     int64_t most = b->most < MP_BEHIND_MOST ? b->most : MP_BEHIND_MOST;
     if (most > b->backlog) most = b->backlog;

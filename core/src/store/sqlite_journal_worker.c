@@ -20,14 +20,10 @@ static void name_place(char id[MP_BEHIND_ID_MAX], int64_t place) {
 /* ---- take ---- */
 
 static int newest_of(mp_journal *j, const mp_jshard *s, mp_behind *b, pond_error **err) {
-    sqlite3_stmt *statement;
-    bool row;
-    int rc = mp_jask(j, &statement, err, "SELECT max(place) FROM waiting WHERE shard = ?1", "i", s->id);
-    if (rc != POND_OK) return rc;
-    rc = mp_jstep(j, statement, &row, err);
+    int64_t place = 0;
+    int rc = mp_jnumber(j, &place, err, "SELECT max(place) FROM waiting WHERE shard = ?1", "i", s->id);
     b->newest[0] = 0;
-    if (row && sqlite3_column_int64(statement, 0)) name_place(b->newest, sqlite3_column_int64(statement, 0));
-    mp_sqlite_done(statement);
+    if (place) name_place(b->newest, place);
     return rc;
 }
 

@@ -111,6 +111,12 @@ bool mp_pool_submit(mp_pool *pool, mp_job *what) {
     return true;
 }
 
+bool mp_pool_waits(mp_pool *pool) {
+    for (const job *j = pool->process->jobs; j; j = j->next)
+        if (!j->fiber && !j->withdrawn) return true;
+    return false;
+}
+
 /* Its wake-up is under way, and finds it withdrawn; but not when the world is over. */
 bool mp_pool_withdraw(mp_pool *pool, mp_job *what) {
     job *j = pool->process->jobs;
@@ -175,8 +181,11 @@ mp_waited mp_blocking_wait(mp_blocking *b, mp_waiter *w, int (*check)(void *), v
     return MP_WAIT_OVER;
 }
 
+/* It has a timer then, which the process has to know of. */
 void mp_blocking_submitted(mp_blocking *b, bool waits) {
-    if (!waits) mp_loop_flush(b->loop);
+    if (waits) return;
+    mp_loop_flush(b->loop);
+    if (here) process_touch(here->pool->process);
 }
 
 /* ---- locks ---- */

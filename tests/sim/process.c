@@ -9,6 +9,8 @@
 #include "engine/loop_private.h"
 #include "jobs.h"
 #include "loading.h"
+#include "pattern/backlog.h"
+#include "pattern/collection.h"
 #include "pattern/pond.h"
 #include "pattern/tags.h"
 #include "storing.h"
@@ -55,9 +57,12 @@ static void open_documents(process *p, bool worker) {
     pond_error *error = NULL;
     p->documents = p->pond->store = documents_store(p);
     p->pond->options.worker = worker;
-    if (pond_collection_new(&p->collection, p->pond, "d", options, 3, &error) == POND_OK) return;
-    fprintf(stderr, "sim: %s\n", pond_error_message(error));
-    abort();
+    if (pond_collection_new(&p->collection, p->pond, "d", options, 3, &error) != POND_OK) {
+        fprintf(stderr, "sim: %s\n", pond_error_message(error));
+        abort();
+    }
+    mp_backlog *b = p->collection->behind;
+    if (p->world->row->batch) b->batch = b->batch_most = p->world->row->batch;
 }
 
 void process_open(process *p, world *w, unsigned number) {

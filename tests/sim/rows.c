@@ -33,6 +33,9 @@
 #define BEHIND_LONG .processes = 3, .lanes = 2, .clients = 5, .calls = 12, .workers = 3, .keys = 2, .span = 900
 
 #define BURST .processes = 2, .lanes = 1, .clients = 8, .calls = 10, .workers = 1, .keys = 3, .span = 600, .burst = 45
+/* All in one shard, so that there is more than a batch. */
+#define BATCHES                                                                                                        \
+    .processes = 3, .lanes = 1, .clients = 8, .calls = 10, .workers = 2, .keys = 4, .span = 600, .burst = 45, .batch = 1
 
 const sim_row sim_rows[] = {
     /* Writers with intents: linearizable, whoever dies. */
@@ -115,6 +118,13 @@ const sim_row sim_rows[] = {
      .unknown_writes = 50, .slow_loads = 100},
     {"behind-burst", "changes of one shard that begin together, and connections are cut", BURST, .cuts = 3},
     {"behind-full", "the same, with room for one entry", BURST, .backlog = 16, .slow_loads = 100},
+    {"behind-batches", "one document at once: the next is taken while the store has it, and the last one goes", BATCHES,
+     .cuts = 2, .spikes = 8},
+    {"behind-batches-slow", "the same; the store is slow, fails, or does not say what came of a flush; processes die",
+     BATCHES, .slow_loads = 200, .failed_loads = 50, .unknown_writes = 100, .deadly_writes = 30, .crashes = 1,
+     .cancels = 50},
+    {"behind-batches-still", "the same; workers stand still, longer than they own their shards", BATCHES,
+     .slow_writes = 100, .unknown_writes = 50, .pauses = 2, .pause = 15000, .evict_hints = 10},
     {"behind-all",
      "all of that, but the server forgets nothing",
      BEHIND_LONG,

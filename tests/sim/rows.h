@@ -20,6 +20,7 @@ typedef struct sim_row {
     int64_t
         burst; /* their calls begin together, at the multiples of so many ms; all keys are of one shard. 0: not so */
     unsigned backlog; /* backlog_max; 0: the default */
+    unsigned batch;   /* documents that a worker takes to the store at once; 0: as many as there are */
     unsigned keys;
     unsigned pages;   /* values beside that of the key which are made of it, and have its tag */
     int64_t bound;    /* of the tags; 0: strict */

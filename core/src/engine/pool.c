@@ -72,6 +72,13 @@ bool mp_pool_submit(mp_pool *pool, mp_job *job) {
     return taken;
 }
 
+bool mp_pool_waits(mp_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    bool waits = pool->first != NULL;
+    pthread_mutex_unlock(&pool->lock);
+    return waits;
+}
+
 bool mp_pool_withdraw(mp_pool *pool, mp_job *job) {
     pthread_mutex_lock(&pool->lock);
     mp_job **at = &pool->first;

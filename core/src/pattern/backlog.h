@@ -78,7 +78,7 @@ typedef struct mp_backlog {
     mp_drained shard[MP_BACKLOG_SHARDS];
     bool asked; /* for shards, in Redis: some may be ours there, whatever was answered */
     int64_t hinted_at, pause_ms, idle_ms;
-    size_t batch; /* most documents at once: fewer after a conflict */
+    size_t batch, batch_most; /* most documents at once: fewer after a conflict */
     mp_refusal refused[MP_REFUSALS];
     size_t refusals;
 } mp_backlog;
@@ -108,6 +108,7 @@ void mp_drain_clear(mp_backlog *b);
 void mp_drain_accepted(mp_backlog *b);
 /* What waits is to be taken to the store, by this process if it can. @threads any, no lock held */
 void mp_drain_start(mp_backlog *b);
+bool mp_drain_over(mp_backlog *b); /* no job starts any more, and the one under way ends soon */
 /* No job starts any more. */
 void mp_drain_halt(mp_backlog *b);
 size_t mp_drain_ending(mp_backlog *b); /* halted, and so many have not ended yet */

@@ -9,6 +9,7 @@
 #include "pattern/backlog.h"
 #include "pattern/embedded.h"
 #include "pattern/pond.h"
+#include "pattern/refused.h"
 
 enum {
     LINGER_MS = 50, /* what is written again meanwhile costs the store one write */
@@ -165,7 +166,7 @@ void mp_drain_init(mp_backlog *b) {
     b->dropped = (mp_dropped){0}; /* a child's; its parent may have been in the midst of them */
     b->pause_ms = b->hinted_at = 0;
     b->idle_ms = LINGER_MS;
-    b->batch = MP_BATCH_MOST;
+    b->batch = b->batch_most = MP_BATCH_MOST;
     mp_random_bytes(b->owner, sizeof b->owner);
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         b->shard[i] = (mp_drained){0};
@@ -174,8 +175,7 @@ void mp_drain_init(mp_backlog *b) {
 }
 
 void mp_drain_clear(mp_backlog *b) {
-    for (size_t i = 0; i < b->refusals; i++) free(b->refused[i].key);
-    b->refusals = 0;
+    mp_refused_clear(b);
     mp_dropped_clear(&b->dropped);
 }
 
@@ -193,6 +193,13 @@ void mp_drain_start(mp_backlog *b) {
     pthread_mutex_lock(&b->lock);
     start(b);
     pthread_mutex_unlock(&b->lock);
+}
+
+bool mp_drain_over(mp_backlog *b) {
+    pthread_mutex_lock(&b->lock);
+    bool over = b->over;
+    pthread_mutex_unlock(&b->lock);
+    return over;
 }
 
 void mp_drain_halt(mp_backlog *b) {

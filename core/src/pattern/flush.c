@@ -5,39 +5,29 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/random.h"
 #include "model/behind.h"
 #include "pattern/backlog.h"
 #include "pattern/embedded.h"
+#include "pattern/parcel.h"
 #include "pattern/pond.h"
-#include "pattern/shards.h"
+#include "pattern/refused.h"
 #include "pattern/tally.h"
 #include "pattern/wait.h"
 
 enum {
     HINT_MS = 10000, /* of who dies others take the shards after this */
     RENEW_MS = 3000,
-    BATCH_BYTES = 8 * 1024 * 1024, /* of one transaction in MongoDB; a single document may have more */
-    ATTEMPTS = 3,                  /* until what the store refuses is a dead letter */
-    FIRST_AGAIN_MS = 1000,
-    GONE_MS =
-        5000, /* what is so long overdue to be tried again waits no more, as a rule: another worker has stored it */
-    CONFLICTS = 16 /* in a row, until the round ends */
+    CONFLICTS = 16,   /* in a row, until the round ends */
+    PARCELS = 3,      /* one on its way here, one in the store, one on its way out */
+    PARCELS_MOST = 16 /* of a round */
 };
 
 typedef struct round {
     mp_backlog *b;
     mp_shards to;
-    /* What was taken. */
-    mp_behind taken[MP_BACKLOG_SHARDS]; /* by shard */
-    mp_flush_row *rows;
-    mp_behind_entry **entry; /* of each row */
-    uint8_t *of;             /* its shard */
-    size_t n, poison;        /* `poison`: the one of them that the store will not have */
-    bool more;
+    mp_parcel parcel[PARCELS];
+    mp_parcel_place at;
 } round;
-
-/* ---- errands to the shards ---- */
 
 static mp_op *add(round *r, mp_op_kind kind, uint8_t shard) {
     mp_op *op = mp_shards_add(&r->to, kind, shard);
@@ -61,11 +51,13 @@ static int forget_sessions(round *r, pond_error **err) {
     return code;
 }
 
+static bool hints_are_fresh(const mp_backlog *b) { return b->hinted_at && mp_clock_ms() - b->hinted_at < RENEW_MS; }
+
 /* Redis says who may try; the store decides (behind_own, and the fence of each flush). */
 static int ask_hints(round *r, pond_error **err) {
     mp_backlog *b = r->b;
     int64_t now = mp_clock_ms();
-    if (b->hinted_at && now - b->hinted_at < RENEW_MS) return POND_OK;
+    if (hints_are_fresh(b)) return POND_OK;
     r->to.n = 0;
     b->asked = true;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) add(r, MP_OWN, i)->lease_ms = HINT_MS;
@@ -95,234 +87,86 @@ static void lose_all(mp_backlog *b) {
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) b->shard[i].owned = false;
 }
 
-/* ---- what waits ---- */
-
-/* A key that no document has: whatever waits of it can go nowhere. */
-static void check_key(mp_behind_entry *e) {
-    if (e->large || (e->key_len > 1 && e->key_len <= MP_KEY_MAX && e->key[0] == 's')) return;
-    pond_value_free(e->value);
-    e->value = NULL;
-    e->damaged = true;
-}
-
-static int send_takes(round *r, pond_error **err) {
-    int code = mp_shards_send(&r->to, err);
-    for (size_t i = 0; i < r->to.n; i++) {
-        if (r->to.errand[i].op.reply != MP_DONE) continue;
-        mp_behind *t = &r->taken[r->to.shard[i]];
-        *t = r->to.behind[i];
-        r->b->shard[r->to.shard[i]].left = t->backlog;
-        for (size_t k = 0; k < t->count; k++) check_key(&t->entries[k]);
-    }
-    return code;
-}
-
-/* What is too large for its shard's part comes by itself, and one of all shards in a round: together they may be more than comes within a
- * command's time, and more than a transaction has room for. */
-static int take_large(round *r, pond_error **err) {
-    uint8_t first, at = MP_BACKLOG_SHARDS;
-    mp_random_bytes(&first, 1);
-    for (unsigned k = 0; k < MP_BACKLOG_SHARDS; k++) {
-        uint8_t i = (uint8_t)((first + k) % MP_BACKLOG_SHARDS);
-        if (!r->taken[i].count || !r->taken[i].entries[0].large) continue;
-        mp_behind_clear(&r->taken[i]);
-        if (at == MP_BACKLOG_SHARDS) at = i;
-    }
-    if (at == MP_BACKLOG_SHARDS) return POND_OK;
-    r->to.n = 0;
-    add(r, MP_TAKE, at)->behind->most = 1;
-    return send_takes(r, err);
-}
-
-/* A batch, of each shard its part by what it had last. */
-static int take(round *r, pond_error **err) {
-    mp_backlog *b = r->b;
-    int64_t all = 0, owned = 0;
-    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++)
-        if (b->shard[i].owned) {
-            all += b->shard[i].left;
-            owned++;
-        }
-    r->to.n = 0;
-    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        const mp_drained *d = &b->shard[i];
-        if (!d->owned) continue;
-        mp_behind *behind = add(r, MP_TAKE, i)->behind;
-        int64_t part = (int64_t)b->batch * (all ? d->left : 1) / (all ? all : owned);
-        behind->most = part > 0 ? part : 1;
-        behind->bytes_most = BATCH_BYTES / owned;
-    }
-    int code = send_takes(r, err);
-    return code == POND_OK ? take_large(r, err) : code;
-}
-
-static mp_refusal *refusal_of(mp_backlog *b, const mp_behind_entry *e) {
-    for (size_t i = 0; i < b->refusals; i++)
-        if (b->refused[i].len == e->key_len && memcmp(b->refused[i].key, e->key, e->key_len) == 0)
-            return &b->refused[i];
-    return NULL;
-}
-
-static void forget_refusal(mp_backlog *b, mp_refusal *of) {
-    free(of->key);
-    *of = b->refused[--b->refusals];
-}
-
-/* Was it refused a short while ago? A newer version is another matter. */
-static bool rests(mp_backlog *b, const mp_behind_entry *e, int64_t now) {
-    mp_refusal *of = refusal_of(b, e);
-    if (of && of->version != e->version) {
-        forget_refusal(b, of);
-        of = NULL;
-    }
-    return of && of->again_at > now;
-}
-
-static void add_row(round *r, uint8_t shard, mp_behind_entry *e) {
-    r->rows[r->n] = (mp_flush_row){.id = e->key + 1, /* behind the 's' */
-                                   .id_len = e->key_len - 1,
-                                   .version = e->version,
-                                   .value = e->value,
-                                   .verify = e->old_fence || e->version >> 40 < r->taken[shard].epoch};
-    r->entry[r->n] = e;
-    r->of[r->n++] = shard;
-}
-
-static int sort_out(round *r, pond_error **err) {
-    size_t count = 0;
-    int64_t now = mp_clock_ms();
-    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) count += r->taken[i].count;
-    r->rows = calloc(count + 1, sizeof *r->rows);
-    r->entry = calloc(count + 1, sizeof *r->entry);
-    r->of = calloc(count + 1, sizeof *r->of);
-    if (!r->rows || !r->entry || !r->of) return mp_fail(err, POND_ENOMEM, "no memory for a batch");
-    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        mp_behind *t = &r->taken[i];
-        r->more |= t->backlog > (int64_t)t->count;
-        for (size_t k = 0; k < t->count; k++) {
-            mp_behind_entry *e = &t->entries[k];
-            e->acked = 0;
-            if (e->value && !e->unfolded && !rests(r->b, e, now)) add_row(r, i, e);
-        }
-    }
-    return POND_OK;
-}
-
 /* ---- dead letters ---- */
 
-static int bury(round *r, uint8_t shard, mp_behind_entry *e, const char *why, pond_error **err) {
-    r->to.n = 0;
-    mp_behind *behind = add(r, MP_DEAD, shard)->behind;
+static int bury(mp_parcel *p, uint8_t shard, mp_behind_entry *e, const char *why, pond_error **err) {
+    mp_backlog *b = p->b;
+    p->to.n = 0;
+    mp_behind *behind = mp_parcel_ask(p, MP_DEAD, shard)->behind;
     behind->entries = e;
     behind->count = 1;
     behind->error = why;
     behind->error_len = strlen(why);
-    int code = mp_shards_send(&r->to, err);
+    int code = mp_shards_send(&p->to, err);
     if (code != POND_OK) return code;
-    mp_refusal *of = refusal_of(r->b, e);
-    if (of) forget_refusal(r->b, of);
-    if (r->to.errand[0].op.reply == MP_STORED) mp_count(r->b->policy->space->stats, MP_COUNT_dead_letters);
+    mp_refused_over(b, e);
+    if (p->to.errand[0].op.reply == MP_STORED) mp_count(b->policy->space->stats, MP_COUNT_dead_letters);
     return POND_OK;
 }
 
-static int bury_damaged(round *r, pond_error **err) {
+static int bury_damaged(mp_parcel *p, pond_error **err) {
     int code = POND_OK;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++)
-        for (size_t k = 0; k < r->taken[i].count && code == POND_OK; k++)
-            if (r->taken[i].entries[k].damaged)
-                code = bury(r, i, &r->taken[i].entries[k], "what stands in the backlog is damaged", err);
+        for (size_t k = 0; k < p->taken[i].count && code == POND_OK; k++)
+            if (p->taken[i].entries[k].damaged)
+                code = bury(p, i, &p->taken[i].entries[k], "what stands in the backlog is damaged", err);
     return code;
 }
 
 /* Increments that wait become a part of what is flushed. Where they cannot, ever, the document is a dead letter with them. */
-static int fold(round *r, pond_error **err) {
+static int fold(mp_parcel *p, pond_error **err) {
     mp_untold *bad = NULL;
     size_t n = 0;
-    int code = mp_tally_taken(r->b, r->taken, &bad, &n, err);
+    int code = mp_tally_taken(p->b, p->taken, &bad, &n, err);
     for (size_t i = 0; i < n; i++) {
-        if (code == POND_OK) code = bury(r, bad[i].shard, bad[i].entry, pond_error_message(bad[i].why), err);
+        if (code == POND_OK) code = bury(p, bad[i].shard, bad[i].entry, pond_error_message(bad[i].why), err);
         pond_error_free(bad[i].why);
     }
     free(bad);
     return code;
 }
 
-static void drop_row(round *r, size_t at) {
-    r->n--;
-    memmove(r->rows + at, r->rows + at + 1, (r->n - at) * sizeof *r->rows);
-    memmove(r->entry + at, r->entry + at + 1, (r->n - at) * sizeof *r->entry);
-    memmove(r->of + at, r->of + at + 1, (r->n - at) * sizeof *r->of);
-}
-
-/* Room for one more, though others are in the way: those that nobody waits for any more. If one of them does after all, its tries are counted
- * anew. */
-static bool room_for_refusal(mp_backlog *b) {
-    int64_t now = mp_clock_ms();
-    if (b->refusals < MP_REFUSALS) return true;
-    for (size_t i = b->refusals; i-- > 0;)
-        if (now - b->refused[i].again_at > GONE_MS) forget_refusal(b, &b->refused[i]);
-    return b->refusals < MP_REFUSALS;
-}
-
 /* The store will not have this one: the others go on without it, and it is tried again some times. */
-static int refuse(round *r, size_t at, pond_error *why, pond_error **err) {
-    mp_backlog *b = r->b;
-    mp_behind_entry *e = r->entry[at];
-    mp_refusal *of = refusal_of(b, e);
-    if (!of && room_for_refusal(b)) {
-        char *key = malloc(e->key_len + 1);
-        if (key) {
-            memcpy(key, e->key, e->key_len);
-            of = &b->refused[b->refusals++];
-            *of = (mp_refusal){.key = key, .len = e->key_len, .version = e->version};
-        }
-    }
-    int code = POND_OK;
-    if (!of || ++of->times >= ATTEMPTS) {
-        code = bury(r, r->of[at], e, pond_error_message(why), err);
-    } else {
-        int64_t pause = FIRST_AGAIN_MS << (of->times - 1);
-        of->again_at = mp_clock_ms() + mp_random_pause(pause);
-    }
-    drop_row(r, at);
+static int refuse(mp_parcel *p, size_t at, const pond_error *why, pond_error **err) {
+    bool again = mp_refused_again(p->b, p->entry[at]);
+    int code = again ? POND_OK : bury(p, p->of[at], p->entry[at], pond_error_message(why), err);
+    mp_parcel_drop(p, at);
     return code;
 }
 
 /* ---- to the store ---- */
 
-static mp_flushed flush(round *r, pond_error **err) {
-    mp_store *store = r->b->pond->store;
+static mp_flushed flush(mp_parcel *p, size_t *poison, pond_error **err) {
+    mp_store *store = p->b->pond->store;
     const char *shards[MP_BACKLOG_SHARDS];
     bool in[MP_BACKLOG_SHARDS] = {false};
-    mp_flush f = {.collection = r->b->collection, .owner = r->b->owner, .shards = shards, .rows = r->rows, .n = r->n};
-    for (size_t i = 0; i < r->n; i++) in[r->of[i]] = true;
+    mp_flush f = {.collection = p->b->collection, .owner = p->b->owner, .shards = shards, .rows = p->rows, .n = p->n};
+    for (size_t i = 0; i < p->n; i++) in[p->of[i]] = true;
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++)
-        if (in[i]) shards[f.nshards++] = r->b->shard[i].name;
+        if (in[i]) shards[f.nshards++] = p->b->shard[i].name;
     mp_flushed how = store->vt->behind_flush(store, &f, err);
-    r->poison = f.poison < r->n ? f.poison : 0;
+    *poison = f.poison < p->n ? f.poison : 0;
     return how;
 }
 
 /* The store has them now, whatever it had against them before. */
-static void forgive(round *r) {
-    for (size_t i = 0; i < r->n && r->b->refusals; i++) {
-        mp_refusal *of = refusal_of(r->b, r->entry[i]);
-        if (of) forget_refusal(r->b, of);
-    }
+static void forgive(mp_parcel *p) {
+    for (size_t i = 0; i < p->n; i++) mp_refused_over(p->b, p->entry[i]);
 }
 
 /* All rows that are left, until they stand in the store. False: *err, or (NULL) the round is over for now. */
-static bool store_rows(round *r, pond_error **err) {
-    mp_backlog *b = r->b;
-    for (unsigned conflicts = 0; r->n;) {
+static bool store_rows(mp_parcel *p, pond_error **err) {
+    mp_backlog *b = p->b;
+    for (unsigned conflicts = 0; p->n;) {
         pond_error *why = NULL;
-        switch (flush(r, &why)) {
+        size_t poison;
+        switch (flush(p, &poison, &why)) {
         case MP_FLUSHED:
-            forgive(r);
-            if (b->batch < MP_BATCH_MOST) b->batch = b->batch * 2 < MP_BATCH_MOST ? b->batch * 2 : MP_BATCH_MOST;
+            forgive(p);
+            if (b->batch < b->batch_most) b->batch = b->batch * 2 < b->batch_most ? b->batch * 2 : b->batch_most;
             return true;
         case MP_FLUSH_POISON: {
-            int code = refuse(r, r->poison, why, err);
+            int code = refuse(p, poison, why, err);
             pond_error_free(why);
             if (code != POND_OK) return false;
             break;
@@ -330,15 +174,15 @@ static bool store_rows(round *r, pond_error **err) {
         case MP_FLUSH_CONFLICT: /* a large batch meets others' writes at each try, a small one seldom */
             pond_error_free(why);
             b->batch = b->batch > 4 ? b->batch / 4 : 1;
-            if (r->n > b->batch) r->n = b->batch;
-            r->more = true;
+            if (p->n > b->batch) p->n = b->batch;
+            p->more = true;
             if (++conflicts == CONFLICTS) return false;
             break;
         case MP_FLUSH_LOST:
             pond_error_free(why);
             lose_all(b);
             b->hinted_at = 0;
-            r->more = true;
+            p->more = true;
             return false;
         default:
             lose_all(b); /* nobody knows what came of it: taking over decides that */
@@ -350,47 +194,66 @@ static bool store_rows(round *r, pond_error **err) {
     return true;
 }
 
-/* ---- and out of the backlog ---- */
+/* ---- parcel after parcel ---- */
 
 static int tell_pages(const mp_backlog *b, pond_error **err) {
     return mp_wait_invalidate(b->pond, b->policy, NULL, NULL, 0, b->pages, true, err);
 }
 
-/* Those that stand in the store, and what was left of others that had been there before. */
-static int acknowledge(round *r, pond_error **err) {
-    r->to.n = 0;
-    for (size_t i = 0; i < r->n; i++) r->entry[i]->acked = 1;
-    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        mp_behind *t = &r->taken[i];
-        size_t n = 0;
-        for (size_t k = 0; k < t->count; k++) {
-            mp_behind_entry *e = &t->entries[k];
-            if (e->unfolded || (!e->acked && (e->value || e->damaged))) continue;
-            mp_behind_entry swap = t->entries[n];
-            t->entries[n++] = *e;
-            *e = swap;
-        }
-        if (!n) continue;
-        mp_behind *behind = add(r, MP_ACK, i)->behind;
-        behind->entries = t->entries;
-        behind->count = n;
-    }
-    return mp_shards_send(&r->to, err);
+static int acked(mp_parcel *p, pond_error **err) {
+    int code = mp_parcel_ack_end(p, err);
+    for (size_t i = 0; code == POND_OK && i < p->n; i++) mp_count(p->b->policy->space->stats, MP_COUNT_flushed);
+    mp_parcel_clear(p);
+    return code;
 }
 
+/* The journal's operations are over when they are asked for: nothing goes on meanwhile. */
+static bool is_embedded(const mp_backlog *b) { return b->pond->cache->vt->peek != NULL; }
+
+/* May the next one be taken while the store has this one? Not for ever: others want the thread, too. */
+static bool goes_on(const mp_parcel *p, unsigned number) {
+    mp_backlog *b = p->b;
+    return p->more && p->n && !p->passed && number < PARCELS_MOST && hints_are_fresh(b) && !is_embedded(b) &&
+           !mp_drain_over(b) && !mp_pool_waits(mp_pond_pool(b->pond));
+}
+
+static int make_ready(mp_parcel *p, pond_error **err) {
+    int code = fold(p, err);
+    if (code == POND_OK) code = mp_parcel_sort(p, err);
+    return code == POND_OK ? bury_damaged(p, err) : code;
+}
+
+/* A pipeline: while the store has one parcel the next is taken, and the last one goes out of the backlog. What is taken early is as what a slow worker
+ * has in its hands, and what goes late as what a slow one left there. An ack goes behind its commit and the end on the pages all the same, and
+ * ahead of the taking that follows, so no entry is taken twice. */
 static mp_round run(round *r, pond_error **err) {
     mp_backlog *b = r->b;
-    if (ask_hints(r, err) != POND_OK || take_over(b, err) != POND_OK || take(r, err) != POND_OK ||
-        fold(r, err) != POND_OK || sort_out(r, err) != POND_OK || bury_damaged(r, err) != POND_OK)
+    mp_parcel *last = &r->parcel[0], *p = &r->parcel[1], *next = &r->parcel[2];
+    if (ask_hints(r, err) != POND_OK || take_over(b, err) != POND_OK || mp_parcel_take(p, &r->at, err) != POND_OK)
         return MP_ROUND_FAILED;
-    size_t taken = 0, had = r->n;
-    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) taken += r->taken[i].count;
-    if (!store_rows(r, err)) return *err ? MP_ROUND_FAILED : MP_ROUND_FULL;
-    if (r->n && tell_pages(b, err) != POND_OK) return MP_ROUND_FAILED;
-    if (taken && acknowledge(r, err) != POND_OK) return MP_ROUND_FAILED;
-    for (size_t i = 0; i < r->n; i++) mp_count(b->policy->space->stats, MP_COUNT_flushed);
-    if (!taken) return MP_ROUND_EMPTY;
-    return r->more && had ? MP_ROUND_FULL : MP_ROUND_SOME;
+    if (!p->count) return MP_ROUND_EMPTY;
+    for (unsigned number = 1; p->count; number++) {
+        if (make_ready(p, err) != POND_OK) return MP_ROUND_FAILED;
+        size_t had = p->n;
+        bool on = goes_on(p, number);
+        if (on && mp_parcel_take_begin(next, &r->at, err) != POND_OK) return MP_ROUND_FAILED;
+        bool stored = store_rows(p, err);
+        if (acked(last, *err ? NULL : err) != POND_OK || *err) return MP_ROUND_FAILED;
+        if (!stored) return MP_ROUND_FULL;
+        if (p->n && tell_pages(b, err) != POND_OK) return MP_ROUND_FAILED;
+        on &= p->n == had; /* else those that were left behind come first */
+        mp_round how = p->more && had ? MP_ROUND_FULL : MP_ROUND_SOME;
+        if (!on) return mp_parcel_ack(p, err) == POND_OK && acked(p, err) == POND_OK ? how : MP_ROUND_FAILED;
+        if (mp_parcel_ack_begin(p, err) != POND_OK || mp_parcel_take_end(next, &r->at, p, err) != POND_OK)
+            return MP_ROUND_FAILED;
+        mp_parcel *spare = last;
+        last = p;
+        p = next;
+        next = spare;
+        if (!hints_are_fresh(b)) return acked(last, err) == POND_OK ? MP_ROUND_FULL : MP_ROUND_FAILED;
+    }
+    if (acked(last, err) != POND_OK) return MP_ROUND_FAILED;
+    return p->passed ? MP_ROUND_FULL : MP_ROUND_SOME;
 }
 
 mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
@@ -402,19 +265,17 @@ mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
     }
     r->b = b;
     r->to.backlog = b;
+    for (size_t i = 0; i < PARCELS; i++) mp_parcel_init(&r->parcel[i], b);
     mp_round how = run(r, err);
-    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) mp_behind_clear(&r->taken[i]);
-    free(r->rows);
-    free(r->entry);
-    free(r->of);
+    for (size_t i = 0; i < PARCELS; i++) mp_parcel_clear(&r->parcel[i]);
     free(r);
     return how;
 }
 
 void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed) {
     round *r = calloc(1, sizeof *r);
-    if (!r) return;                                   /* then their time runs out */
-    bool embedded = b->pond->cache->vt->peek != NULL; /* what is owned there ends with the journal */
+    if (!r) return;                 /* then their time runs out */
+    bool embedded = is_embedded(b); /* what is owned there ends with the journal */
     struct mp_journal *held = closed && embedded ? mp_embedded_hold(b->pond) : NULL;
     mp_lane *lane = closed && (held || !embedded) ? mp_lane_new(b->pond, true, NULL) : NULL;
     r->to.lane = lane;

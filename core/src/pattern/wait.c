@@ -225,6 +225,31 @@ int mp_wait_errands_on(mp_lane *lane, pond *p, mp_errand *each, size_t n, pond_e
     return finish(lane, call, &waiter, true, NULL, NULL, NULL, err);
 }
 
+int mp_wait_errands_begin(mp_sent *sent, pond *p, mp_errand *each, size_t n, pond_error **err) {
+    int code = POND_OK;
+    sent->call = NULL;
+    sent->lane = enter(p, true, &code, err);
+    if (!sent->lane) return code;
+    mp_waiter_init(&sent->waiter);
+    sent->call = mp_errands_start(sent->lane, each, n, &sent->waiter);
+    if (!sent->call) {
+        code = no_memory(err);
+        mp_waiter_destroy(&sent->waiter);
+    }
+    mp_lane_kick(sent->lane, false);
+    mp_lane_unlock(sent->lane);
+    return code;
+}
+
+/* The pond may have been closed since: then it has ended. */
+int mp_wait_errands_end(mp_sent *sent, pond_error **err) {
+    mp_call *call = sent->call;
+    sent->call = NULL;
+    mp_lane_lock(sent->lane);
+    mp_loop_touch(sent->lane->loop);
+    return finish(sent->lane, call, &sent->waiter, true, NULL, NULL, NULL, err);
+}
+
 int mp_wait_settle(pond *p, mp_backlog *backlog, int64_t timeout_ms, pond_error **err) {
     int code;
     mp_lane *lane = enter(p, false, &code, err);

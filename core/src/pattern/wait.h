@@ -36,6 +36,15 @@ int mp_wait_stream(pond *p, const char *stream, int64_t most, const mp_notice *n
 int mp_wait_errands(pond *p, mp_errand *each, size_t n, pond_error **err);
 /* The same, by a lane that blocking calls can wait on, and that nobody else closes or frees meanwhile; NULL: the pond's own. */
 int mp_wait_errands_on(mp_lane *lane, pond *p, mp_errand *each, size_t n, pond_error **err);
+/* The same in two halves, with other work of this thread in between; somebody drives meanwhile. `each` stays as it is until the second. Where the
+ * first fails there is nothing to wait for. */
+typedef struct mp_sent {
+    mp_lane *lane;
+    mp_call *call; /* NULL: nothing is under way */
+    mp_waiter waiter;
+} mp_sent;
+int mp_wait_errands_begin(mp_sent *sent, pond *p, mp_errand *each, size_t n, pond_error **err);
+int mp_wait_errands_end(mp_sent *sent, pond_error **err);
 /* Until a backlog has no more of what is in it now. */
 int mp_wait_settle(pond *p, mp_backlog *backlog, int64_t timeout_ms, pond_error **err);
 /* What the cache knows of a key, as a JSON object. */

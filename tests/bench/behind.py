@@ -7,6 +7,7 @@ documents are BSON before its clock runs. What stands in MongoDB afterwards is c
 `hot-key`: one document, written 100,000 times by 100 tasks while a worker runs, and in how many transactions the store got that.
 `accept-python`, `accept-node`, `accept-c`: puts of other keys each, one a call, 100 in flight (accept_client.py), beside SET and XADD in pipelines of 100; client and
 server on one CPU, Redis with an append-only file. `cpu_ratio` is theirs / ours of the CPU time of client and server together.
+`accept-c-together`: the same with 512 in flight, which go as calls of 64, beside pipelines of 512; client and server each on a CPU of their own.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from redis_server import RedisServer
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 DRAINS = ["drain-insert", "drain-update", "bullmq"]
-ACCEPTS = {"accept-python": ("redis-py", 0.7), "accept-node": ("ioredis", 0.7), "accept-c": ("hiredis", 0.3)}
+ACCEPTS = {"accept-python": ("redis-py", 0.7, 100), "accept-node": ("ioredis", 0.7, 100), "accept-c": ("hiredis", 0.3, 100),
+           "accept-c-together": ("hiredis", 0.7, 512)}
 NAMES = [*DRAINS, "hot-key", *ACCEPTS]
-DOCUMENTS, JOBS, HOT, LANES, DEPTH = 20_000, 2_000, 100_000, 100, 100
+DOCUMENTS, JOBS, HOT, LANES = 20_000, 2_000, 100_000, 100
 APPEND = {"appendonly": "yes", "appendfsync": "everysec"}
 ACCEPTING = {**APPEND, "auto-aof-rewrite-percentage": "0"}  # its child would share the one processor that the server has
 
@@ -179,23 +181,25 @@ def least(samples: list[dict], what) -> float:
     return round(min(map(what, samples)), 2)
 
 
-def accept(workload: str, folder: pathlib.Path, rounds: int, seconds: float, cpu: int) -> list[dict]:
-    peer, goal = ACCEPTS[workload]
+def accept(workload: str, folder: pathlib.Path, rounds: int, seconds: float) -> list[dict]:
+    peer, goal, depth = ACCEPTS[workload]
+    cpus = sorted(os.sched_getaffinity(0))
+    cpu, own = cpus[-1], cpus[-2:][0] if workload.endswith("-together") else cpus[-1]
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RedisServer(cpu=cpu, options=ACCEPTING))
-        clients = [Client(workload, whose, accept_command(workload, whose, server.port, folder), cpu) for whose in ("millpond", peer)]
+        clients = [Client(workload, whose, accept_command(workload, whose, server.port, folder), own) for whose in ("millpond", peer)]
         for client in clients:
             stack.callback(client.close)
-            client.run(DEPTH, seconds / 4)  # warm up
+            client.run(depth, seconds / 4)  # warm up
         samples: list[list[dict]] = [[], []]
         for _ in range(rounds):
             for client, into in zip(clients, samples):
                 before = server_cpu(server)
-                sample = client.run(DEPTH, seconds)
+                sample = client.run(depth, seconds)
                 into.append({**sample, "server": (server_cpu(server) - before) / sample["ops"] * 100_000})
         ours, theirs = samples
-        own, whole = (lambda one: one["cpu"]), (lambda one: one["cpu"] + one["server"])
-        return [beside(workload, ours, peer, theirs, goal, our_cpu=least(ours, own), their_cpu=least(theirs, own), our_cpu_with_server=least(ours, whole),
+        alone, whole = (lambda one: one["cpu"]), (lambda one: one["cpu"] + one["server"])
+        return [beside(workload, ours, peer, theirs, goal, our_cpu=least(ours, alone), their_cpu=least(theirs, alone), our_cpu_with_server=least(ours, whole),
                        their_cpu_with_server=least(theirs, whole), cpu_ratio=round(least(theirs, whole) / least(ours, whole), 2))]
 
 
@@ -212,5 +216,5 @@ def measure(only: str, rounds: int, seconds: float, part: int) -> list[dict]:
             rows += asyncio.run(hot_key())
         for workload in ACCEPTS:
             if workload in wanted:
-                rows += accept(workload, folder, rounds, seconds, max(os.sched_getaffinity(0)))
+                rows += accept(workload, folder, rounds, seconds)
     return rows

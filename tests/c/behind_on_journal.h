@@ -5,7 +5,7 @@
 #include "journal_side.h"
 
 enum {
-    REPEATS = 0,  /* nothing is sent, so no answer can be lost */
+    REMOTE = 0,   /* there is no round trip */
     VERSIONED = 0 /* in memory all absences are one */
 };
 

@@ -5,7 +5,7 @@
 #include "behind_ops.h"
 
 enum {
-    REPEATS = 1,  /* an operation whose answer was lost is sent again */
+    REMOTE = 1,   /* each operation is a round trip */
     VERSIONED = 1 /* a cached absence has its version */
 };
 
@@ -26,19 +26,15 @@ static void end(void) {
 static void lose_history(void) {
     redis_do(redis, "DEL mp:f");
     side_close(&us); /* the next connection looks at once */
-    uint8_t was = us.session;
-    int64_t n = us.n;
     side_open(&us, redis_url(), "on");
-    us.session = was;
-    us.n = n;
 }
 
-static void drop_value(const char *key) { redis_do(redis, "DEL mp:b:{b:0}%s", key); }
+static void drop_value(const char *key) { redis_evict(redis, key); }
 static inline void drop_lease(const char *key) { redis_do(redis, "DEL mp:bl:{b:0}%s", key); }
 static inline void drop_caches(void) { redis_do(redis, "SCRIPT FLUSH"); }
 
-static inline long long entries(void) { return redis_number(redis, "XLEN mp:s:{b:0}"); }
-static inline bool has_record(const char *key) { return redis_number(redis, "HEXISTS mp:d:{b:0} %s", key); }
+static inline long long entries(void) { return redis_number(redis, "LLEN mp:q:{b:0}"); }
+static inline bool has_record(const char *key) { return redis_record(redis, key); }
 static inline bool has_sums(const char *key) { return redis_number(redis, "EXISTS mp:i:{b:0}%s", key); }
 static inline bool has_value(const char *key) { return redis_number(redis, "EXISTS mp:b:{b:0}%s", key); }
 

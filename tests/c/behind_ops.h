@@ -17,8 +17,8 @@ typedef struct side {
     mp_cache *cache;
     mp_link *link;
     mp_loop *loop;
-    uint8_t session;
-    int64_t n;
+    uint8_t number;
+    int64_t n; /* changes that it has made */
 } side;
 
 /* An operation with what it points to. */
@@ -32,12 +32,12 @@ typedef struct act {
 
 static inline void side_open(side *s, const char *url, const char *fence) {
     mp_options options;
-    static uint8_t sessions;
+    static uint8_t sides;
     assert_true(mp_options_init(&options));
     free(options.cache);
     options.cache = strdup(url);
     options.fence = strcmp(fence, "on") == 0;
-    *s = (side){.loop = mp_loop_new(), .session = ++sessions};
+    *s = (side){.loop = mp_loop_new(), .number = ++sides};
     assert_int_equal(mp_redis_open(&s->cache, &options, NULL), POND_OK);
     mp_options_free(&options);
     mp_loop_lock(s->loop);
@@ -83,10 +83,7 @@ static inline void accept_make(side *s, act *a, const char *key, const char *tex
     act_make(a, MP_ACCEPT, key, 0);
     a->op.value = document(text);
     a->behind.most = 1000;
-    a->behind.day = 20000;
-    memset(a->behind.session, s->session, sizeof a->behind.session);
-    a->behind.slot = 258;
-    a->behind.n = ++s->n;
+    s->n++;
 }
 
 /* What it came to: the verdict, with the version if it was accepted. */
@@ -112,6 +109,16 @@ static inline mp_behind_verdict put_expecting(side *s, const char *key, const ch
 
 static inline mp_behind_verdict put(side *s, const char *key, const char *text, int64_t *version) {
     return put_expecting(s, key, text, MP_EXPECT_ANY, 0, version);
+}
+
+static inline void increment(side *s, const char *key, const char *member, int64_t by) {
+    act a;
+    act_make(&a, MP_ACCEPT, key, 0);
+    a.behind.member = member;
+    a.behind.member_len = strlen(member);
+    a.behind.by = by;
+    a.behind.most = 1000;
+    assert_int_equal(accept_run(s, &a, NULL), MP_VERDICT_OK);
 }
 
 /* The epoch in force; 0: a higher one is wanted. */
@@ -184,6 +191,37 @@ static inline size_t take(side *s, act *a) {
     a->behind.most = MP_BEHIND_MOST;
     assert_int_equal(act_run(s, a), MP_DONE);
     return a->behind.count;
+}
+
+/* As a server evicts that is full: what has no time stays. True: it went. */
+static inline bool redis_evict(redisContext *c, const char *key) {
+    return redis_number(c, "EVAL %s 1 mp:b:{b:0}%s",
+                        "if redis.call('PTTL', KEYS[1]) < 0 then return 0 end return redis.call('DEL', KEYS[1])", key);
+}
+
+/* All that waits is gone, as from a server that lost its memory. */
+static inline void redis_lose(redisContext *c) {
+    redis_do(c, "EVAL %s 3 mp:q:{b:0} mp:d:{b:0} mp:m:{b:0}",
+             "for _, key in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do "
+             "redis.call('DEL', 'mp:b:{b:0}' .. key, 'mp:i:{b:0}' .. key) end "
+             "redis.call('DEL', KEYS[1], KEYS[2]) redis.call('HDEL', KEYS[3], 'head') return 'OK'");
+}
+
+/* Does an entry of the key stand in the queue? */
+static inline bool redis_queued(redisContext *c, const char *key) {
+    redisReply *r = redisCommand(c, "LPOS mp:q:{b:0} %s", key);
+    assert_non_null(r);
+    bool there = r->type == REDIS_REPLY_INTEGER;
+    freeReplyObject(r);
+    return there;
+}
+
+/* Does a record of the key wait? */
+static inline bool redis_record(redisContext *c, const char *key) {
+    return redis_number(c, "EVAL %s 2 mp:b:{b:0}%s mp:d:{b:0} %s",
+                        "local flags = string.byte(redis.call('GETRANGE', KEYS[1], 3, 3)) or 0 "
+                        "return flags > 127 and 1 or redis.call('HEXISTS', KEYS[2], ARGV[1])",
+                        key, key);
 }
 
 static inline mp_reply ack(side *s, mp_behind_entry *entries, size_t n) {

@@ -39,7 +39,6 @@ static void write_key(size_t k) {
     if (verdict == MP_STALE_FENCE) {
         assert_int_equal(epoch(&us, epochs + 1), epochs + 1);
         epochs++;
-        a.behind.n = ++us.n;
         verdict = accept_run(&us, &a, NULL);
     }
     if (verdict == MP_VERDICT_OK) {
@@ -48,10 +47,6 @@ static void write_key(size_t k) {
         if (expect == MP_EXPECT_VERSION) assert_true(right);
         if (expect == MP_EXPECT_ABSENT) assert_string_equal(accepted[k].text, "");
         last_version = a.op.version;
-        if (REPEATS && dice(4) == 0) { /* its answer was lost */
-            assert_int_equal(accept_run(&us, &a, NULL), MP_VERDICT_OK);
-            assert_true(a.op.version == last_version);
-        }
         accepted[k].version = last_version;
         memcpy(accepted[k].text, text, sizeof text);
         stored++;
@@ -139,7 +134,7 @@ static void read_key(size_t k, bool fill) {
     }
 }
 
-/* An entry of the stream for each record, one each; what has none is in the store. */
+/* An entry of the queue for each record, one each; what has none is in the store. */
 static void check(void) {
     long long waiting = 0;
     for (size_t k = 0; k < KEYS; k++) {
@@ -155,7 +150,7 @@ static void a_read_gives_what_was_accepted_last(void **state) {
     (void)state;
     watchdog(110);
     begin();
-    for (int i = 0; i < (slow_build() && REPEATS ? STEPS / 4 : STEPS); i++) {
+    for (int i = 0; i < (slow_build() && REMOTE ? STEPS / 4 : STEPS); i++) {
         size_t k = dice(KEYS);
         switch (dice(100)) {
         default: read_key(k, dice(4) > 0); break;

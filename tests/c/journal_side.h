@@ -20,11 +20,10 @@ static void journal_submit(mp_link *link, mp_op *op) {
 static inline void journal_open(side *s) {
     static const mp_cache_vt vt = {.submit = journal_submit};
     static mp_link link = {&vt};
-    static uint8_t sessions;
     behind_pond = pond_made("memory:", "store", address, "worker", "off", NULL);
     behind_lane = mp_pond_blocking_lane(behind_pond, NULL);
     assert_non_null(behind_lane);
-    *s = (side){.loop = behind_lane->loop, .link = &link, .session = ++sessions};
+    *s = (side){.loop = behind_lane->loop, .link = &link};
     mp_lane_lock(behind_lane);
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "model/envelope.h"
 #include "support/redis.h"
 #include "support/server.h"
 
@@ -60,7 +61,11 @@ static void well(int code, pond_error *err) {
 /* In the backlog, as this server has it. */
 static long long there(redisContext *in, const char *id) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(in, "HEXISTS mp:d:{%s/films:%d} s%s", ns, i, id);
+    for (int i = 0; i < 16; i++) {
+        redisReply *flags = redis_do(in, "GETRANGE mp:b:{%s/films:%d}s%s 3 3", ns, i, id);
+        bool dirty = flags->len == 1 && (unsigned char)flags->str[0] & MP_ENVELOPE_DIRTY;
+        n += dirty || redis_number(in, "EXISTS mp:i:{%s/films:%d}s%s", ns, i, id);
+    }
     return n;
 }
 

@@ -66,7 +66,7 @@ static void gets_stored(pond *p, const char *id, const char *text) {
 
 static long long waiting(redisContext *redis) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(redis, "XLEN mp:s:{%s/films:%d}", ns, i);
+    for (int i = 0; i < 16; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
     return n;
 }
 
@@ -207,22 +207,55 @@ static void a_flush_waits_for_the_newest_version(void **state) {
     pond_free(q);
 }
 
-static void an_evicted_value_is_read_from_the_backlog(void **state) {
+static long long told(redisContext *redis, const char *section, const char *name) {
+    redisReply *r = redis_do(redis, "INFO %s", section);
+    const char *at = strstr(r->str, name);
+    assert_non_null(at);
+    return atoll(at + strlen(name) + 1);
+}
+
+/* A server that evicts takes what the store has, and nothing of what waits: until it does. */
+static void what_waits_is_not_evicted(void **state) {
     (void)state;
-    redisContext *redis = redis_open(redis_url());
-    pond *p = made("off");
-    pond_collection *c = behind(p, NULL, NULL);
-    changes(c, POND_REPLACE, "1", "{\"n\":1}");
-    for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:b:{%s/films:%d}s1", ns, i);
-    films_read(c, "1", "{\"id\":\"1\",\"n\":1}");
-    assert_true(stored_is(p, "1", NULL));
-    changes(c, POND_UPDATE, "1", "{\"n\":2}");
-    for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:b:{%s/films:%d}s1", ns, i);
-    changes(c, POND_UPDATE, "1", "{\"m\":3}");
-    films_read(c, "1", "{\"id\":\"1\",\"n\":2,\"m\":3}");
+    enum { MANY = 200, SIZE = 4000 };
+    server *redis = server_start((const char *const[]){"--maxmemory-policy", "volatile-lru", NULL});
+    redisContext *client = server_client(redis);
+    pond *off = pond_made(server_url(redis), "store", address, "namespace", ns, "worker", "off", NULL);
+    pond *on = pond_made(server_url(redis), "store", address, "namespace", ns, "worker", "on", NULL);
+    pond_collection *c = behind(off, NULL, NULL);
+    char doc[SIZE + 1], id[16], text[SIZE + 40];
+    memset(doc, 'x', SIZE);
+    memcpy(doc, "{\"n\":\"", 6);
+    memcpy(doc + SIZE - 2, "\"}", 3);
+    for (int i = 0; i < MANY; i++) { /* of these some are in the store and some are not, and one is incremented */
+        snprintf(id, sizeof id, "%d", i);
+        changes(c, POND_REPLACE, id, doc);
+        if (i != MANY / 2) continue;
+        pond_collection *d = behind(on, NULL, NULL);
+        assert_int_equal(pond_collection_flush(d, 20000, NULL), POND_OK);
+        pond_collection_free(d);
+        pond_free(on);
+    }
+    snprintf(id, sizeof id, "%d", MANY - 1);
+    assert_int_equal(pond_collection_increment(c, id, strlen(id), "m", 1, 1, NULL), POND_OK);
+    redis_do(client, "CONFIG SET maxmemory %lld", told(client, "memory", "used_memory") - MANY / 4 * SIZE);
+    assert_in_range(told(client, "stats", "evicted_keys"), MANY / 8, MANY / 2 + 1 + 16);
+    assert_int_equal(waiting(client), MANY - MANY / 2 - 1);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        snprintf(text, sizeof text, "{\"id\":\"%d\",%.*s%s}", i, SIZE - 2, doc + 1, i == MANY - 1 ? ",\"m\":1" : "");
+        films_read(c, id, text);
+    }
+    assert_true(stored_is(off, "199", NULL));
+    on = pond_made(server_url(redis), "store", address, "namespace", ns, "worker", "on", NULL);
+    pond_collection *d = behind(on, NULL, NULL);
+    assert_int_equal(pond_collection_flush(d, 20000, NULL), POND_OK);
+    assert_true(stored_is(off, id, text));
     pond_collection_free(c);
-    pond_free(p);
-    redisFree(redis);
+    pond_collection_free(d);
+    pond_free(on);
+    pond_free(off);
+    server_stop(redis);
 }
 
 static void another_process_takes_over(void **state) {
@@ -800,7 +833,10 @@ static void what_others_have_stored_since_is_forgotten(void **state) {
     pond *on = made("on");
     pond_collection *d = behind(on, NULL, NULL);
     usleep(450000); /* each was refused by now */
-    for (int i = 0; i < 16; i++) redis_do(redis, "DEL mp:s:{%s/films:%d} mp:d:{%s/films:%d}", ns, i, ns, i);
+    for (int i = 0; i < 16; i++) {
+        redis_do(redis, "DEL mp:q:{%s/films:%d}", ns, i);
+        for (int k = 0; k < MANY; k++) redis_do(redis, "DEL mp:b:{%s/films:%d}s%d", ns, i, k);
+    }
     usleep(LONG_AGO_MS * 1000);
     changes(d, POND_REPLACE, "later", "{}");
     usleep(400000);
@@ -848,7 +884,7 @@ int main(void) {
         CASE(a_hot_key_costs_the_store_little),
         CASE(a_flush_waits_for_what_was_accepted),
         CASE(a_flush_waits_for_the_newest_version),
-        CASE(an_evicted_value_is_read_from_the_backlog),
+        CASE(what_waits_is_not_evicted),
         CASE(another_process_takes_over),
         CASE(a_redis_that_lost_its_memory),
         CASE(an_old_memory_does_not_win),

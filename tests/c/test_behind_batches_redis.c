@@ -82,7 +82,7 @@ static int64_t in_store(int number) {
 
 static long long waiting(void) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(redis, "XLEN mp:s:{%s/films:%d}", ns, i);
+    for (int i = 0; i < 16; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
     return n;
 }
 

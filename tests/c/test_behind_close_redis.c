@@ -72,7 +72,7 @@ static long long hints(redisContext *redis) {
 
 static long long waiting(redisContext *redis) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(redis, "XLEN mp:s:{%s/films:%d}", ns, i);
+    for (int i = 0; i < 16; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
     return n;
 }
 

@@ -118,28 +118,34 @@ static void an_ack_is_of_a_version(void **state) {
     act a, b;
     put(&us, "sa", "{\"id\":\"a\"}", NULL);
     put(&us, "sb", "{\"id\":\"b\"}", NULL);
-    put(&us, "sc", NULL, NULL);
+    put(&us, "sc", "{\"n\":0}", NULL);
     assert_int_equal(take(&us, &a), 3);
     put(&us, "sb", "{\"id\":\"newer\"}", NULL); /* meanwhile */
-    redis_do(redis, "HSET mp:i:{b:0}sc /n 1");  /* increments that a later version makes */
-    for (int i = 0; i < 2; i++) {               /* repeated, it does no harm */
+    increment(&us, "sc", "n", 1);
+    for (int i = 0; i < 2; i++) { /* repeated, it does no harm */
         assert_int_equal(ack(&us, a.behind.entries, 3), MP_DONE);
         assert_int_equal(a.behind.entries[0].acked, 1);
         assert_int_equal(a.behind.entries[1].acked, 0);
         assert_int_equal(a.behind.entries[2].acked, 0);
     }
     assert_int_equal(get(&us, "sa", NULL, NULL), MP_HIT); /* it is cached as before */
-    assert_int_equal(take(&us, &b), 2);                   /* at the stream's end, and once, though it was acked twice */
+    assert_int_equal(take(&us, &b), 2);                   /* at the queue's end, and once, though it was acked twice */
     assert_string_not_equal(b.behind.entries[0].id, a.behind.entries[1].id);
     assert_string_equal(b.behind.entries[1].id, b.behind.newest);
     assert_string_equal(pond_value_data(b.behind.entries[0].value, NULL), "{\"id\":\"newer\"}");
-    redis_do(redis, "DEL mp:i:{b:0}sc");
+    assert_string_equal(b.behind.entries[1].key, "sc");
     assert_int_equal(ack(&us, b.behind.entries, 2), MP_DONE);
-    assert_int_equal(b.behind.entries[0].acked + b.behind.entries[1].acked, 2);
+    assert_int_equal(b.behind.entries[0].acked, 1);
+    assert_int_equal(b.behind.entries[1].acked, 0); /* until it is folded */
+    assert_true(redis_queued(redis, "sc"));
+    put(&us, "sc", "{}", NULL); /* drops them */
+    mp_behind_clear(&b.behind);
+    assert_int_equal(take(&us, &b), 1);
+    assert_int_equal(ack(&us, b.behind.entries, 1), MP_DONE);
+    assert_int_equal(b.behind.entries[0].acked, 1);
     mp_behind_clear(&a.behind);
     mp_behind_clear(&b.behind);
-    assert_int_equal(redis_number(redis, "EXISTS mp:d:{b:0}"), 0);
-    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 0);
+    assert_int_equal(redis_number(redis, "EXISTS mp:d:{b:0} mp:q:{b:0}"), 0);
     assert_int_equal(put(&us, "sa", "{}", NULL), MP_VERDICT_OK); /* has an entry again */
     assert_int_equal(take(&us, &a), 1);
     mp_behind_clear(&a.behind);
@@ -152,7 +158,7 @@ static void an_ack_of_what_was_lost_drops_what_was_loaded_since(void **state) {
     put(&us, "sa", "{\"id\":\"a\"}", NULL);
     put(&us, "sb", "{\"id\":\"b\"}", NULL);
     assert_int_equal(take(&us, &a), 2);
-    redis_do(redis, "DEL mp:d:{b:0} mp:s:{b:0} mp:b:{b:0}sa mp:b:{b:0}sb");
+    redis_lose(redis);
     assert_int_equal(load(&us, "sa", NULL, 0), MP_STORED);
     assert_int_equal(lease(&us, "sb", 7, NULL, NULL), MP_LEASED);
     assert_int_equal(ack(&us, a.behind.entries, 2), MP_DONE);
@@ -166,18 +172,65 @@ static void an_entry_without_a_record_is_acked(void **state) {
     act a;
     put(&us, "sa", "{}", NULL);
     put(&us, "sb", "{}", NULL);
-    redis_do(redis, "DEL mp:d:{b:0}");
+    redis_do(redis, "DEL mp:b:{b:0}sa mp:b:{b:0}sb");
     assert_int_equal(take(&us, &a), 2);
     for (size_t i = 0; i < 2; i++) {
         assert_null(a.behind.entries[i].value);
         assert_false(a.behind.entries[i].damaged);
         assert_int_equal(a.behind.entries[i].version, 0);
     }
-    put(&us, "sb", "{}", NULL);
+    put(&us, "sb", "{}", NULL); /* so it stands in the queue twice */
+    assert_int_equal(redis_number(redis, "LLEN mp:q:{b:0}"), 3);
     assert_int_equal(ack(&us, a.behind.entries, 2), MP_DONE);
     assert_int_equal(a.behind.entries[0].acked, 1);
     assert_int_equal(a.behind.entries[1].acked, 0);
     mp_behind_clear(&a.behind);
+    assert_int_equal(take(&us, &a), 1); /* and comes once */
+    assert_int_equal(ack(&us, a.behind.entries, 1), MP_DONE);
+    assert_int_equal(a.behind.entries[0].acked, 1);
+    mp_behind_clear(&a.behind);
+    assert_int_equal(take(&us, &a), 1);
+    assert_null(a.behind.entries[0].value);
+    assert_int_equal(ack(&us, a.behind.entries, 1), MP_DONE);
+    mp_behind_clear(&a.behind);
+    assert_int_equal(redis_number(redis, "EXISTS mp:q:{b:0}"), 0);
+}
+
+/* Some stay, for the store would not have them now: they go to the end, and others before them. Of a worker that was late nothing goes. */
+static void what_is_not_acked_goes_to_the_end(void **state) {
+    (void)state;
+    act a, b, late;
+    static const char *const keys[] = {"sa", "sb", "sc", "sd"};
+    for (size_t i = 0; i < 4; i++) put(&us, keys[i], "{}", NULL);
+    assert_int_equal(take(&us, &a), 4);
+    assert_int_equal(take(&us, &late), 4);
+    assert_int_equal(ack(&us, a.behind.entries + 1, 2), MP_DONE); /* sb and sc */
+    assert_int_equal(take(&us, &b), 2);
+    assert_string_equal(b.behind.entries[0].key, "sd");
+    assert_string_equal(b.behind.entries[0].id, a.behind.entries[3].id); /* it did not move */
+    assert_string_equal(b.behind.entries[1].key, "sa");
+    mp_behind_clear(&b.behind);
+    put(&us, "sb", "{\"n\":2}", NULL);
+    assert_int_equal(ack(&us, late.behind.entries, 3), MP_DONE);
+    assert_true(late.behind.entries[0].acked && !late.behind.entries[1].acked && late.behind.entries[2].acked);
+    assert_int_equal(take(&us, &b), 3);
+    static const char *const left[] = {"sd", "sa", "sb"};
+    for (size_t i = 0; i < 3; i++) assert_string_equal(b.behind.entries[i].key, left[i]);
+    assert_null(b.behind.entries[1].value); /* its record was acked */
+    assert_non_null(b.behind.entries[2].value);
+    assert_int_equal(ack(&us, b.behind.entries, 3), MP_DONE);
+    mp_behind_clear(&b.behind);
+    assert_int_equal(redis_number(redis, "EXISTS mp:q:{b:0}"), 0);
+    /* A server that lost the last entries, and a worker that names places which are not there. */
+    put(&us, "se", "{}", NULL);
+    redis_do(redis, "HSET mp:m:{b:0} head 0");
+    assert_int_equal(ack(&us, a.behind.entries + 3, 1), MP_DONE);
+    assert_true(redis_queued(redis, "se"));
+    assert_int_equal(take(&us, &b), 1);
+    assert_non_null(b.behind.entries[0].value);
+    mp_behind_clear(&b.behind);
+    mp_behind_clear(&a.behind);
+    mp_behind_clear(&late.behind);
 }
 
 static mp_reply bury(const mp_behind_entry *e, const char *why) {
@@ -240,8 +293,11 @@ static void what_the_store_refuses_is_kept_aside(void **state) {
     mp_behind_clear(&a.behind);
     assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sa mp:bl:{b:0}sa mp:b:{b:0}sb"),
                      0); /* readers see the store */
-    assert_int_equal(redis_number(redis, "HLEN mp:d:{b:0}"), 1);
-    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 1);
+    assert_true(redis_record(redis, "s\""));
+    assert_false(redis_record(redis, "sa") || redis_record(redis, "sb"));
+    assert_int_equal(take(&us, &a), 3);
+    assert_true(!a.behind.entries[0].value && !a.behind.entries[1].value); /* they only wait for an ack */
+    mp_behind_clear(&a.behind);
 
     assert_int_equal(dead(&a, "", 10, 0), 2); /* though one was buried twice */
     assert_int_equal(a.behind.backlog, 2);
@@ -270,9 +326,9 @@ static void what_is_damaged_can_be_put_aside(void **state) {
     act a;
     put(&us, "sa", "{}", NULL);
     put(&us, "sb", "{}", NULL);
-    redis_do(redis, "HSET mp:d:{b:0} sa MPx");
-    redis_do(redis, "HSET mp:d:{b:0} sb abcdefghABCDEFGHnot an envelope");
-    redis_do(redis, "HSET mp:i:{b:0}sb /n 1"); /* go with it */
+    redis_do(redis, "SET mp:b:{b:0}sa MPx");
+    increment(&us, "sb", "n", 1); /* goes with it */
+    redis_do(redis, "HSET mp:d:{b:0} sb abcdefghABCDEFGHnot-an-envelope");
     assert_int_equal(take(&us, &a), 2);
     for (size_t i = 0; i < 2; i++) {
         assert_true(a.behind.entries[i].damaged);
@@ -284,35 +340,39 @@ static void what_is_damaged_can_be_put_aside(void **state) {
     assert_int_equal(take(&us, &a), 2);
     for (size_t i = 0; i < 2; i++) assert_int_equal(bury(&a.behind.entries[i], "damaged"), MP_STORED);
     mp_behind_clear(&a.behind);
-    assert_int_equal(take(&us, &a), 0);
-    assert_int_equal(redis_number(redis, "EXISTS mp:i:{b:0}sb"), 0);
+    assert_int_equal(take(&us, &a), 2); /* they only wait for an ack */
+    assert_false(a.behind.entries[0].damaged || a.behind.entries[1].damaged);
+    mp_behind_clear(&a.behind);
+    assert_int_equal(redis_number(redis, "EXISTS mp:i:{b:0}sb mp:d:{b:0} mp:b:{b:0}sa"), 0);
     assert_int_equal(dead(&a, "", 10, 0), 2);
     assert_true(a.behind.entries[0].damaged && a.behind.entries[1].damaged);
     mp_behind_clear(&a.behind);
     /* A version that came since is safe. */
     put(&us, "sa", "{}", NULL);
-    redis_do(redis, "HSET mp:d:{b:0} sa abcdefghABCDEFGHnot an envelope");
-    assert_int_equal(take(&us, &a), 1);
+    redis_do(redis, "SET mp:b:{b:0}sa abcdefghABCDEFGHnot-an-envelope");
+    assert_int_equal(take(&us, &a), 2);
+    assert_true(a.behind.entries[1].damaged);
     put(&us, "sa", "{}", NULL);
-    assert_int_equal(bury(&a.behind.entries[0], "damaged"), MP_REFUSED);
+    assert_int_equal(bury(&a.behind.entries[1], "damaged"), MP_REFUSED);
     mp_behind_clear(&a.behind);
 }
 
-/* What no client makes stands in the stream: it is told as what it is, and can be put aside. */
+/* What no client makes stands in the queue: it is told as what it is, and can be put aside. */
 static void a_strangers_entry_does_not_stop_the_shard(void **state) {
     (void)state;
     act a;
     char key[MP_KEY_MAX + 2];
     memset(key, 'k', sizeof key - 1);
     key[sizeof key - 1] = 0;
-    redis_do(redis, "XADD mp:s:{b:0} * k %s", key);
+    redis_do(redis, "RPUSH mp:q:{b:0} %s", key);
     redis_do(redis, "HSET mp:d:{b:0} %s xxxxxxxxxxxxxxxxxxxx", key);
     put(&us, "sa", "{}", NULL);
     assert_int_equal(take(&us, &a), 2);
     assert_true(a.behind.entries[0].damaged);
     assert_int_equal(bury(&a.behind.entries[0], "damaged"), MP_STORED);
     mp_behind_clear(&a.behind);
-    assert_int_equal(take(&us, &a), 1);
+    assert_int_equal(take(&us, &a), 2);
+    assert_false(a.behind.entries[0].damaged || a.behind.entries[0].value);
     mp_behind_clear(&a.behind);
 }
 
@@ -327,6 +387,7 @@ int main(void) {
         TEST(an_ack_is_of_a_version),
         TEST(an_ack_of_what_was_lost_drops_what_was_loaded_since),
         TEST(an_entry_without_a_record_is_acked),
+        TEST(what_is_not_acked_goes_to_the_end),
         TEST(what_the_store_refuses_is_kept_aside),
         TEST(what_is_damaged_can_be_put_aside),
         TEST(a_strangers_entry_does_not_stop_the_shard),

@@ -7,7 +7,45 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include "support/relay.h"
 #include "support/server.h"
+
+/* ---- answers that are lost ---- */
+
+static relay *way;
+static side far; /* on it */
+
+static long long numbers_given(void) { return redis_number(redis, "HINCRBY mp:m:{b:0} seq 0"); }
+
+/* Its connection goes when the server has done it, or would have: what it refuses cannot be waited for. */
+static mp_behind_verdict lose_the_answer(act *a, const char *key, int64_t by) {
+    relay_drop(way);
+    get(&far, "none", NULL, NULL); /* knows the fence, so that it does not change in between */
+    long long before = numbers_given();
+    relay_hold(way);
+    increment_make(&far, a, key, by);
+    a->ended = false;
+    far.link->vt->submit(far.link, &a->op);
+    for (int64_t until = clock_ms() + 30; numbers_given() == before && clock_ms() < until;) mp_loop_turn(far.loop, 1);
+    assert_false(a->ended);
+    relay_drop(way);
+    mp_reply reply = act_wait(&far, a);
+    if (reply == MP_FAILED) fail_msg("%s", pond_error_message(a->op.error));
+    assert_in_range(numbers_given() - before, 0, 1);
+    assert_int_equal(numbers_given() - before, reply == MP_STORED);
+    return a->behind.verdict;
+}
+
+static void each_counts_once_where_answers_are_lost(void **state) {
+    char url[64];
+    way = relay_start(atoi(strrchr(redis_url(), ':') + 1));
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", relay_port(way));
+    side_open(&far, url, "on");
+    increment_again = lose_the_answer;
+    each_counts_once(state);
+    side_close(&far);
+    relay_stop(way);
+}
 
 /* ---- a collection ---- */
 
@@ -250,7 +288,7 @@ static void an_old_memory_counts_nothing_twice(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_counts_once),
+        cmocka_unit_test(each_counts_once_where_answers_are_lost),
         TEST(counters_are_read_and_stored),
         TEST(what_cannot_be_counted),
         TEST(the_last_that_were_dropped),

@@ -1,6 +1,6 @@
-/* The same random operations on a Redis and on a journal have the same answers: replies, verdicts, versions, what waits and in which order, and dead
- * letters. Both lose their history at the same time. Apart from them is only what is said of one in behind_on_journal.h: a repeat, and the
- * version of an absence. */
+/* The same random operations on a Redis and on a journal have the same answers: replies, verdicts, versions, what waits, and dead letters. Both lose
+ * their history at the same time. Apart from them is only the version of an absence (behind_on_journal.h), and that in Redis' queue entries are
+ * left behind of which nothing waits any more, so that the order is another one. */
 #include "behind_on_redis.h"
 
 #include "journal_side.h"
@@ -10,7 +10,8 @@ enum { KEYS = 5, STEPS = 6000, MOST = 4 /* entries that may wait, now and then *
 static side ours; /* the journal; `us` is the Redis */
 static int64_t epochs, version_was[KEYS];
 static bool absent_was[KEYS], lost;
-static unsigned accepted, refused[16], buried, retried, folded, pages, entries_seen, unfolded, dirty;
+static unsigned accepted, refused[16], buried, retried, folded, pages, entries_seen, left_behind, unfolded, dirty,
+    apart, cached;
 
 static const char *name_of(size_t k) {
     static char name[4];
@@ -18,15 +19,21 @@ static const char *name_of(size_t k) {
     return name;
 }
 
-/* The same on both; what points to entries is each one's own, and set by the caller. */
-static void both(act *r, act *j) {
-    mp_reply a = act_run(&us, r), b = act_run(&ours, j);
+static void same_answers(const act *r, const act *j) {
+    mp_reply a = r->op.reply, b = j->op.reply;
     if (a == MP_FAILED) fail_msg("Redis: %s", pond_error_message(r->op.error));
     if (b == MP_FAILED) fail_msg("journal: %s", pond_error_message(j->op.error));
     if (a != b || r->behind.verdict != j->behind.verdict)
         fail_msg("operation %d: Redis %d (%d), journal %d (%d)", r->op.kind, a, r->behind.verdict, b,
                  j->behind.verdict);
     if (a == MP_REFUSED) refused[r->behind.verdict]++;
+}
+
+/* What points to entries is each one's own, and set by the caller. */
+static void both(act *r, act *j) {
+    act_run(&us, r);
+    act_run(&ours, j);
+    same_answers(r, j);
 }
 
 static void same_text(const pond_value *a, const pond_value *b) {
@@ -36,24 +43,64 @@ static void same_text(const pond_value *a, const pond_value *b) {
     if (a->state == POND_VALUE) assert_string_equal(a->data, b->data);
 }
 
-static void same_entries(const act *r, const act *j) {
+static void same_entry(const mp_behind_entry *a, const mp_behind_entry *b) {
+    assert_string_equal(a->key, b->key);
+    assert_int_equal(a->version, b->version);
+    assert_int_equal(a->damaged || !a->value, b->damaged || !b->value); /* increments alone are no document either */
+    if (!a->why) assert_int_equal(a->old_fence, b->old_fence);
+    same_text(a->value, b->value);
+    assert_true(!a->why == !b->why);
+    if (a->why) assert_string_equal(a->why, b->why);
+    entries_seen++;
+}
+
+static void same_letters(const act *r, const act *j) {
     assert_int_equal(r->behind.count, j->behind.count);
     assert_int_equal(r->behind.backlog, j->behind.backlog);
-    for (size_t i = 0; i < r->behind.count; i++) {
-        const mp_behind_entry *a = &r->behind.entries[i], *b = &j->behind.entries[i];
-        assert_string_equal(a->key, b->key);
-        assert_int_equal(a->version, b->version);
-        assert_int_equal(a->damaged || !a->value,
-                         b->damaged || !b->value); /* increments alone are no document either */
-        if (!a->why) assert_int_equal(a->old_fence, b->old_fence);
-        same_text(a->value, b->value);
-        assert_true(!a->why == !b->why);
-        if (a->why) assert_string_equal(a->why, b->why);
+    for (size_t i = 0; i < r->behind.count; i++) same_entry(&r->behind.entries[i], &j->behind.entries[i]);
+}
+
+static mp_behind_entry *entry_of(const act *of, const char *key) {
+    for (size_t i = 0; i < of->behind.count; i++)
+        if (strcmp(of->behind.entries[i].key, key) == 0) return &of->behind.entries[i];
+    return NULL;
+}
+
+static void same_waiting(const act *r, const act *j) {
+    assert_int_equal(j->behind.count, j->behind.backlog);
+    assert_true(r->behind.count <= (size_t)r->behind.backlog);
+    for (size_t i = 0; i < j->behind.count; i++) {
+        const mp_behind_entry *there = entry_of(r, j->behind.entries[i].key);
+        assert_non_null(there);
+        same_entry(there, &j->behind.entries[i]);
     }
-    entries_seen += r->behind.count;
+    for (size_t i = 0; i < r->behind.count; i++) {
+        const mp_behind_entry *e = &r->behind.entries[i];
+        assert_ptr_equal(entry_of(r, e->key), e); /* once each */
+        if (entry_of(j, e->key)) continue;
+        assert_true(!e->value && !e->damaged && e->version == 0 && !has_sums(e->key));
+        left_behind++;
+    }
+}
+
+/* How many entries stand in Redis' queue that are none of the journal's: they take room there, too. */
+static int64_t over(void) {
+    int64_t n = entries();
+    for (size_t k = 0; k < KEYS; k++) n -= has_record(name_of(k)) || has_sums(name_of(k));
+    assert_true(n >= 0);
+    return n;
 }
 
 /* ---- callers ---- */
+
+/* What is cached goes. What waits in Redis is the value itself, and stays. */
+static void drop_both(size_t k) {
+    act a;
+    drop_value(name_of(k));
+    drop_lease(name_of(k));
+    act_make(&a, MP_END, name_of(k), 200);
+    assert_int_equal(act_run(&ours, &a), MP_DONE);
+}
 
 static void accepts(size_t k) {
     static const mp_expect expects[] = {MP_EXPECT_ANY, MP_EXPECT_ANY, MP_EXPECT_VERSION, MP_EXPECT_ABSENT};
@@ -67,7 +114,7 @@ static void accepts(size_t k) {
     snprintf(text, sizeof text, "{\"n\":%u}", ++number);
     for (int i = 0; i < 2; i++) {
         accept_make(i ? &ours : &us, &a[i], name_of(k), is_there ? text : NULL);
-        a[i].behind.most = most;
+        a[i].behind.most = most == MOST && i == 0 ? most + over() : most;
         a[i].op.ttl_ms = ttl;
         if (counts) {
             pond_value_free(a[i].op.value);
@@ -96,11 +143,28 @@ static void accepts(size_t k) {
     pond_value_free(a[1].op.value);
 }
 
+static void give_back(side *s, const char *key, uint8_t token) {
+    act a;
+    act_make(&a, MP_RELEASE, key, token);
+    a.op.lease_ms = 0;
+    act_run(s, &a);
+}
+
 static void asks(mp_op_kind kind, size_t k) {
     act a[2];
     uint8_t token = (uint8_t)(1 + dice(2));
     for (int i = 0; i < 2; i++) act_make(&a[i], kind, name_of(k), token);
-    both(&a[0], &a[1]);
+    act_run(&us, &a[0]);
+    act_run(&ours, &a[1]);
+    if (kind == MP_GET && a[0].op.reply == MP_HIT && a[1].op.reply == MP_MISSED && has_record(name_of(k))) {
+        pond_value_free(a[0].op.value); /* a journal may have it cached nowhere, and finds it when a load would begin */
+        for (int i = 0; i < 2; i++) act_make(&a[i], MP_LEASE, name_of(k), token);
+        act_run(&us, &a[0]);
+        act_run(&ours, &a[1]);
+        assert_int_equal(a[0].op.reply, MP_HIT);
+        apart++;
+    }
+    same_answers(&a[0], &a[1]);
     unfolded += a[0].op.reply == MP_UNFOLDED;
     dirty += a[0].op.reply == MP_DIRTY;
     same_text(a[0].op.value, a[1].op.value);
@@ -108,18 +172,18 @@ static void asks(mp_op_kind kind, size_t k) {
     for (int i = 0; i < 2; i++) pond_value_free(a[i].op.value);
     if (a[0].op.reply != MP_LEASED) return;
     if (dice(3) == 0) accepts(k);
-    mp_op_kind then = dice(2) ? MP_FILL : MP_RELEASE;
+    if (dice(2)) { /* which a change may have done before, or not yet */
+        give_back(&us, name_of(k), token);
+        give_back(&ours, name_of(k), token);
+        return;
+    }
     for (int i = 0; i < 2; i++) {
         uint8_t fence[MP_FENCE_LEN];
         memcpy(fence, a[i].op.fence, sizeof fence);
-        act_make(&a[i], then, name_of(k), token);
+        act_make(&a[i], MP_FILL, name_of(k), token);
         memcpy(a[i].op.fence, fence, sizeof fence);
-        if (then == MP_FILL) {
-            a[i].op.value = document("{\"loaded\":1}");
-            a[i].op.version = a[i].op.value->version = version_was[k];
-        } else {
-            a[i].op.lease_ms = 0;
-        }
+        a[i].op.value = document("{\"loaded\":1}");
+        a[i].op.version = a[i].op.value->version = version_was[k];
     }
     both(&a[0], &a[1]);
     for (int i = 0; i < 2; i++) pond_value_free(a[i].op.value);
@@ -179,11 +243,11 @@ static void folds(size_t k, int64_t version) {
 
 /* ---- the worker ---- */
 
-static void buries(act of[2], size_t at) {
+static void buries(mp_behind_entry *of[2]) {
     act a[2];
     for (int i = 0; i < 2; i++) {
         act_make(&a[i], MP_DEAD, NULL, 0);
-        a[i].behind.entries = &of[i].behind.entries[at];
+        a[i].behind.entries = of[i];
         a[i].behind.count = 1;
         a[i].behind.error = "why";
         a[i].behind.error_len = 3;
@@ -192,45 +256,67 @@ static void buries(act of[2], size_t at) {
     buried += a[0].op.reply == MP_STORED;
 }
 
-static void works(void) {
-    act a[2], b[2];
-    int64_t most = dice(2) ? MP_BEHIND_MOST : 1 + dice(KEYS);
+/* What is cached for how long then is another matter in either, and has its own tests. */
+static void cached_as_acked(const mp_behind_entry *e) {
+    act a;
+    act_make(&a, MP_GET, e->key, 0);
+    if (act_run(&us, &a) == MP_HIT && e->value) {
+        assert_int_equal(version_of(&a), e->version);
+        same_text(a.op.value, e->value);
+    }
+    cached += a.op.reply == MP_HIT;
+    pond_value_free(a.op.value);
+    drop_both((size_t)(e->key[1] - 'a'));
+}
+
+/* The journal's first ones, and the same of Redis; there, beside them, what was left behind. */
+static void acks(const act of[2], size_t some) {
+    act a[2];
+    mp_behind_entry entries[2][2 * KEYS];
+    size_t n[2] = {some, some};
+    for (size_t i = 0; i < some; i++) {
+        entries[1][i] = of[1].behind.entries[i];
+        entries[0][i] = *entry_of(&of[0], entries[1][i].key);
+    }
+    for (size_t i = 0; i < of[0].behind.count; i++)
+        if (!entry_of(&of[1], of[0].behind.entries[i].key) && dice(2)) entries[0][n[0]++] = of[0].behind.entries[i];
     for (int i = 0; i < 2; i++) {
-        act_make(&a[i], MP_TAKE, NULL, 0);
-        a[i].behind.most = most;
+        act_make(&a[i], MP_ACK, NULL, 0);
+        a[i].behind.entries = entries[i];
+        a[i].behind.count = n[i];
     }
     both(&a[0], &a[1]);
-    same_entries(&a[0], &a[1]);
+    for (size_t i = 0; i < some; i++) {
+        assert_int_equal(entries[0][i].acked, entries[1][i].acked);
+        if (entries[0][i].acked) cached_as_acked(&entries[0][i]);
+    }
+}
+
+static void works(void) {
+    act a[2];
+    for (int i = 0; i < 2; i++) {
+        act_make(&a[i], MP_TAKE, NULL, 0);
+        a[i].behind.most = MP_BEHIND_MOST;
+    }
+    both(&a[0], &a[1]);
+    same_waiting(&a[0], &a[1]);
     if (a[1].behind.epoch)
         assert_int_equal(a[0].behind.epoch, a[1].behind.epoch); /* a journal knows that of its own history */
-    size_t n = a[0].behind.count;
-    if (n && dice(2)) folds((size_t)(a[0].behind.entries[0].key[1] - 'a'), a[0].behind.entries[0].version);
+    size_t n = a[1].behind.count;
+    mp_behind_entry *e = a[1].behind.entries;
+    if (n && dice(2)) folds((size_t)(e[0].key[1] - 'a'), e[0].version);
     if (dice(3) == 0) accepts(dice(KEYS));
     if (n && dice(4) == 0) {
-        buries(a, dice((uint32_t)n));
-    } else if (n) {
-        size_t some = 1 + dice((uint32_t)n);
-        for (int i = 0; i < 2; i++) {
-            act_make(&b[i], MP_ACK, NULL, 0);
-            b[i].behind.entries = a[i].behind.entries;
-            b[i].behind.count = some;
-        }
-        both(&b[0], &b[1]);
-        for (size_t i = 0; i < some; i++) assert_int_equal(a[0].behind.entries[i].acked, a[1].behind.entries[i].acked);
+        mp_behind_entry *one = &e[dice((uint32_t)n)];
+        buries((mp_behind_entry *[]){entry_of(&a[0], one->key), one});
+    } else if (n || dice(2)) {
+        acks(a, n ? 1 + dice((uint32_t)n) : 0);
     }
     mp_behind_clear(&a[0].behind);
     mp_behind_clear(&a[1].behind);
 }
 
 /* ---- dead letters ---- */
-
-static void drop_both(size_t k) {
-    act a;
-    drop_value(name_of(k));
-    drop_lease(name_of(k));
-    act_make(&a, MP_END, name_of(k), 200);
-    assert_int_equal(act_run(&ours, &a), MP_DONE);
-}
 
 static void acts_on(act of[2], size_t at) {
     act a[2];
@@ -240,24 +326,13 @@ static void acts_on(act of[2], size_t at) {
     if (absent_was[k]) drop_both(k); /* the store is asked first, and knows of a deletion */
     for (int i = 0; i < 2; i++) {
         act_make(&a[i], kind, NULL, 0);
-        if (kind == MP_DEAD_RETRY) {
-            side *s = i ? &ours : &us;
-            memset(a[i].behind.session, s->session, sizeof a[i].behind.session);
-            a[i].behind.slot = 258;
-            a[i].behind.n = ++s->n;
-            a[i].behind.day = 20000;
-            a[i].behind.most = most;
-        }
+        if (kind == MP_DEAD_RETRY) a[i].behind.most = most == MOST && i == 0 ? most + over() : most;
         a[i].behind.entries = &of[i].behind.entries[at];
         a[i].behind.count = 1;
     }
     both(&a[0], &a[1]);
     retried += a[0].op.reply == MP_STORED;
-    if (a[0].op.reply == MP_STORED || a[0].op.reply == MP_DONE) { /* once */
-        a[0].behind.n = ++us.n;
-        a[1].behind.n = ++ours.n;
-        both(&a[0], &a[1]);
-    }
+    if (a[0].op.reply == MP_STORED || a[0].op.reply == MP_DONE) both(&a[0], &a[1]); /* once */
 }
 
 static void lists(void) {
@@ -271,7 +346,7 @@ static void lists(void) {
             memcpy(a[i].behind.after, after[i], sizeof after[i]);
         }
         both(&a[0], &a[1]);
-        same_entries(&a[0], &a[1]);
+        same_letters(&a[0], &a[1]);
         assert_int_equal(a[0].behind.more, a[1].behind.more);
         size_t n = a[0].behind.count;
         more = a[0].behind.more;
@@ -319,12 +394,8 @@ static void both_lose_history(void) {
         drop_value(name_of(k));
         drop_lease(name_of(k));
     }
-    uint8_t was = ours.session;
-    int64_t n = ours.n;
     journal_close(&ours);
     journal_open(&ours);
-    ours.session = was;
-    ours.n = n;
 }
 
 static void answers_are_the_same(void **state) {
@@ -350,7 +421,7 @@ static void answers_are_the_same(void **state) {
         }
     }
     assert_true(accepted > 300 && buried > 30 && retried > 5 && folded > 50 && pages > 30 && entries_seen > 500);
-    assert_true(unfolded > 10 && dirty > 0);
+    assert_true(unfolded > 10 && dirty > 0 && apart > 2 && cached > 100 && left_behind > 30);
     static const mp_behind_verdict all[] = {MP_STALE_FENCE, MP_FULL, MP_CHANGED, MP_EXISTS, MP_ABSENT, MP_NO_LETTER};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) assert_true(refused[all[i]] > 0);
     journal_close(&ours);

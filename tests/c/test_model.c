@@ -235,8 +235,8 @@ static void keys_written_behind_live_in_shards(void **state) {
     static const struct {
         mp_shard_part part;
         const char *name;
-    } of[] = {{MP_SHARD_DIRTY, "mp:d:{shop/items:104}"},
-              {MP_SHARD_STREAM, "mp:s:{shop/items:104}"},
+    } of[] = {{MP_SHARD_QUEUE, "mp:q:{shop/items:104}"},
+              {MP_SHARD_BASE, "mp:d:{shop/items:104}"},
               {MP_SHARD_META, "mp:m:{shop/items:104}"},
               {MP_SHARD_DEAD, "mp:x:{shop/items:104}"},
               {MP_SHARD_OWNER, "mp:t:{shop/items:104}"}};
@@ -423,6 +423,16 @@ static void envelope_has_the_published_bytes(void **state) {
     assert_memory_equal(bytes, expected, size);
     assert_int_equal(bytes[size], 'Z');
 
+    /* The head in two pieces, by who puts a version between them. */
+    char head[MP_ENVELOPE_HEAD + 1];
+    memset(head, 'Z', sizeof head);
+    mp_envelope_write_first(head, &in);
+    assert_memory_equal(head, expected, 8);
+    assert_int_equal(head[8], 'Z');
+    mp_envelope_write_rest(head, &in);
+    assert_memory_equal(head, expected, MP_ENVELOPE_HEAD);
+    assert_int_equal(head[MP_ENVELOPE_HEAD], 'Z');
+
     mp_envelope out;
     assert_int_equal(mp_envelope_read(bytes, size, &out), MP_ENVELOPE_OK);
     assert_int_equal(out.flags, in.flags);
@@ -485,7 +495,9 @@ static void envelope_read_says_what_is_wrong(void **state) {
     check_with(3, MP_ENVELOPE_COMPRESSED, MP_ENVELOPE_UNSUPPORTED);
     check_with(3, MP_ENVELOPE_SRCVER, MP_ENVELOPE_OK);
     check_with(3, 8, MP_ENVELOPE_UNKNOWN);
-    check_with(3, 0x80, MP_ENVELOPE_UNKNOWN);
+    check_with(3, 0x40, MP_ENVELOPE_UNKNOWN);
+    check_with(3, MP_ENVELOPE_DIRTY, MP_ENVELOPE_OK);
+    check_with(3, MP_ENVELOPE_DIRTY | MP_ENVELOPE_NEGATIVE, MP_ENVELOPE_UNKNOWN);
     check_with(41, POND_NONE, MP_ENVELOPE_UNKNOWN);
     check_with(41, POND_EJSON, MP_ENVELOPE_OK);
     check_with(41, POND_EJSON + 1, MP_ENVELOPE_UNKNOWN);

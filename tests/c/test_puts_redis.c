@@ -15,10 +15,9 @@ static long long calls(void) {
     return n;
 }
 
-/* As the n-th of those that go together, in a slot of its own. */
+/* As the n-th of those that go together. */
 static act *prepare(size_t i, const char *key, const char *text, mp_expect expect, int64_t version) {
     accept_make(&us, &acts[i], key, text);
-    acts[i].behind.slot = (uint16_t)i;
     acts[i].behind.expect = expect;
     acts[i].behind.expect_version = version;
     return &acts[i];
@@ -65,9 +64,8 @@ static void those_of_one_turn_are_one_call(void **state) {
         }
         assert_int_equal(calls(), 1);
     }
-    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 11);
-    assert_int_equal(redis_number(redis, "HLEN mp:d:{b:0}"), 11);
-    assert_true(redis_number(redis, "PTTL mp:b:{b:0}s7") > LONG - 60000);
+    assert_int_equal(redis_number(redis, "LLEN mp:q:{b:0}"), 11);
+    assert_int_equal(redis_number(redis, "PTTL mp:b:{b:0}s7"), -1);
     /* No more than so many: the server does nothing else meanwhile. */
     redis_do(redis, "CONFIG RESETSTAT");
     for (size_t i = 0; i < MANY; i++) prepare(i, "sa", "{}", MP_EXPECT_ANY, 0);
@@ -94,7 +92,7 @@ static void one_sees_what_the_one_before_it_has_left(void **state) {
     static const mp_behind_verdict verdicts[] = {MP_VERDICT_OK, MP_EXISTS,  MP_VERDICT_OK, MP_VERDICT_OK,
                                                  MP_VERDICT_OK, MP_CHANGED, MP_VERDICT_OK, MP_CHANGED};
     for (size_t i = 0; i < 8; i++) assert_verdict(i, verdicts[i]);
-    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 2); /* one entry a key */
+    assert_int_equal(redis_number(redis, "LLEN mp:q:{b:0}"), 2); /* one entry a key */
     assert_int_equal(get(&us, "sa", &text, NULL), MP_HIT);
     assert_string_equal(text, "{\"n\":3}");
     assert_int_equal(get(&us, "sv", &text, NULL), MP_HIT);
@@ -110,7 +108,7 @@ static void the_bound_holds_within_a_call(void **state) {
     static const mp_behind_verdict verdicts[] = {MP_VERDICT_OK, MP_VERDICT_OK, MP_VERDICT_OK,
                                                  MP_FULL,       MP_VERDICT_OK, MP_FULL};
     for (size_t i = 0; i < 6; i++) assert_verdict(i, verdicts[i]);
-    assert_int_equal(redis_number(redis, "XLEN mp:s:{b:0}"), 3);
+    assert_int_equal(redis_number(redis, "LLEN mp:q:{b:0}"), 3);
     assert_int_equal(redis_number(redis, "EXISTS mp:b:{b:0}sd mp:b:{b:0}se"), 0);
     /* And so do the numbers of the epoch. */
     redis_do(redis, "HSET mp:m:{b:0} seq 1099511627773");
@@ -119,28 +117,6 @@ static void the_bound_holds_within_a_call(void **state) {
     assert_verdict(0, MP_VERDICT_OK);
     assert_int_equal(acts[0].op.version, ((int64_t)5 << 40) + 1099511627774);
     assert_verdict(1, MP_STALE_FENCE);
-}
-
-static void a_repeat_gets_its_first_answer(void **state) {
-    (void)state;
-    put(&us, "sa", "{}", NULL);
-    int64_t versions[4];
-    for (size_t i = 0; i < 4; i++) prepare(i, "sa", "{}", MP_EXPECT_ANY, 0);
-    submit(0, 4);
-    wait_for(4);
-    for (size_t i = 0; i < 4; i++) versions[i] = acts[i].op.version;
-    /* Two again, one with a number below its slot's, and the last slot with another change; then one of them alone. */
-    acts[2].behind.n = 0;
-    acts[3].behind.n = ++us.n;
-    for (size_t i = 0; i < 4; i++) acts[i].ended = false;
-    submit(0, 4);
-    wait_for(4);
-    assert_true(acts[0].op.version == versions[0] && acts[1].op.version == versions[1]);
-    assert_verdict(2, MP_OLD_NUMBER);
-    assert_true(acts[3].op.version > versions[3]);
-    assert_int_equal(act_run(&us, &acts[1]), MP_STORED);
-    assert_true(acts[1].op.version == versions[1]);
-    drop_values(4);
 }
 
 /* A value of another kind is the trouble of one of them. */
@@ -174,8 +150,8 @@ static void who_leaves_takes_nobody_along(void **state) {
     act_wait(&us, &acts[2]);
     act_wait(&us, &acts[4]);
     assert_false(acts[0].ended || acts[1].ended || acts[3].ended);
-    assert_int_equal(redis_number(redis, "HLEN mp:d:{b:0}"), 4);
-    assert_int_equal(redis_number(redis, "HEXISTS mp:d:{b:0} s0"), 0);
+    assert_int_equal(redis_number(redis, "LLEN mp:q:{b:0}"), 4);
+    assert_false(redis_record(redis, "s0"));
     drop_values(5);
 }
 
@@ -230,7 +206,6 @@ static void show(char *out, size_t size, const char *command, const char *key) {
     at += (size_t)snprintf(out + at, size - at, "%s:", key);
     for (size_t i = 0; i < r->elements; i++) {
         redisReply *e = r->element[i];
-        if (e->type == REDIS_REPLY_ARRAY) e = e->element[1]->element[1]; /* of a stream: which key */
         for (size_t k = 0; k < e->len && at + 4 < size; k++) {
             if (k >= 24 && k < 32 && e->len >= 48) continue; /* when it was made */
             at += (size_t)snprintf(out + at, size - at, "%02x", (unsigned char)e->str[k]);
@@ -245,7 +220,7 @@ static void look(char *out, size_t size) {
     char key[32];
     out[0] = 0;
     show(out, size, "SORT %s BY nosort", "none");
-    show(out, size, "XRANGE %s - +", "mp:s:{b:0}");
+    show(out, size, "LRANGE %s 0 -1", "mp:q:{b:0}");
     for (size_t k = 0; k < KEYS; k++) {
         static const char *const parts[] = {"b", "bl", "i"};
         snprintf(key, sizeof key, "s%zu", k);
@@ -257,23 +232,13 @@ static void look(char *out, size_t size) {
             if (p == 0) show(out, size, "MGET %s", key);
         }
     }
-    for (unsigned slot = 0; slot < AT_ONCE; slot++) {
-        char field[18];
-        memset(field, us.session, 16);
-        field[16] = (char)slot;
-        field[17] = 0;
-        redisReply *r = redisCommand(redis, "HGET mp:o:{b:0}:20000 %b", field, sizeof field);
-        size_t at = strlen(out);
-        snprintf(out + at, size - at, "%s,", r->str && r->len > 8 ? r->str + 8 : "-");
-        freeReplyObject(r);
-    }
     show(out, size, "HMGET %s seq epoch", "mp:m:{b:0}");
 }
 
 static void what_was_there(uint32_t seed, const char *fence) {
-    redis_do(redis, "DEL mp:s:{b:0} mp:d:{b:0} mp:o:{b:0}:20000");
+    redis_do(redis, "DEL mp:q:{b:0} mp:d:{b:0}");
     redis_do(redis, "HSET mp:m:{b:0} seq %u fence %b", seed % 7 ? 5 : 0, fence, (size_t)MP_FENCE_LEN);
-    if (seed % 11 == 0) redis_do(redis, "HSET mp:m:{b:0} seq 1099511627770");
+    if (seed % 11 == 0) redis_do(redis, "HSET mp:m:{b:0} seq 1099511627772");
     for (size_t k = 0; k < KEYS; k++) {
         char key[4];
         snprintf(key, sizeof key, "s%zu", k);
@@ -281,7 +246,12 @@ static void what_was_there(uint32_t seed, const char *fence) {
         uint32_t kind = seed >> 3 * k & 7;
         if (kind == 1) assert_int_equal(load(&us, key, "{}", 2), MP_STORED);
         if (kind == 2) assert_int_equal(load(&us, key, NULL, 2), MP_STORED);
-        if (kind == 3) redis_do(redis, "HSET mp:i:{b:0}%s f 1", key);
+        if (kind == 3 || kind == 6) {
+            redis_do(redis, "HSET mp:i:{b:0}%s f 1", key);
+            redis_do(redis, "RPUSH mp:q:{b:0} %s", key);
+        }
+        if (kind == 6) redis_do(redis, "HSET mp:d:{b:0} %s base", key);
+        if (kind == 5) put(&us, key, seed % 2 ? "{}" : NULL, NULL);
         if (kind == 4) redis_do(redis, "SET mp:bl:{b:0}%s token", key);
     }
 }
@@ -308,10 +278,6 @@ static void together_is_one_by_one(void **state) {
             act *a = prepare(i, key, dice(4) ? text : NULL, expects[dice(3)], guess);
             if (dice(5) == 0) a->op.ttl_ms = 0;
             a->behind.most = 1 + seed % 3;
-            if (i && dice(5) == 0) { /* a repeat, or a number that is below the last */
-                a->behind.slot = acts[i - 1].behind.slot;
-                a->behind.n = acts[i - 1].behind.n - (int64_t)dice(2);
-            }
         }
         what_was_there(seed, fence);
         for (size_t i = 0; i < count; i++) {
@@ -339,7 +305,7 @@ static void together_is_one_by_one(void **state) {
         drop_values(count);
     }
     assert_true(seen[MP_VERDICT_OK] && seen[MP_STALE_FENCE] && seen[MP_FULL] && seen[MP_CHANGED]);
-    assert_true(seen[MP_EXISTS] && seen[MP_OLD_NUMBER]);
+    assert_true(seen[MP_EXISTS]);
 }
 
 int main(void) {
@@ -347,7 +313,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(those_of_one_turn_are_one_call, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_sees_what_the_one_before_it_has_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_bound_holds_within_a_call, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_repeat_gets_its_first_answer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_error_is_of_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_leaves_takes_nobody_along, set_up, tear_down),
         cmocka_unit_test_setup_teardown(each_goes_on_by_itself, set_up, tear_down),

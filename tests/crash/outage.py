@@ -82,7 +82,7 @@ class Outage:
                 mongo.kill(0)
                 began, most, fullest = time.monotonic(), 0, 0
                 while time.monotonic() - began < self.seconds or not all(lane.refused for lane in lanes):
-                    waiting = [round.servers.redis.call("XLEN", key) for key in round.keys("s")]
+                    waiting = [round.servers.redis.call("LLEN", key) for key in round.keys("q")]
                     most, fullest = max(most, sum(waiting)), max(fullest, *waiting)
                     if time.monotonic() - began > self.seconds + DRAIN:
                         fail(f"{self.policy}: the backlog does not get full: {most} wait")

@@ -185,13 +185,20 @@ class Round:
         return [f"mp:{kind}:{{{self.name}/docs:{shard}}}" for shard in range(SHARDS)]
 
     def waiting(self) -> int:
-        """Documents that wait, and entries of them; and what waits in the textbook's queue."""
+        """Entries of what waits; of what waits without one, if there is none; and what waits in the textbook's queue."""
         if self.journal:
             with contextlib.closing(sqlite3.connect(self.journal, timeout=30)) as journal:
                 return journal.execute("SELECT count(*) FROM waiting").fetchone()[0]
         redis = self.servers.redis.call
-        return (sum(redis("XLEN", key) for key in self.keys("s")) + sum(redis("HLEN", key) for key in self.keys("d")) +
-                redis("LLEN", f"{self.name}:queue"))
+        return sum(redis("LLEN", key) for key in self.keys("q")) + redis("LLEN", f"{self.name}:queue") or self.forgotten()
+
+    def forgotten(self) -> int:
+        """Records that are not cached ones, those that increments wait to be added to, and increments."""
+        redis, cursor, found = self.servers.redis.call, None, sum(self.servers.redis.call("HLEN", key) for key in self.keys("d"))
+        while cursor != b"0":
+            cursor, names = redis("SCAN", cursor or 0, "MATCH", f"mp:[bi]:{{{self.name}/docs:*", "COUNT", 1000)
+            found += sum(redis("PTTL", name) == -1 for name in names)
+        return found
 
     def drained(self, seconds: float = DRAIN) -> bool:
         end = time.monotonic() + seconds

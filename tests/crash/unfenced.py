@@ -18,7 +18,7 @@ import uuid
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "servers"))
 LUA = HERE.parents[1] / "core/src/cache/lua"
-SHARDS, HINT_MS, MOST, HEAD, TAG, NEGATIVE = 16, 10_000, 500, 48, 24, 1
+SHARDS, HINT_MS, MOST, HEAD, TAG, NEGATIVE, NONE = 16, 10_000, 500, 48, 24, 1, bytes(8)
 
 
 class MongoRows:
@@ -76,15 +76,17 @@ class UnfencedWorker:
     def flush(self, shards: list[int]) -> None:
         ask = self.redis.pipeline(transaction=False)
         for shard in shards:
-            ask.eval(self.take, 3, self.key("s", shard), self.key("d", shard), self.key("m", shard), "", MOST // SHARDS, 0)
-        taken = [(shard, entry) for shard, found in zip(shards, ask.execute()) for entry in zip(found[4::3], found[5::3], found[6::3]) if entry[2]]
+            ask.eval(self.take, 3, *(self.key(kind, shard) for kind in "qdm"), "", MOST // SHARDS, 0, self.key("b", shard))
+        taken = [(shard, list(zip(found[4::3], found[5::3], found[6::3]))) for shard, found in zip(shards, ask.execute()) if found[4:]]
         if not taken:
             return
         self.rows.write([(key[1:].decode(), struct.unpack_from("<q", record, 8)[0],
-                          None if record[3] & NEGATIVE else record[HEAD + TAG * record[40]:]) for _, (_, key, record) in taken])
+                          None if record[3] & NEGATIVE else record[HEAD + TAG * record[40]:]) for _, entries in taken for _, key, record in entries if record])
         ask = self.redis.pipeline(transaction=False)
-        for shard, (id, key, record) in taken:
-            ask.eval(self.ack, 5, self.key("d", shard), self.key("s", shard), *(self.key(kind, shard, key) for kind in ("i", "b", "bl")), id, record[8:16], key)
+        for shard, entries in taken:
+            names = [self.key(kind, shard, key) for kind in ("i", "b", "bl") for _, key, _ in entries]
+            told = [word for place, key, record in entries for word in (place, record[8:16] if record else NONE, key)]
+            ask.eval(self.ack, 2 + len(names), self.key("q", shard), self.key("m", shard), *names, *told)
         ask.execute()
 
     def close(self) -> None:

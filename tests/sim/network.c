@@ -130,6 +130,10 @@ static void note_accepted(network *n) {
 static void arrive_server(void *owner, uint64_t arg) {
     network_conn *c = owner;
     world *w = c->network->world;
+    if (virtual_now() < c->held && !w->ended) {
+        agenda_at(&w->agenda, c->held, arrive_server, c, 0);
+        return;
+    }
     message *one = shift(&c->to_server);
     if (!one) return;
     if (one->len && !c->ended) {
@@ -148,6 +152,13 @@ static void arrive_server(void *owner, uint64_t arg) {
         mp_buf_free(&words);
     }
     free(one);
+}
+
+static void cut(network_conn *c, bool late) {
+    drop_all(&c->to_client);
+    if (!late) drop_all(&c->to_server);
+    close_fd(c);
+    process_touch(c->process);
 }
 
 /* ---- from the processes ---- */
@@ -178,12 +189,22 @@ static void take_commands(network_conn *c) {
     c->received.len -= from;
 }
 
+/* The process loses the connection, and what it sends again on another one is read before what is under way on this one. */
+static void may_be_overtaken(network_conn *c) {
+    world *w = c->network->world;
+    if (w->calm || !dice_chance(&w->dice, w->row->overtaken)) return;
+    c->held = virtual_now() + dice_between(&w->dice, 50, 500);
+    trace_line(&w->trace, "p%u c%u is cut; what is under way is read later", c->process->number, c->number);
+    cut(c, true);
+}
+
 static void receive(network_conn *c) {
     char bytes[16384];
     ssize_t n;
     while ((n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0) mp_buf_add(&c->received, bytes, (size_t)n);
-    bool open = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-    if (c->received.len) take_commands(c);
+    bool open = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK), some = c->received.len > 0;
+    if (some) take_commands(c);
+    if (open && some) may_be_overtaken(c);
     if (open) return;
     close_fd(c);
     trace_line(&c->network->world->trace, "p%u c%u closed", c->process->number, c->number);
@@ -214,13 +235,6 @@ void network_collect(network *n, process *p) {
 }
 
 /* ---- faults ---- */
-
-static void cut(network_conn *c, bool late) {
-    drop_all(&c->to_client);
-    if (!late) drop_all(&c->to_server);
-    close_fd(c);
-    process_touch(c->process);
-}
 
 void network_cut(network *n, process *p, bool late) {
     size_t open = 0;

@@ -28,6 +28,7 @@ typedef struct network_conn {
     unsigned number;
     int fd;          /* -1: the process has closed it, or it was cut */
     bool ended;      /* nothing that lies in to_server will be read: the server is another one */
+    int64_t held;    /* nothing of it is read before */
     mp_buf received; /* from the socket: a command that is not yet whole */
     messages to_server, to_client;
 } network_conn;

@@ -108,7 +108,7 @@ const sim_row sim_rows[] = {
     {"behind-crash", "processes die, also with a batch in their hands", BEHIND, .crashes = 2, .deadly_writes = 100},
     {"behind-evict", "values, leases, the fence and the workers' hints are evicted", BEHIND, EVICT, .evict_hints = 10},
     {"behind-expire", "values end while they wait for the store", BEHIND, .ttl = 40},
-    {"behind-cut", "connections are cut, answers come late, hosts stand still", BEHIND, CUT},
+    {"behind-cut", "connections are cut, answers come late, hosts stand still", BEHIND, CUT, .overtaken = 10},
     {"behind-slow", "the store is slow, fails, or does not say what came of a flush; calls are given up", BEHIND,
      .slow_loads = 200, .failed_loads = 100, .unknown_writes = 150, .cancels = 100},
     {"behind-still", "workers stand still in the midst of a flush, longer than they own their shards", BEHIND_LONG,
@@ -116,38 +116,28 @@ const sim_row sim_rows[] = {
     {"behind-restart", "the server comes back with all that it had", BEHIND, .restarts = 3, .keeps = true, .cuts = 2},
     {"behind-rollback", "the server comes back empty, or with what it had saved", BEHIND, .restarts = 2,
      .unknown_writes = 50, .slow_loads = 100},
-    {"behind-burst", "changes of one shard that begin together, and connections are cut", BURST, .cuts = 3},
-    {"behind-full", "the same, with room for one entry", BURST, .backlog = 16, .slow_loads = 100},
+    {"behind-burst", "changes of one shard that begin together, and connections are cut", BURST, .cuts = 3,
+     .overtaken = 20},
+    {"behind-full", "the same, with room for one entry", BURST, .backlog = 16, .overtaken = 20, .slow_loads = 100},
     {"behind-batches", "one document at once: the next is taken while the store has it, and the last one goes", BATCHES,
-     .cuts = 2, .spikes = 8},
+     .cuts = 2, .spikes = 8, .overtaken = 5},
     {"behind-batches-slow", "the same; the store is slow, fails, or does not say what came of a flush; processes die",
      BATCHES, .slow_loads = 200, .failed_loads = 50, .unknown_writes = 100, .deadly_writes = 30, .crashes = 1,
      .cancels = 50},
     {"behind-batches-still", "the same; workers stand still, longer than they own their shards", BATCHES,
      .slow_writes = 100, .unknown_writes = 50, .pauses = 2, .pause = 15000, .evict_hints = 10},
-    {"behind-all",
-     "all of that, but the server forgets nothing",
-     BEHIND_LONG,
-     .ttl = 300,
-     .crashes = 1,
-     .deadly_writes = 30,
-     .evict_values = 2,
-     .evict_leases = 2,
-     .evict_hints = 4,
-     .evict_fence = 1,
-     .cuts = 2,
-     .spikes = 8,
-     .pauses = 2,
-     .pause = 12000,
-     .restarts = 1,
-     .keeps = true,
-     .replids = 1,
-     .flushes = 1,
-     .slow_loads = 100,
-     .failed_loads = 30,
-     .unknown_writes = 60,
-     .slow_writes = 40,
-     .cancels = 40},
+    {"behind-all",       "all of that, but the server forgets nothing",
+     BEHIND_LONG,        .ttl = 300,
+     .crashes = 1,       .deadly_writes = 30,
+     .evict_values = 2,  .evict_leases = 2,
+     .evict_hints = 4,   .evict_fence = 1,
+     .cuts = 2,          .spikes = 8,
+     .overtaken = 5,     .pauses = 2,
+     .pause = 12000,     .restarts = 1,
+     .keeps = true,      .replids = 1,
+     .flushes = 1,       .slow_loads = 100,
+     .failed_loads = 30, .unknown_writes = 60,
+     .slow_writes = 40,  .cancels = 40},
 };
 
 const size_t sim_row_count = sizeof sim_rows / sizeof sim_rows[0];
@@ -159,6 +149,6 @@ const sim_row *sim_row_named(const char *name) {
 }
 
 bool sim_row_fails(const sim_row *row) {
-    return row->cuts || row->spikes || row->restarts || row->pauses || row->slow_loads || row->failed_loads ||
-           row->refused_writes || row->unknown_writes;
+    return row->cuts || row->overtaken || row->spikes || row->restarts || row->pauses || row->slow_loads ||
+           row->failed_loads || row->refused_writes || row->unknown_writes;
 }

@@ -46,6 +46,8 @@ typedef struct sim_row {
     unsigned deadly_writes; /* the process dies between commit and answer */
     unsigned cancels;       /* calls that are given up */
     unsigned spikes;        /* messages that are late by more than command_timeout */
+    unsigned
+        overtaken; /* times that something is sent: the connection is cut, and it is read behind what is sent in its place */
     /* What it must show. */
     bool strict;   /* reads never go backwards, either */
     bool unjudged; /* what is read before the rest is not promised to be anything */

@@ -34,6 +34,8 @@ typedef struct mp_redis {
 
 typedef struct mp_line mp_line;
 typedef struct mp_notify mp_notify;
+typedef struct mp_once mp_once;
+#define MP_SESSION_LEN 16
 
 /* A command on a line; `op` NULL: its owner gave it up, or it is the line's own. */
 typedef struct mp_request {
@@ -78,6 +80,9 @@ struct mp_line {
     mp_node doubts; /* leases that may stand for nobody: the word on them was lost with a connection */
     unsigned doubt_count;
     mp_buf scratch;
+    uint8_t session[MP_SESSION_LEN]; /* by what the server knows the line */
+    mp_once *once, *once_free;       /* all, and those that are free */
+    uint16_t onces;
     uint64_t made;       /* how often it has connected: names the connection */
     unsigned confirming; /* CONFIRMs under way */
     bool patient;        /* the server lets it wait when it is well: the breaker has nothing to learn from it */
@@ -121,6 +126,15 @@ void mp_put_forget(mp_request *request);                  /* one that was not se
 void mp_puts_end(mp_line *line,
                  pond_error *why); /* those that were not, for the connection was lost, or the line closes */
 
+/* redis_once.c: what is known if it is sent again. */
+/* Its own, unless it has one, which is said in `again` then. False: there is none, without memory or as too many are under way. */
+bool mp_once_take(mp_line *line, mp_behind *behind);
+void mp_once_share(mp_behind *behind, mp_once *with, uint8_t part);
+void mp_once_leave(mp_behind *behind); /* nobody waits for it; NULL, or one that has none: nothing happens */
+void mp_once_free(mp_line *line);      /* nobody has one */
+int64_t mp_once_day(const mp_behind *behind);
+void mp_once_args(mp_buf *out, const mp_behind *behind); /* session and slot, and n */
+
 /* redis_request.c. `op` NULL: the line's own. */
 mp_request *mp_request_new(mp_line *line, mp_op *op);
 void mp_request_free(mp_request *request);
@@ -143,6 +157,9 @@ void mp_command_script(mp_buf *out, mp_script_id script, bool with_text, size_t 
 void mp_command_arg(mp_buf *out, const void *data, size_t len);
 void mp_command_number(mp_buf *out, int64_t number);
 void mp_command_envelope(mp_buf *out, const mp_op *op, const uint8_t *fence); /* of op->value */
+/* The same of what waits for the store, in two: the script puts version and fence between them. */
+void mp_command_record_head(mp_buf *out, const mp_op *op);
+void mp_command_record_tail(mp_buf *out, const mp_op *op);
 void mp_command_lease_args(mp_buf *out, const mp_op *op, const uint8_t *fence);
 typedef enum mp_verdict {
     MP_ANSWERED,        /* op->reply is set */
@@ -162,9 +179,10 @@ void mp_op_end(mp_op *op, mp_reply reply, pond_error *error);     /* calls done 
 mp_reply mp_op_odd(mp_op *op); /* FAILED, with the error of an answer that is none of the protocol's */
 int64_t mp_reply_integer(const redisReply *reply, size_t i); /* of an array; -1: that is no integer */
 
-/* redis_behind.c, redis_behind_reply.c, redis_dead.c: the operations with `behind`, and what LEASE and INSPECT are of a write-behind key. */
+/* redis_behind.c, redis_behind_reply.c, redis_dead.c: the operations with `behind`, and what LEASE, END and INSPECT are of a write-behind key. */
 void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
 void mp_behind_lease_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text);
+void mp_behind_end_encode(mp_buf *out, const mp_op *op, bool with_text);
 void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text);
 /* The call of wb_put.lua or wb_puts.lua of `count` requests: `first` and what is together with it. */
 void mp_behind_encode_puts(mp_buf *out, const mp_request *first, size_t count, const uint8_t *fence);

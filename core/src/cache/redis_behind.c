@@ -33,37 +33,24 @@ static void version(mp_buf *out, int64_t number) {
 }
 
 void mp_behind_lease_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
-    mp_command_script(out, MP_SCRIPT_wb_get, with_text, 4, 7);
+    mp_command_script(out, MP_SCRIPT_wb_get, with_text, 3, 5);
     part(out, MP_PART_VALUE, &op->key);
     part(out, MP_PART_LEASE, &op->key);
     part(out, MP_PART_INTENT, &op->key);
-    shard(out, MP_SHARD_DIRTY, &op->key);
     mp_command_lease_args(out, op, fence);
-    user_key(out, &op->key);
-    mp_command_number(out, op->ttl_ms);
+}
+
+void mp_behind_end_encode(mp_buf *out, const mp_op *op, bool with_text) {
+    mp_command_script(out, MP_SCRIPT_wb_end, with_text, 2, 0);
+    part(out, MP_PART_VALUE, &op->key);
+    part(out, MP_PART_LEASE, &op->key);
 }
 
 void mp_behind_inspect_encode(mp_buf *out, const mp_op *op, bool with_text) {
-    mp_command_script(out, MP_SCRIPT_wb_inspect, with_text, 4, 1);
+    mp_command_script(out, MP_SCRIPT_wb_inspect, with_text, 3, 0);
     part(out, MP_PART_VALUE, &op->key);
     part(out, MP_PART_INTENT, &op->key);
     part(out, MP_PART_LEASE, &op->key);
-    shard(out, MP_SHARD_DIRTY, &op->key);
-    user_key(out, &op->key);
-}
-
-static void slot_arg(mp_buf *out, const mp_behind *b) {
-    char slot[MP_BEHIND_SESSION_LEN + 2];
-    memcpy(slot, b->session, MP_BEHIND_SESSION_LEN);
-    slot[MP_BEHIND_SESSION_LEN] = (char)(b->slot & 0xff);
-    slot[MP_BEHIND_SESSION_LEN + 1] = (char)(b->slot >> 8);
-    mp_command_arg(out, slot, sizeof slot);
-}
-
-/* By what it is known if it is sent again: session, slot, and number. */
-static void slot_args(mp_buf *out, const mp_behind *b) {
-    slot_arg(out, b);
-    mp_command_number(out, b->n);
 }
 
 static void expectation(mp_buf *out, const mp_behind *b) {
@@ -71,71 +58,68 @@ static void expectation(mp_buf *out, const mp_behind *b) {
     else mp_command_arg(out, "-", b->expect == MP_EXPECT_ABSENT);
 }
 
-/* 0: it is not. */
-static int64_t cached_ms(const mp_op *op) { return op->ttl_ms > 0 ? op->ttl_ms + op->keep_ms : 0; }
-
-/* Value, lease, deltas, dirty, stream, meta: the order of wb_put, wb_incr and wb_fold. */
-static void six_keys(mp_buf *out, const mp_key *key) {
+/* Value, deltas, base, queue, meta: of all that changes a key's record. */
+static void five_keys(mp_buf *out, const mp_key *key) {
     part(out, MP_PART_VALUE, key);
-    part(out, MP_PART_LEASE, key);
     part(out, MP_PART_INTENT, key);
-    shard(out, MP_SHARD_DIRTY, key);
-    shard(out, MP_SHARD_STREAM, key);
+    shard(out, MP_SHARD_BASE, key);
+    shard(out, MP_SHARD_QUEUE, key);
     shard(out, MP_SHARD_META, key);
 }
+
+static void yes_or_no(mp_buf *out, bool yes) { mp_command_arg(out, yes ? "1" : "0", 1); }
 
 /* The fence that it was first sent under tells whether the server may have forgotten it since. */
 static void increment(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
     const mp_behind *b = op->behind;
-    bool forgotten = op->resent && memcmp(op->fence, fence, MP_FENCE_LEN) != 0;
-    mp_command_script(out, MP_SCRIPT_wb_incr, with_text, 7, 8);
-    six_keys(out, &op->key);
-    sessions(out, &op->key, b->day);
+    mp_command_script(out, MP_SCRIPT_wb_incr, with_text, 7, 9);
+    five_keys(out, &op->key);
+    sessions(out, &op->key, mp_once_day(b));
+    part(out, MP_PART_LEASE, &op->key);
     user_key(out, &op->key);
     mp_command_arg(out, b->member, b->member_len);
     mp_command_number(out, b->by);
     mp_command_arg(out, fence, MP_FENCE_LEN);
     mp_command_number(out, b->most);
-    slot_args(out, b);
-    mp_command_arg(out, forgotten ? "1" : "0", 1);
+    mp_once_args(out, b);
+    yes_or_no(out, b->again);
+    yes_or_no(out, op->resent && memcmp(op->fence, fence, MP_FENCE_LEN) != 0);
 }
 
 static void accept(mp_buf *out, const mp_op *op, const uint8_t *fence, bool with_text) {
     const mp_behind *b = op->behind;
-    mp_command_script(out, MP_SCRIPT_wb_put, with_text, 7, 8);
-    six_keys(out, &op->key);
-    sessions(out, &op->key, b->day);
+    mp_command_script(out, MP_SCRIPT_wb_put, with_text, 6, 10);
+    five_keys(out, &op->key);
+    sessions(out, &op->key, mp_once_day(b));
     user_key(out, &op->key);
-    mp_command_envelope(out, op, fence);
-    mp_command_number(out, cached_ms(op));
+    mp_command_record_head(out, op);
+    mp_command_record_tail(out, op);
     mp_command_arg(out, fence, MP_FENCE_LEN);
     mp_command_number(out, b->most);
     expectation(out, b);
-    slot_args(out, b);
-}
-
-static void parts(mp_buf *out, mp_part which, const mp_request *first) {
-    for (const mp_request *q = first; q; q = q->together) part(out, which, &q->op->key);
+    mp_once_args(out, b);
+    mp_command_number(out, b->part);
+    yes_or_no(out, b->again);
 }
 
 static void accept_all(mp_buf *out, const mp_request *first, size_t count, const uint8_t *fence) {
     const mp_op *op = first->op;
-    mp_command_script(out, MP_SCRIPT_wb_puts, first->evaluated, 4 + 3 * count, 2 + 6 * count);
-    shard(out, MP_SHARD_DIRTY, &op->key);
-    shard(out, MP_SHARD_STREAM, &op->key);
+    bool expects = false;
+    for (const mp_request *q = first; q; q = q->together) expects |= q->op->behind->expect != MP_EXPECT_ANY;
+    mp_command_script(out, MP_SCRIPT_wb_puts, first->evaluated, 4 + 2 * count, 4 + (expects ? 4 : 3) * count);
+    shard(out, MP_SHARD_BASE, &op->key);
+    shard(out, MP_SHARD_QUEUE, &op->key);
     shard(out, MP_SHARD_META, &op->key);
-    sessions(out, &op->key, op->behind->day);
-    parts(out, MP_PART_VALUE, first);
-    parts(out, MP_PART_LEASE, first);
-    parts(out, MP_PART_INTENT, first);
+    sessions(out, &op->key, mp_once_day(op->behind));
+    for (const mp_request *q = first; q; q = q->together) part(out, MP_PART_VALUE, &q->op->key);
+    for (const mp_request *q = first; q; q = q->together) part(out, MP_PART_INTENT, &q->op->key);
     mp_command_arg(out, fence, MP_FENCE_LEN);
     mp_command_number(out, op->behind->most);
+    mp_once_args(out, op->behind);
     for (const mp_request *q = first; q; q = q->together) user_key(out, &q->op->key);
-    for (const mp_request *q = first; q; q = q->together) slot_arg(out, q->op->behind);
-    for (const mp_request *q = first; q; q = q->together) mp_command_number(out, q->op->behind->n);
-    for (const mp_request *q = first; q; q = q->together) expectation(out, q->op->behind);
-    for (const mp_request *q = first; q; q = q->together) mp_command_number(out, cached_ms(q->op));
-    for (const mp_request *q = first; q; q = q->together) mp_command_envelope(out, q->op, fence);
+    for (const mp_request *q = first; q; q = q->together) mp_command_record_head(out, q->op);
+    for (const mp_request *q = first; q; q = q->together) mp_command_record_tail(out, q->op);
+    for (const mp_request *q = expects ? first : NULL; q; q = q->together) expectation(out, q->op->behind);
 }
 
 void mp_behind_encode_puts(mp_buf *out, const mp_request *first, size_t count, const uint8_t *fence) {
@@ -143,15 +127,24 @@ void mp_behind_encode_puts(mp_buf *out, const mp_request *first, size_t count, c
     else accept(out, first->op, fence, first->evaluated);
 }
 
-static void sums(mp_buf *out, const mp_op *op, bool with_text) {
+/* Of all entries the one, then of all the other. */
+static void parts_of_entries(mp_buf *out, const mp_op *op, const mp_part *parts, size_t n) {
     const mp_behind *b = op->behind;
     char name[MP_NAME_MAX + 1];
-    mp_command_script(out, MP_SCRIPT_wb_sums, with_text, 1 + b->count, 2 * b->count);
-    shard(out, MP_SHARD_DIRTY, &op->key);
-    for (size_t i = 0; i < b->count; i++) {
-        mp_key key = mp_behind_entry_key(name, &op->key, &b->entries[i]);
-        part(out, MP_PART_INTENT, &key);
+    for (size_t p = 0; p < n; p++) {
+        for (size_t i = 0; i < b->count; i++) {
+            mp_key key = mp_behind_entry_key(name, &op->key, &b->entries[i]);
+            part(out, parts[p], &key);
+        }
     }
+}
+
+static void sums(mp_buf *out, const mp_op *op, bool with_text) {
+    static const mp_part parts[] = {MP_PART_INTENT, MP_PART_VALUE};
+    const mp_behind *b = op->behind;
+    mp_command_script(out, MP_SCRIPT_wb_sums, with_text, 1 + 2 * b->count, 2 * b->count);
+    shard(out, MP_SHARD_BASE, &op->key);
+    parts_of_entries(out, op, parts, 2);
     for (size_t i = 0; i < b->count; i++) {
         mp_command_arg(out, b->entries[i].key, b->entries[i].key_len);
         version(out, b->entries[i].version);
@@ -161,11 +154,16 @@ static void sums(mp_buf *out, const mp_op *op, bool with_text) {
 static void fold(mp_buf *out, const mp_op *op, bool with_text) {
     const mp_sums *sums = op->behind->sums;
     mp_command_script(out, MP_SCRIPT_wb_fold, with_text, 6, 6 + 2 * sums->n);
-    six_keys(out, &op->key);
+    five_keys(out, &op->key);
+    part(out, MP_PART_LEASE, &op->key);
     user_key(out, &op->key);
-    if (op->value) mp_command_envelope(out, op, op->fence);
-    else mp_command_arg(out, "", 0);
-    mp_command_number(out, cached_ms(op));
+    if (op->value) {
+        mp_command_record_head(out, op);
+        mp_command_record_tail(out, op);
+    } else {
+        mp_command_arg(out, "", 0);
+        mp_command_arg(out, "", 0);
+    }
     mp_command_arg(out, op->fence, MP_FENCE_LEN);
     version(out, sums->first);
     version(out, sums->newest);
@@ -176,17 +174,12 @@ static void fold(mp_buf *out, const mp_op *op, bool with_text) {
 }
 
 static void ack(mp_buf *out, const mp_op *op, bool with_text) {
+    static const mp_part parts[] = {MP_PART_INTENT, MP_PART_VALUE, MP_PART_LEASE};
     const mp_behind *b = op->behind;
-    char name[MP_NAME_MAX + 1];
     mp_command_script(out, MP_SCRIPT_wb_ack, with_text, 2 + 3 * b->count, 3 * b->count);
-    shard(out, MP_SHARD_DIRTY, &op->key);
-    shard(out, MP_SHARD_STREAM, &op->key);
-    for (size_t i = 0; i < b->count; i++) {
-        mp_key key = mp_behind_entry_key(name, &op->key, &b->entries[i]);
-        part(out, MP_PART_INTENT, &key);
-        part(out, MP_PART_VALUE, &key);
-        part(out, MP_PART_LEASE, &key);
-    }
+    shard(out, MP_SHARD_QUEUE, &op->key);
+    shard(out, MP_SHARD_META, &op->key);
+    parts_of_entries(out, op, parts, 3);
     for (size_t i = 0; i < b->count; i++) {
         const mp_behind_entry *e = &b->entries[i];
         mp_command_arg(out, e->id, strlen(e->id));
@@ -199,14 +192,12 @@ static void dead(mp_buf *out, const mp_op *op, bool with_text) {
     const mp_behind_entry *e = &op->behind->entries[0];
     char name[MP_NAME_MAX + 1];
     mp_key key = mp_behind_entry_key(name, &op->key, e);
-    mp_command_script(out, MP_SCRIPT_wb_dead, with_text, 6, 4);
-    shard(out, MP_SHARD_DIRTY, &op->key);
-    shard(out, MP_SHARD_STREAM, &op->key);
-    part(out, MP_PART_INTENT, &key);
-    shard(out, MP_SHARD_DEAD, &op->key);
+    mp_command_script(out, MP_SCRIPT_wb_dead, with_text, 5, 3);
     part(out, MP_PART_VALUE, &key);
     part(out, MP_PART_LEASE, &key);
-    mp_command_arg(out, e->id, strlen(e->id));
+    part(out, MP_PART_INTENT, &key);
+    shard(out, MP_SHARD_BASE, &op->key);
+    shard(out, MP_SHARD_DEAD, &op->key);
     version(out, e->version);
     mp_command_arg(out, e->key, e->key_len);
     mp_command_arg(out, op->behind->error, op->behind->error_len);
@@ -217,20 +208,17 @@ static void dead_retry(mp_buf *out, const mp_op *op, bool with_text) {
     const mp_behind_entry *e = &b->entries[0];
     char name[MP_NAME_MAX + 1];
     mp_key key = mp_behind_entry_key(name, &op->key, e);
-    mp_command_script(out, MP_SCRIPT_wb_dead_retry, with_text, 8, 6);
-    part(out, MP_PART_VALUE, &key);
+    mp_command_script(out, MP_SCRIPT_wb_dead_retry, with_text, 8, 7);
+    five_keys(out, &key);
+    sessions(out, &op->key, mp_once_day(b));
     part(out, MP_PART_LEASE, &key);
-    part(out, MP_PART_INTENT, &key);
-    shard(out, MP_SHARD_DIRTY, &op->key);
-    shard(out, MP_SHARD_STREAM, &op->key);
     shard(out, MP_SHARD_DEAD, &op->key);
-    sessions(out, &op->key, b->day);
-    shard(out, MP_SHARD_META, &op->key);
     mp_command_arg(out, e->key, e->key_len);
     mp_command_arg(out, e->id, strlen(e->id));
     version(out, e->version);
     mp_command_number(out, b->most);
-    slot_args(out, b);
+    mp_once_args(out, b);
+    yes_or_no(out, b->again);
 }
 
 static void range_args(mp_buf *out, const mp_behind *b) {
@@ -264,11 +252,13 @@ void mp_behind_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool w
         mp_command_number(out, op->lease_ms);
         break;
     case MP_TAKE:
-        mp_command_script(out, MP_SCRIPT_wb_take, with_text, 3, 3);
-        shard(out, MP_SHARD_STREAM, key);
-        shard(out, MP_SHARD_DIRTY, key);
+        mp_command_script(out, MP_SCRIPT_wb_take, with_text, 3, 4);
+        shard(out, MP_SHARD_QUEUE, key);
+        shard(out, MP_SHARD_BASE, key);
         shard(out, MP_SHARD_META, key);
         range_args(out, op->behind);
+        part(out, MP_PART_VALUE,
+             key); /* a shard's key has an empty user key: so this is what all of its values' names begin with */
         break;
     case MP_ACK: ack(out, op, with_text); break;
     case MP_DEAD: dead(out, op, with_text); break;

@@ -45,8 +45,7 @@ mp_reply mp_behind_dirty(mp_op *op, redisReply *r, const uint8_t *fence) {
         return MP_FAILED;
     }
     op->version = e.version;
-    op->load_ms = e.load_ms;
-    op->left = op->ms < 0 ? INT64_MAX : op->ms - e.grace_ms;
+    op->left = INT64_MAX;
     op->value = value_of(v, &e);
     if (op->value != mp_value_absent()) r->element[1] = NULL; /* the value's now */
     return memcmp(e.fence, fence, MP_FENCE_LEN) == 0 ? MP_HIT : MP_DIRTY;
@@ -54,16 +53,21 @@ mp_reply mp_behind_dirty(mp_op *op, redisReply *r, const uint8_t *fence) {
 
 /* ---- writers ---- */
 
+static mp_reply accepted_as(mp_op *op, const char *version) {
+    op->version = version_of(version);
+    op->behind->epoch = op->version >> 40;
+    op->behind->verdict = MP_VERDICT_OK;
+    return MP_STORED;
+}
+
 static mp_reply accepted(mp_op *op, const redisReply *r) {
     mp_behind *b = op->behind;
+    if (is_text(r) && r->len == 8) return accepted_as(op, r->str); /* one of several */
     if (r->type != REDIS_REPLY_ARRAY || r->elements < 1) return mp_op_odd(op);
     switch (r->element[0] && r->element[0]->type == REDIS_REPLY_INTEGER ? r->element[0]->integer : INT64_MIN) {
     case 1:
         if (r->elements != 2 || !is_text(r->element[1]) || r->element[1]->len != 8) return mp_op_odd(op);
-        op->version = version_of(r->element[1]->str);
-        b->epoch = op->version >> 40;
-        b->verdict = MP_VERDICT_OK;
-        return MP_STORED;
+        return accepted_as(op, r->element[1]->str);
     case 0: b->verdict = MP_OLD_NUMBER; return MP_REFUSED;
     case -1:
         b->epoch = mp_reply_integer(r, 1) > 0 ? mp_reply_integer(r, 1) : 0;
@@ -127,7 +131,7 @@ static mp_reply opened(mp_op *op, const redisReply *r) {
 
 /* ---- the worker ---- */
 
-/* An id, "ms-seq". */
+/* An entry's place, or a letter's "ms-seq". */
 static bool take_id(char *out, const redisReply *r) {
     if (!is_text(r) || r->len == 0 || r->len >= MP_BEHIND_ID_MAX || strspn(r->str, "0123456789-") != r->len)
         return false;
@@ -135,7 +139,7 @@ static bool take_id(char *out, const redisReply *r) {
     return true;
 }
 
-/* A record as it stands in the dirty hash; a value takes it out of *of. False: it cannot be read. */
+/* A record as it stands there; a value takes it out of *of. False: it cannot be read. */
 static bool take_record(redisReply **of, const uint8_t *fence, int64_t *version, bool *old_fence, pond_value **value) {
     redisReply *record = *of;
     mp_envelope envelope;

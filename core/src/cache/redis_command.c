@@ -102,6 +102,38 @@ void mp_command_envelope(mp_buf *out, const mp_op *op, const uint8_t *fence) {
     mp_buf_add(out, "\r\n", 2);
 }
 
+enum { UP_TO_VERSION = 8, BEHIND_FENCE = 24 }; /* the script puts both between */
+
+static mp_envelope record(const mp_op *op) {
+    int64_t ms = op->ttl_ms > 0 ? op->ttl_ms + op->keep_ms : 0;
+    bool negative = op->value->state == POND_ABSENT;
+    return (mp_envelope){.flags =
+                             (uint8_t)(MP_ENVELOPE_DIRTY | MP_ENVELOPE_SRCVER | (negative ? MP_ENVELOPE_NEGATIVE : 0)),
+                         .codec = op->value->codec,
+                         .created_ms = (uint64_t)mp_clock_wall_ms(),
+                         .grace_ms = (uint32_t)op->keep_ms,
+                         .load_ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms,
+                         .payload_len = op->value->len,
+                         .payload = op->value->data};
+}
+
+void mp_command_record_head(mp_buf *out, const mp_op *op) {
+    char head[MP_ENVELOPE_HEAD];
+    mp_envelope e = record(op);
+    mp_envelope_write_first(head, &e);
+    mp_command_arg(out, head, UP_TO_VERSION);
+}
+
+void mp_command_record_tail(mp_buf *out, const mp_op *op) {
+    char head[MP_ENVELOPE_HEAD];
+    mp_envelope e = record(op);
+    mp_envelope_write_rest(head, &e);
+    header(out, '$', sizeof head - BEHIND_FENCE + e.payload_len);
+    mp_buf_add(out, head + BEHIND_FENCE, sizeof head - BEHIND_FENCE);
+    mp_buf_add(out, e.payload, e.payload_len);
+    mp_buf_add(out, "\r\n", 2);
+}
+
 void mp_command_pttl(mp_buf *out, const mp_key *key) {
     mp_buf_add(out, "*2\r\n$4\r\nPTTL\r\n", 14);
     part(out, MP_PART_VALUE, key);
@@ -131,7 +163,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_lease_args(out, op, fence);
         break;
     case MP_FILL:
-        mp_command_script(out, MP_SCRIPT_fill, with_text, 3, 3);
+        mp_command_script(out, op->key.shards ? MP_SCRIPT_wb_fill : MP_SCRIPT_fill, with_text, 3, 3);
         three_keys(out, &op->key);
         mp_command_arg(out, op->token, MP_TOKEN_LEN);
         mp_command_envelope(out, op, op->fence);
@@ -156,6 +188,10 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
         mp_command_number(out, op->cut_ms);
         break;
     case MP_END:
+        if (op->key.shards) {
+            mp_behind_end_encode(out, op, with_text);
+            break;
+        }
         write_script(out, MP_SCRIPT_end, with_text, op);
         /* Begun in another history of the server: nobody can say that this writer was alone. */
         if (op->value && memcmp(op->fence, fence, MP_FENCE_LEN) == 0) mp_command_envelope(out, op, op->fence);
@@ -203,6 +239,7 @@ void mp_command_encode(mp_buf *out, const mp_op *op, const uint8_t *fence, bool 
 /* ---- replies ---- */
 
 void mp_op_end(mp_op *op, mp_reply reply, pond_error *error) {
+    mp_once_leave(op->behind);
     op->reply = reply;
     op->error = error;
     op->done(op);
@@ -216,6 +253,10 @@ static void reject(mp_op *op, const redisReply *r) {
 /* Is it past its time, for who asks for none that is? `pttl` of what is stored; < 0: it went, or was filled, just now. If it was not asked
  * for and some readers may have the value longer than others, op->timed says that it must be. */
 static bool is_over(mp_op *op, const mp_envelope *e, int64_t pttl) {
+    if (e->flags & MP_ENVELOPE_DIRTY) { /* it stays until the store has it */
+        op->left = INT64_MAX;
+        return false;
+    }
     op->load_ms = e->load_ms;
     if (pttl == MP_PTTL_UNKNOWN) return op->timed = e->grace_ms > 0;
     op->left = pttl < 0 ? INT64_MAX : pttl - e->grace_ms;
@@ -359,7 +400,7 @@ static mp_reply describe(mp_op *op, const redisReply *r, const uint8_t *fence) {
         mp_buf_printf(&json, "{\"state\":\"%s\",", why ? "miss" : negative ? "absent" : "value");
         if (why) mp_buf_printf(&json, "\"why\":\"%s\",", why);
         mp_buf_printf(&json, "\"codec\":\"%s\",\"bytes\":%u,\"created_ms\":%llu,\"load_ms\":%u", codecs[e.codec],
-                      e.payload_len, (unsigned long long)e.created_ms, e.load_ms);
+                      e.payload_len, (unsigned long long)e.created_ms, e.flags & MP_ENVELOPE_DIRTY ? 0 : e.load_ms);
     }
     describe_time(&json, there && ttl >= 0, ttl - keep, keep);
     if (held) {

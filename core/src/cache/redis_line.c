@@ -248,6 +248,8 @@ void mp_line_conclude(mp_request *q, redisReply *r, pond_error *error) {
         bool once_more = mp_remedy_of(r) == MP_REMEDY_TEXT && !evaluated;
         pond_error *e = once_more ? NULL : mp_command_error(r, &line->node->address);
         if (!lent) mp_reply_free(r);
+        if (op->behind && !op->behind->again)
+            mp_once_leave(op->behind); /* it was not applied, so it may go with others again */
         if (e) mp_op_end(op, MP_FAILED, e);
         else send_op(line, op, deadline, true, again);
         return;
@@ -261,6 +263,7 @@ void mp_line_conclude(mp_request *q, redisReply *r, pond_error *error) {
     bool outdated = verdict == MP_ANSWERED && (leased || op->kind == MP_TAG_MAKE) &&
                     memcmp(asked_under, line->fence, MP_FENCE_LEN) != 0;
     if (verdict == MP_ANSWERED && !outdated) {
+        mp_once_leave(op->behind);
         op->done(op);
         return;
     }
@@ -386,6 +389,10 @@ static void send_now(mp_line *line, mp_op *op, int64_t deadline, bool with_text,
     deadline = on_time(line, op, deadline);
     if (mp_is_put(op)) {
         mp_puts_add(line, q, deadline);
+        return;
+    }
+    if ((op->kind == MP_ACCEPT || op->kind == MP_DEAD_RETRY) && !mp_once_take(line, op->behind)) {
+        mp_line_unsendable(q);
         return;
     }
     bool asks_time = op->kind == MP_GET && (op->soft || op->timed);
@@ -553,6 +560,7 @@ void mp_line_submit(mp_line *line, mp_op *op) {
 
 void mp_line_forget(mp_line *line, mp_op *op) {
     if (!op->link_private) return;
+    mp_once_leave(op->behind);
     if (op->parked) {
         unpark(line, op->link_private);
         if (op->kind == MP_LEASE && op->resent) mp_doubt_remember(line, &op->key, op->token);
@@ -652,6 +660,7 @@ bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *
     mp_list_init(&line->waiting);
     mp_list_init(&line->doubts);
     mp_puts_init(line);
+    mp_random_bytes(line->session, sizeof line->session);
     mp_buf_init(&line->scratch);
     line->timer.fire = park_timeout;
     mp_conn_events events = {.owner = line, .connected = connected, .lost = lost};
@@ -671,5 +680,6 @@ void mp_line_close(mp_line *line) {
     pond_error_free(closed);
     mp_doubts_end(line);
     mp_requests_free(line);
+    mp_once_free(line);
     mp_buf_free(&line->scratch);
 }

@@ -20,9 +20,9 @@ static bool same_shard(const mp_key *a, const mp_key *b) {
 
 /* Of what is said once in a call, and of its deadline. */
 static bool may_go_together(const mp_request *a, const mp_request *b) {
-    return a->evaluated == b->evaluated && a->op->resent == b->op->resent && a->op->timeout_ms == b->op->timeout_ms &&
-           a->cmd.deadline - a->cmd.sent == b->cmd.deadline - b->cmd.sent && a->op->behind->day == b->op->behind->day &&
-           a->op->behind->most == b->op->behind->most;
+    return !a->op->behind->once && !b->op->behind->once && a->evaluated == b->evaluated &&
+           a->op->resent == b->op->resent && a->op->timeout_ms == b->op->timeout_ms &&
+           a->cmd.deadline - a->cmd.sent == b->cmd.deadline - b->cmd.sent && a->op->behind->most == b->op->behind->most;
 }
 
 static void take_out(mp_request *q) {
@@ -37,8 +37,13 @@ static void take_out(mp_request *q) {
 /* What a server says that is none of ours. */
 static redisReply none = {.type = REDIS_REPLY_NIL};
 
-static redisReply *part_of(redisReply *r, size_t i, size_t count) {
+/* `version`: room for one. */
+static redisReply *part_of(redisReply *r, size_t i, size_t count, redisReply *version) {
     if (!r || count == 1 || r->type == REDIS_REPLY_ERROR) return r; /* an error is of all of them */
+    if (r->type == REDIS_REPLY_STRING && r->len == 8 * count) {
+        *version = (redisReply){.type = REDIS_REPLY_STRING, .str = r->str + 8 * i, .len = 8};
+        return version;
+    }
     return r->type == REDIS_REPLY_ARRAY && r->elements == count && r->element[i] ? r->element[i] : &none;
 }
 
@@ -60,7 +65,8 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         q->cmd.cut = as.cut;
         q->cmd.is_late = as.is_late;
         q->cmd.deadline = as.deadline;
-        mp_line_conclude(q, part_of(r, i++, count), error);
+        redisReply version;
+        mp_line_conclude(q, part_of(r, i++, count, &version), error);
     }
     mp_reply_free(r);
 }
@@ -74,14 +80,24 @@ static void late(mp_cmd *cmd) {
 
 /* ---- the call ---- */
 
+static bool share(mp_line *line, mp_request *first) {
+    uint8_t part = 1;
+    if (!mp_once_take(line, first->op->behind)) return false;
+    for (mp_request *q = first->together; q; q = q->together)
+        mp_once_share(q->op->behind, first->op->behind->once, part++);
+    return true;
+}
+
 static void send_together(mp_line *line, mp_request *first, size_t count) {
     int64_t waited = mp_loop_now(line->loop) - first->cmd.sent;
     first->cmd.done = answered;
     first->cmd.late = late;
+    bool known = share(line, first);
     mp_buf_reset(&line->scratch);
-    mp_behind_encode_puts(&line->scratch, first, count, line->fence);
-    if (!line->scratch.failed && mp_conn_send(line->conn, &first->cmd, line->scratch.data, line->scratch.len,
-                                              first->op->timeout_ms, first->cmd.deadline + waited))
+    if (known) mp_behind_encode_puts(&line->scratch, first, count, line->fence);
+    if (known && !line->scratch.failed &&
+        mp_conn_send(line->conn, &first->cmd, line->scratch.data, line->scratch.len, first->op->timeout_ms,
+                     first->cmd.deadline + waited))
         return;
     for (mp_request *q = first, *next; q; q = next) {
         next = q->together;

@@ -22,6 +22,8 @@ typedef enum mp_script_id {
     MP_SCRIPT_wb_sums,
     MP_SCRIPT_wb_fold,
     MP_SCRIPT_wb_get,
+    MP_SCRIPT_wb_fill,
+    MP_SCRIPT_wb_end,
     MP_SCRIPT_wb_take,
     MP_SCRIPT_wb_ack,
     MP_SCRIPT_wb_dead,

@@ -10,8 +10,8 @@
 #include "model/key.h"
 #include "model/value.h"
 
-#define MP_BEHIND_ID_MAX 24 /* an entry's id, "ms-seq"; what is longer is no id */
-#define MP_BEHIND_SESSION_LEN 16
+#define MP_BEHIND_ID_MAX                                                                                               \
+    24 /* an entry's id, its place in the queue; of a dead letter "ms-seq". What is longer is no id */
 #define MP_BEHIND_MOST 1000 /* entries of one answer, whatever is asked for */
 
 /* What an ACCEPT relies on. */
@@ -36,9 +36,9 @@ typedef enum mp_behind_verdict {
     MP_FORGOTTEN   /* an increment that was sent before: the server has lost whether it was accepted */
 } mp_behind_verdict;
 
-/* One entry of a shard's stream: a key that has something to flush, or a dead letter. */
+/* One entry of a shard's queue: a key that has something to flush, or a dead letter. */
 typedef struct mp_behind_entry {
-    char id[MP_BEHIND_ID_MAX]; /* of the stream, NUL-terminated */
+    char id[MP_BEHIND_ID_MAX]; /* NUL-terminated */
     char *key;                 /* the user's key, NUL-terminated */
     size_t key_len;
     int64_t version; /* of the record; 0: there is none. Of a damaged one: what stands in its place */
@@ -69,14 +69,10 @@ typedef struct mp_sums {
 } mp_sums;
 
 typedef struct mp_behind {
-    /* ACCEPT, and from `session` on DEAD_RETRY, in. (session, slot, n) names it: repeated with the same `day`, it gets its first answer and is not applied again. A slot has
-     * one operation at a time, and n grows with each. */
+    /* ACCEPT, in. */
     mp_expect expect;
     int64_t expect_version;
-    uint8_t session[MP_BEHIND_SESSION_LEN];
-    uint16_t slot;
-    int64_t n;
-    int64_t day;  /* since 1970, when it was first sent: the sessions of each day are kept apart. FORGET, in: today */
+    int64_t day;  /* FORGET, in: today, since 1970 */
     int64_t most; /* in: ACCEPT, DEAD_RETRY: entries that may wait in the shard; TAKE, DEAD_LIST: most entries */
     /* in: TAKE, DEAD_LIST: of their records; 0: no bound. The first entry comes, whatever it has; TAKE: as `large`, if that is over it */
     int64_t bytes_most;
@@ -98,6 +94,10 @@ typedef struct mp_behind {
     /* ACCEPT, in: a CONFIRM will follow, so it goes by the connection of those; out: which connection that was. CONFIRM, in: that one; 0: any. */
     bool confirmed;
     uint64_t connection;
+    /* ACCEPT, DEAD_RETRY: by what the cache knows it if it is sent again. The cache's own; NULL when it is submitted, and when it has ended. */
+    struct mp_once *once;
+    uint8_t part;
+    bool again;
     const char *error; /* in: DEAD: why, in words */
     size_t error_len;
 } mp_behind;

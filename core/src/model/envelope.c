@@ -32,12 +32,15 @@ size_t mp_envelope_size(uint32_t payload_len, uint8_t ntags) {
     return MP_ENVELOPE_HEAD + (size_t)ntags * MP_TAG_SIZE + payload_len;
 }
 
-void mp_envelope_write(char *out, const mp_envelope *envelope) {
+void mp_envelope_write_first(char *out, const mp_envelope *envelope) {
     out[0] = 'M';
     out[1] = 'P';
     out[2] = FORMAT;
     out[3] = (char)envelope->flags;
     put32(out + 4, mp_crc32c(envelope->payload, envelope->payload_len));
+}
+
+void mp_envelope_write_rest(char *out, const mp_envelope *envelope) {
     put64(out + 8, (uint64_t)envelope->version);
     memcpy(out + 16, envelope->fence, MP_FENCE_SIZE);
     put64(out + 24, envelope->created_ms);
@@ -47,6 +50,11 @@ void mp_envelope_write(char *out, const mp_envelope *envelope) {
     out[41] = (char)envelope->codec;
     put16(out + 42, 0);
     put32(out + 44, envelope->payload_len);
+}
+
+void mp_envelope_write(char *out, const mp_envelope *envelope) {
+    mp_envelope_write_first(out, envelope);
+    mp_envelope_write_rest(out, envelope);
     size_t tags = (size_t)envelope->ntags * MP_TAG_SIZE;
     if (tags > 0) memcpy(out + MP_ENVELOPE_HEAD, envelope->tags, tags);
     if (envelope->payload_len > 0) memcpy(out + MP_ENVELOPE_HEAD + tags, envelope->payload, envelope->payload_len);
@@ -54,7 +62,7 @@ void mp_envelope_write(char *out, const mp_envelope *envelope) {
 
 /* Whether flags, codec and payload agree: an absence has neither codec nor payload, a value has a known codec. */
 static mp_envelope_state check_kind(unsigned flags, unsigned codec, uint32_t payload_len) {
-    const unsigned known = MP_ENVELOPE_NEGATIVE | MP_ENVELOPE_COMPRESSED | MP_ENVELOPE_SRCVER;
+    const unsigned known = MP_ENVELOPE_NEGATIVE | MP_ENVELOPE_COMPRESSED | MP_ENVELOPE_SRCVER | MP_ENVELOPE_DIRTY;
     if (flags & ~known) return MP_ENVELOPE_UNKNOWN;
     if (flags & MP_ENVELOPE_NEGATIVE) {
         if (codec != POND_NONE || payload_len != 0 || (flags & MP_ENVELOPE_COMPRESSED)) return MP_ENVELOPE_UNKNOWN;

@@ -17,7 +17,8 @@
 enum {
     MP_ENVELOPE_NEGATIVE = 1,   /* an absence: no codec, no payload */
     MP_ENVELOPE_COMPRESSED = 2, /* not written or read by this version */
-    MP_ENVELOPE_SRCVER = 4      /* `version` is meaningful */
+    MP_ENVELOPE_SRCVER = 4,     /* `version` is meaningful */
+    MP_ENVELOPE_DIRTY = 128 /* it is written behind, and not in the store yet; `load_ms`: how long it is cached then */
 };
 
 typedef struct mp_envelope {
@@ -46,6 +47,9 @@ typedef enum mp_envelope_state {
 } mp_envelope_state;
 
 size_t mp_envelope_size(uint32_t payload_len, uint8_t ntags);
+/* Of its first MP_ENVELOPE_HEAD bytes those up to the version, and those from there on; `out` is where it begins. */
+void mp_envelope_write_first(char *out, const mp_envelope *envelope);
+void mp_envelope_write_rest(char *out, const mp_envelope *envelope);
 /* Writes mp_envelope_size(...) bytes. */
 void mp_envelope_write(char *out, const mp_envelope *envelope);
 /* Checks everything but the payload's own form; `*out` points into `data` and is set only if all is well. */

@@ -17,11 +17,11 @@ typedef enum mp_part {
 
 /* What a shard of a write-behind namespace has; none of it ends by its time but OWNER. */
 typedef enum mp_shard_part {
-    MP_SHARD_DIRTY = 'd',  /* hash: user's key -> envelope of what is not in the store yet */
-    MP_SHARD_STREAM = 's', /* an entry for each of those */
-    MP_SHARD_META = 'm',   /* hash: fence, epoch, seq; of shard 0 also shards */
-    MP_SHARD_DEAD = 'x',   /* stream of what the store would not have */
-    MP_SHARD_OWNER = 't'   /* the token of who is its worker */
+    MP_SHARD_QUEUE = 'q', /* list: the user's keys of what is not in the store yet, oldest first */
+    MP_SHARD_BASE = 'd',  /* hash: user's key -> envelope that increments wait to be added to */
+    MP_SHARD_META = 'm',  /* hash: fence, epoch, seq, head; of shard 0 also shards */
+    MP_SHARD_DEAD = 'x',  /* stream of what the store would not have */
+    MP_SHARD_OWNER = 't'  /* the token of who is its worker */
 } mp_shard_part;
 
 /* What processes publish of their statistics, and until when each row of that stands. Nobody but `processes` reads it. */
@@ -32,9 +32,9 @@ typedef enum mp_shard_part {
 size_t mp_keyname(char *out, mp_part part, const mp_key *key);
 /* The same of what has two letters: the intents of a tag, "mp:gw:{ns:tag}". */
 size_t mp_keyname_tag_intent(char *out, const mp_key *tag);
-/* The name of what the key's shard has, "mp:d:{ns:3}". */
+/* The name of what the key's shard has, "mp:q:{ns:3}". */
 size_t mp_keyname_shard(char *out, mp_shard_part part, const mp_key *key);
-/* A hash of the shard: who has written on this day (since 1970), and the last answer to each: "mp:o:{ns:3}:20783". A worker drops the old ones. */
+/* A hash of the shard: who has written on this day (since 1970), and what was answered last: "mp:o:{ns:3}:20783". A worker drops the old ones. */
 size_t mp_keyname_sessions(char *out, const mp_key *key, int64_t day);
 
 #endif

@@ -19,11 +19,7 @@ enum {
 
 static void confirm(mp_accept *a);
 
-static void done(mp_accept *a, mp_accepted how) {
-    if (a->slot) mp_backlog_give_slot(a->backlog, a->slot);
-    a->slot = 0;
-    a->done(a, how);
-}
+static void done(mp_accept *a, mp_accepted how) { a->done(a, how); }
 
 static void fail(mp_accept *a, pond_error *error) {
     a->error = error;
@@ -69,8 +65,6 @@ static void read_again(mp_accept *a) {
         done(a, MP_ACCEPT_READ);
         return;
     }
-    mp_backlog_give_slot(a->backlog, a->slot);
-    a->slot = 0;
     a->how = MP_ACCEPT_READ;
     if (!pause(a))
         fail(a, mp_error_new_retriable(POND_ETIMEOUT, 1,
@@ -197,14 +191,9 @@ mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id
     return a;
 }
 
-/* With a slot of its own. */
 static void begin(mp_accept *a) {
     a->behind.confirmed = a->ack != 0;
-    a->slot = mp_backlog_take_slot(a->backlog, a->options->backlog_max, &a->behind);
-    if (!a->slot) {
-        fail(a, mp_error_new(POND_EOVERLOAD, "nothing was accepted: too many changes at once"));
-        return;
-    }
+    a->behind.most = mp_backlog_most(a->options->backlog_max);
     submit(a);
 }
 
@@ -236,9 +225,7 @@ void mp_accept_leave(mp_accept *a) {
     mp_loop_timer_stop(a->lane->loop, &a->timer);
     if (a->flying) mp_lane_forget(a->lane, &a->op);
     if (a->confirming) mp_lane_forget(a->lane, &a->confirm);
-    if (a->slot) mp_backlog_give_slot(a->backlog, a->slot);
     a->flying = a->waits = a->confirming = a->unconfirmed = false;
-    a->slot = 0;
 }
 
 void mp_accept_free(mp_accept *a) {

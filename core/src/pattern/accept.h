@@ -28,7 +28,6 @@ typedef struct mp_accept {
     bool confirming;  /* that is under way, */
     bool unconfirmed; /* or will be, after a pause */
     int64_t until, pause_ms;
-    uint16_t slot;   /* 0: none */
     bool flying;     /* the operation is under way, */
     bool waits;      /* or will be, for the backlog is full */
     mp_accepted how; /* what is told when the timer ends */

@@ -24,7 +24,6 @@ static void fresh(mp_backlog *b) {
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&b->idle, &attr);
     pthread_condattr_destroy(&attr);
-    mp_random_bytes(b->session, sizeof b->session);
     mp_drain_init(b);
 }
 
@@ -35,7 +34,6 @@ static void destroy(mp_backlog *b) {
     pthread_cond_destroy(&b->idle);
     pthread_mutex_destroy(&b->opening);
     pthread_mutex_destroy(&b->lock);
-    free(b->slots);
     free(b->collection);
     free(b);
 }
@@ -72,7 +70,6 @@ mp_backlog *mp_backlog_of(pond *p, const char *collection, const pond_policy *do
 
 void mp_backlogs_restart(pond *p) {
     for (mp_backlog *b = p->backlogs; b; b = b->next) {
-        b->slots_used = b->slot_free = 0; /* the parent's, in its session */
         atomic_store(&b->opened, false);
         fresh(b);
     }
@@ -233,44 +230,7 @@ int mp_backlog_read(const mp_backlog *b, const char *id, size_t len, pond_value 
     return POND_OK;
 }
 
-/* ---- slots ---- */
-
-static bool grow(mp_backlog *b) {
-    unsigned room = b->slots_room ? b->slots_room * 2u : 64;
-    if (room > UINT16_MAX) room = UINT16_MAX;
-    mp_slot *slots = b->slots_room < room ? realloc(b->slots, room * sizeof *slots) : NULL;
-    if (!slots) return false;
-    memset(slots + b->slots_room, 0, (room - b->slots_room) * sizeof *slots);
-    b->slots = slots;
-    b->slots_room = (uint16_t)room;
-    return true;
-}
-
-/* The last one given back is the next one taken, so that no more of them are known to Redis than were ever in use at once. */
-uint16_t mp_backlog_take_slot(mp_backlog *b, int64_t backlog_max, mp_behind *behind) {
-    uint16_t slot = 0;
-    pthread_mutex_lock(&b->lock);
-    if (b->slot_free) {
-        slot = b->slot_free;
-        b->slot_free = b->slots[slot - 1].next;
-    } else if (b->slots_used < b->slots_room || grow(b)) {
-        slot = ++b->slots_used;
-    }
-    if (slot) behind->n = ++b->slots[slot - 1].n;
-    memcpy(behind->session, b->session, sizeof b->session);
-    pthread_mutex_unlock(&b->lock);
-    behind->slot = slot;
-    behind->day = mp_clock_wall_ms() / MP_DAY_MS;
-    behind->most = (backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS;
-    return slot;
-}
-
-void mp_backlog_give_slot(mp_backlog *b, uint16_t slot) {
-    pthread_mutex_lock(&b->lock);
-    b->slots[slot - 1].next = b->slot_free;
-    b->slot_free = slot;
-    pthread_mutex_unlock(&b->lock);
-}
+int64_t mp_backlog_most(int64_t backlog_max) { return (backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS; }
 
 void mp_backlogs_describe(pond *p, mp_buf *json) {
     bool first = true;

@@ -15,12 +15,6 @@
 
 enum { MP_BACKLOG_SHARDS = 16, MP_BATCH_MOST = 500, MP_DAY_MS = 86400000 };
 
-/* An accepting operation that is under way has a slot of its own, so that a repeated one is known by (session, slot, number). */
-typedef struct mp_slot {
-    uint16_t next; /* free: in the list of those */
-    int64_t n;     /* the number of its last use */
-} mp_slot;
-
 /* What the worker knows of a shard. */
 typedef struct mp_drained {
     bool hinted; /* Redis says that it is ours */
@@ -51,9 +45,6 @@ typedef struct mp_backlog {
     pthread_mutex_t opening; /* held over calls to cache and store: one thread opens, or takes an epoch, at a time */
     _Atomic bool opened;
     _Atomic uint32_t epochs[MP_BACKLOG_SHARDS]; /* how often one was taken: who waited for that need not take another */
-    uint8_t session[16];
-    mp_slot *slots;
-    uint16_t slots_room, slots_used, slot_free; /* 1-based; 0: none */
 
     /* The worker: a job on the pool, one at a time. `lock` guards the first lines. */
     bool running, pausing; /* a job is under way; none starts before the timer ends */
@@ -96,10 +87,8 @@ int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **e
  * is none), if that is newer: *out has a version, too. Blocks; no lock held. */
 int mp_backlog_read(const mp_backlog *b, const char *id, size_t len, pond_value *record, int64_t record_version,
                     pond_value **out, int64_t *version, pond_error **err);
-/* A slot (1-based; 0: all are in use), for something that puts an entry into the backlog of at most `backlog_max`: `behind` gets what names it
- * (session, slot, number, day), and the bound. @threads any */
-uint16_t mp_backlog_take_slot(mp_backlog *b, int64_t backlog_max, struct mp_behind *behind);
-void mp_backlog_give_slot(mp_backlog *b, uint16_t slot);
+/* Of at most `backlog_max` that wait, a shard's part. */
+int64_t mp_backlog_most(int64_t backlog_max);
 
 /* drain.c: the worker. */
 void mp_drain_init(mp_backlog *b);

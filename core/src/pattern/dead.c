@@ -302,10 +302,8 @@ static int accept(pond_collection *c, mp_behind_entry *e, const letter_id *id, c
     mp_behind *b = add(a, MP_DEAD_RETRY, id->shard);
     b->entries = e;
     b->count = 1;
-    mp_backlog_take_slot(backlog, c->document->options.backlog_max, b);
-    int code = b->slot ? mp_shards_send(a, err)
-                       : mp_fail(err, POND_EOVERLOAD, "nothing was retried: too many changes at once");
-    if (b->slot) mp_backlog_give_slot(backlog, b->slot);
+    b->most = mp_backlog_most(c->document->options.backlog_max);
+    int code = mp_shards_send(a, err);
     if (code == POND_OK && a->errand[0].op.reply != MP_STORED) {
         code = refused(c, e, b->verdict, letter, len, err);
     } else if (code == POND_OK) {

@@ -132,7 +132,7 @@ static const char *pick(dice *d, const char *const *from, size_t n) { return fro
 
 static const char *key(dice *d) {
     return PICK(d, "mp:v:{n:a}", "mp:w:{n:a}", "mp:l:{n:a}", "mp:g:{n:t}", "mp:gw:{n:t}", "mp:f", "a", "b",
-                "mp:b:{n:0}a", "mp:bl:{n:0}a", "mp:d:{n:0}", "mp:s:{n:0}", "mp:m:{n:0}", "mp:x:{n:0}", "mp:t:{n:0}");
+                "mp:b:{n:0}a", "mp:bl:{n:0}a", "mp:d:{n:0}", "mp:q:{n:0}", "mp:m:{n:0}", "mp:x:{n:0}", "mp:t:{n:0}");
 }
 /* Mostly one of the type that the command is for. */
 static const char *text_key(dice *d) {
@@ -142,7 +142,8 @@ static const char *set_key(dice *d) { return dice_chance(d, 100) ? key(d) : PICK
 static const char *hash_key(dice *d) {
     return dice_chance(d, 100) ? key(d) : PICK(d, "mp:f", "mp:d:{n:0}", "mp:m:{n:0}");
 }
-static const char *stream_key(dice *d) { return dice_chance(d, 100) ? key(d) : PICK(d, "mp:s:{n:0}", "mp:x:{n:0}"); }
+static const char *list_key(dice *d) { return dice_chance(d, 100) ? key(d) : PICK(d, "mp:q:{n:0}", "l"); }
+static const char *stream_key(dice *d) { return dice_chance(d, 100) ? key(d) : "mp:x:{n:0}"; }
 
 static server *simulated;
 
@@ -162,11 +163,17 @@ static void look_up(mp_buf *reply, const char *const *asked, size_t n) {
     words = had;
 }
 
-/* Mostly that of an entry of the stream. */
-static void entry_id(dice *d, const char *stream) {
+/* The bytes of such an answer, NULL: it has none. */
+static const char *found(const mp_buf *reply) {
+    const char *at = reply->data[0] == '$' && reply->data[1] != '-' ? strchr(reply->data, '\n') : NULL;
+    return at && at[1] != '\r' ? at + 1 : NULL;
+}
+
+/* Mostly that of an entry of the dead letters. */
+static void entry_id(dice *d) {
     mp_buf reply;
     char id[32] = "1-1";
-    look_up(&reply, (const char *const[]){"XRANGE", stream, "-", "+", "COUNT", "3"}, 6);
+    look_up(&reply, (const char *const[]){"XRANGE", "mp:x:{n:0}", "-", "+", "COUNT", "3"}, 6);
     const char *at = strstr(reply.data, "\r\n*2\r\n$");
     for (uint32_t skip = dice_below(d, 3); at && skip > 0 && strstr(at + 1, "\r\n*2\r\n$1"); skip--)
         at = strstr(at + 1, "\r\n*2\r\n$1");
@@ -176,16 +183,30 @@ static void entry_id(dice *d, const char *stream) {
     word(dice_chance(d, 50) ? PICK(d, "1-1", "x", "7") : id);
 }
 
+/* Mostly that of an entry of the queue. */
+static void place(dice *d) {
+    mp_buf reply;
+    look_up(&reply, (const char *const[]){"HGET", "mp:m:{n:0}", "head"}, 3);
+    const char *head = found(&reply);
+    number((head ? strtol(head, NULL, 10) : 0) + dice_between(d, dice_chance(d, 100) ? -2 : 0, 3));
+    mp_buf_free(&reply);
+}
+
 static char buried[8]; /* a version that was to be a dead letter */
 
-/* Mostly that of the record. */
+/* Mostly that of the record: the value, or what increments are to be added to. */
 static void record_version(dice *d, const char *user_key) {
-    mp_buf reply;
-    char version[8] = {0};
-    look_up(&reply, (const char *const[]){"HGET", "mp:d:{n:0}", user_key}, 3);
-    const char *at = reply.data[0] == '$' ? strchr(reply.data, '\n') : NULL;
-    if (at && reply.len - (size_t)(at - reply.data) > 17 && dice_chance(d, 800)) memcpy(version, at + 9, 8);
-    mp_buf_free(&reply);
+    mp_buf value, base;
+    char name[32], version[8] = {0};
+    snprintf(name, sizeof name, "mp:b:{n:0}%s", user_key);
+    look_up(&value, (const char *const[]){"GETRANGE", name, "8", "15"}, 4);
+    look_up(&base, (const char *const[]){"HGET", "mp:d:{n:0}", user_key}, 3);
+    const char *here = found(&value), *there = found(&base);
+    bool known = dice_chance(d, 800);
+    if (known && here && value.len >= 8 + 6) memcpy(version, here, sizeof version);
+    else if (known && there && base.len >= 16 + 6) memcpy(version, there + 8, sizeof version);
+    mp_buf_free(&value);
+    mp_buf_free(&base);
     bytes(version, 8);
 }
 
@@ -206,7 +227,8 @@ static int64_t some_ms(dice *d) { return dice_between(d, dice_chance(d, 50) ? -1
 
 static void plain(dice *d) {
     static const char *const scores[] = {"1", "2", "2.5", "1099511627780", "-inf", "inf", "x"};
-    switch (dice_below(d, 31)) {
+    static const char *const ends[] = {"0", "1", "3", "-1", "-2", "-40", "70", "x"};
+    switch (dice_below(d, 38)) {
     case 0: word("TIME"); break;
     case 1: word("DEL"), word(key(d)), word(key(d)); break;
     case 2: word("EXISTS"), word(key(d)), word(key(d)); break;
@@ -230,7 +252,7 @@ static void plain(dice *d) {
     case 20: word("HINCRBY"), word("mp:m:{n:0}"), word("seq"), word("1"); break;
     case 21: word("HSETNX"), word(hash_key(d)), word("f"), word(token(d)); break;
     case 22: word("HDEL"), word(hash_key(d)), word("f"), word(PICK(d, "g", "a")); break;
-    case 23: word(PICK(d, "HEXISTS", "HSTRLEN")), word(hash_key(d)), word(PICK(d, "f", "a")); break;
+    case 23: word("HSTRLEN"), word(hash_key(d)), word(PICK(d, "f", "a")); break;
     case 24: word("HGETALL"), word("mp:i:{n:0}a"); break; /* one field at most: their order is Redis' own */
     case 25: word("HSET"), word("mp:i:{n:0}a"), word("/n"), word("1"); break;
     case 26: word("HINCRBY"), word(hash_key(d)), word(PICK(d, "f", "g", "h")), word(PICK(d, "1", "-3", "x")); break;
@@ -240,13 +262,20 @@ static void plain(dice *d) {
         word("XRANGE"), word(stream_key(d)), word(PICK(d, "-", "(1099511627790-0", "1099511627790", "x"));
         word(PICK(d, "+", "1099511627800-1", "1099511627800")), word("COUNT"), word(PICK(d, "1", "2", "100"));
         break;
-    case 30: word("XDEL"), word(stream_key(d)), entry_id(d, PICK(d, "mp:s:{n:0}", "mp:x:{n:0}")); break;
+    case 30: word("XDEL"), word(stream_key(d)), entry_id(d); break;
+    case 31: word("RPUSH"), word(list_key(d)), word(PICK(d, "a", "b")), word(PICK(d, "a", "b")); break;
+    case 32: word("LLEN"), word(list_key(d)); break;
+    case 33: word("LRANGE"), word(list_key(d)), word(pick(d, ends, 8)), word(pick(d, ends, 8)); break;
+    case 34: word("LTRIM"), word(list_key(d)), word(pick(d, ends, 8)), word(pick(d, ends, 8)); break;
+    case 35: word("GETRANGE"), word(text_key(d)), word(pick(d, ends, 8)), word(pick(d, ends, 8)); break;
+    case 36: word("SETRANGE"), word(text_key(d)), word(pick(d, ends, 8)), word(PICK(d, "new", "")); break;
+    case 37: word("MSET"), word(text_key(d)), word(token(d)), word(text_key(d)), word(token(d)); break;
     }
 }
 
 static const char fences[2][9] = {"fence--1", "fence--2"};
 
-static int64_t slot_number; /* of who writes behind */
+static uint64_t slot_number; /* of who writes behind */
 
 /* An envelope as far as the scripts look into it: 48 bytes, a fence at 16. */
 static void envelope_of(dice *d, const char *fence) {
@@ -296,94 +325,147 @@ static void script(dice *d, const char *name) {
     }
 }
 
-/* Those of a write-behind namespace: keys a and b of its shard 0. */
+/* ---- what is written behind: keys a and b of a namespace's shard 0 ---- */
+
+/* An envelope but for its version and fence: up to them, and what is behind them. */
+static void envelope_head(dice *d) {
+    char text[8] = "MP\1\204crc"; /* with DIRTY */
+    if (dice_chance(d, 300)) text[3] = (char)(128 | 5);
+    if (dice_chance(d, 30)) text[3] = 4;
+    bytes(text, sizeof text);
+}
+static void envelope_tail(dice *d) {
+    char text[48];
+    memset(text, 'e', sizeof text);
+    memset(text + 8, 0, 8);
+    text[12] = (char)dice_between(d, 0, 12); /* how long it is cached */
+    bytes(text, dice_chance(d, 30) ? dice_below(d, 24) : 24 + dice_below(d, 24));
+}
+
+static void part_of(const char *kind, const char *user) {
+    char name[32];
+    snprintf(name, sizeof name, "mp:%s:{n:0}%s", kind, user);
+    word(name);
+}
+static void shard_of(const char *kind) { part_of(kind, ""); }
+
+static void slot(void) { bytes("ssssssssssssssssss", 18); }
+
+/* n, and whether it was sent before; mostly a new one. */
+static bool slot_n(dice *d) {
+    bool again = dice_chance(d, 300);
+    uint64_t n = again ? slot_number - (slot_number && dice_chance(d, 100)) : ++slot_number;
+    unsigned char le[6];
+    for (int i = 0; i < 6; i++) le[i] = (unsigned char)(n >> 8 * i);
+    bytes(le, sizeof le);
+    return again && dice_chance(d, 900);
+}
+
+static void most(dice *d) { number(dice_between(d, 1, 3)); }
+
+static void put(dice *d, const char *user, const char *fence) {
+    number(6), part_of("b", user), part_of("i", user), shard_of("d"), shard_of("q"), shard_of("m");
+    word("mp:o:{n:0}:1"), word(user), envelope_head(d), envelope_tail(d), word(fence), most(d);
+    if (dice_chance(d, 200)) word("-");
+    else if (dice_chance(d, 400)) record_version(d, user);
+    else word("");
+    slot();
+    bool again = slot_n(d);
+    number(dice_between(d, 0, again || dice_chance(d, 100) ? 3 : 0)), word(again ? "1" : "0");
+}
+
+static void puts_together(dice *d, const char *fence) {
+    const char *user[3];
+    uint32_t n = dice_below(d, 3) + 1;
+    for (uint32_t i = 0; i < n; i++) user[i] = PICK(d, "a", "b");
+    number(4 + 2 * n), shard_of("d"), shard_of("q"), shard_of("m"), word("mp:o:{n:0}:1");
+    for (uint32_t i = 0; i < n; i++) part_of("b", user[i]);
+    for (uint32_t i = 0; i < n; i++) part_of("i", user[i]);
+    word(fence), most(d), slot(), slot_n(d);
+    for (uint32_t i = 0; i < n; i++) word(user[i]);
+    for (uint32_t i = 0; i < n; i++) envelope_head(d);
+    for (uint32_t i = 0; i < n; i++) envelope_tail(d);
+    for (uint32_t i = 0, all = dice_chance(d, 500); all && i < n; i++)
+        if (dice_chance(d, 300)) record_version(d, user[i]);
+        else word(PICK(d, "", "-"));
+}
+
+static void increment(dice *d, const char *user, const char *fence) {
+    number(7), part_of("b", user), part_of("i", user), shard_of("d"), shard_of("q"), shard_of("m");
+    word("mp:o:{n:0}:1"), part_of("bl", user), word(user), word("f");
+    word(PICK(d, "1", "0", "-3", "9007199254740991")), word(fence), most(d), slot();
+    word(slot_n(d) ? "1" : "0"), word(dice_chance(d, 900) ? "0" : "1");
+}
+
+static void fold(dice *d, const char *user, const char *fence) {
+    bool drops = dice_chance(d, 300);
+    number(6), part_of("b", user), part_of("i", user), shard_of("d"), shard_of("q"), shard_of("m");
+    part_of("bl", user), word(user);
+    if (drops) word(""), word("");
+    else envelope_head(d), envelope_tail(d);
+    word(fence), sums_version(d, user, 8), sums_version(d, user, 0), word("f"), word(PICK(d, "1", "0", "-3"));
+}
+
+static void ack(dice *d) {
+    number(8), shard_of("q"), shard_of("m"), part_of("i", "a"), part_of("i", "b"), part_of("b", "a");
+    part_of("b", "b"), part_of("bl", "a"), part_of("bl", "b");
+    place(d), record_version(d, "a"), word("a"), place(d), record_version(d, "b"), word("b");
+}
+
+static void dead_retry(dice *d, const char *user) {
+    number(8), part_of("b", user), part_of("i", user), shard_of("d"), shard_of("q"), shard_of("m");
+    word("mp:o:{n:0}:1"), part_of("bl", user), shard_of("x"), word(user), entry_id(d), bytes(buried, sizeof buried);
+    most(d), slot(), word(slot_n(d) ? "1" : "0");
+}
+
 static void behind(dice *d, const char *name) {
     const char *user = PICK(d, "a", "b"), *fence = dice_chance(d, 900) ? fences[0] : fences[1];
-    char value[24], lease[24], beside[24], deltas[24], id_slot[18];
-    /* Only of b, so that the order of fields, which is Redis' own, is the same. */
-    if (strcmp(name, "wb_incr") == 0 || strcmp(name, "wb_fold") == 0) user = "b";
-    snprintf(value, sizeof value, "mp:b:{n:0}%s", user);
-    snprintf(lease, sizeof lease, "mp:bl:{n:0}%s", user);
-    snprintf(beside, sizeof beside, "%s", lease);
-    snprintf(deltas, sizeof deltas, "mp:i:{n:0}%s", user);
-    memset(id_slot, 's', sizeof id_slot);
     if (strcmp(name, "wb_put") == 0) {
-        number(7), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}");
-        word("mp:o:{n:0}:1"), word(user), envelope_of(d, fence), number(dice_between(d, 0, 12)), word(fence);
-        number(dice_between(d, 1, 3));
-        if (dice_chance(d, 300)) word("-");
-        else if (dice_chance(d, 300)) record_version(d, user);
-        else word("");
-        bytes(id_slot, sizeof id_slot), number(dice_chance(d, 900) ? ++slot_number : slot_number);
+        put(d, user, fence);
     } else if (strcmp(name, "wb_puts") == 0) {
-        const char *other = PICK(d, "a", "b");
-        number(10), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}"), word("mp:o:{n:0}:1");
-        for (size_t i = 0; i < 3; i++) {
-            static const char *const names[] = {"mp:b:{n:0}%s", "mp:bl:{n:0}%s", "mp:i:{n:0}%s"};
-            snprintf(lease, sizeof lease, names[i], other);
-            word(i == 0 ? value : i == 1 ? beside : deltas), word(lease);
-        }
-        word(fence), number(dice_between(d, 1, 3)), word(user), word(other);
-        bytes(id_slot, sizeof id_slot), bytes(id_slot, sizeof id_slot);
-        number(++slot_number), number(dice_chance(d, 700) ? ++slot_number : slot_number);
-        word(PICK(d, "", "-")), word(PICK(d, "", "", "-"));
-        number(dice_between(d, 0, 12)), number(dice_between(d, 0, 12)), envelope_of(d, fence), envelope_of(d, fence);
+        puts_together(d, fence);
     } else if (strcmp(name, "wb_incr") == 0) {
-        number(7), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}");
-        word("mp:o:{n:0}:1"), word(user), word("f");
-        word(PICK(d, "1", "0", "-3", "9007199254740991")), word(fence), number(dice_between(d, 1, 3));
-        bytes(id_slot, sizeof id_slot), number(dice_chance(d, 900) ? ++slot_number : slot_number);
-        word(dice_chance(d, 900) ? "0" : "1");
-    } else if (strcmp(name, "wb_sums") == 0) {
-        number(3), word("mp:d:{n:0}"), word("mp:i:{n:0}a"), word("mp:i:{n:0}b");
-        word("a"), record_version(d, "a"), word("b"), record_version(d, "b");
+        increment(d, "b", fence); /* here and below: of a there is another, and the order of fields is Redis' own */
     } else if (strcmp(name, "wb_fold") == 0) {
-        number(6), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:m:{n:0}");
-        word(user);
-        if (dice_chance(d, 700)) envelope_of(d, fence);
-        else word("");
-        number(dice_between(d, 0, 12)), word(fence), sums_version(d, user, 8), sums_version(d, user, 0);
-        word("f"), word(PICK(d, "1", "0", "-3"));
+        fold(d, "b", fence);
+    } else if (strcmp(name, "wb_sums") == 0) {
+        number(5), shard_of("d"), part_of("i", "a"), part_of("i", "b"), part_of("b", "a"), part_of("b", "b");
+        word("a"), record_version(d, "a"), word("b"), record_version(d, "b");
     } else if (strcmp(name, "wb_get") == 0) {
-        number(4), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word(token(d));
+        number(3), part_of("b", user), part_of("bl", user), part_of("i", user), word(token(d));
         number(dice_between(d, 1, 12)), word(fence), word(PICK(d, "0", "1", "2"));
         if (dice_chance(d, 500)) envelope(d);
         else word("");
-        word(user), number(dice_between(d, 0, 12));
+    } else if (strcmp(name, "wb_fill") == 0) {
+        number(3), part_of("b", user), part_of("i", user), part_of("bl", user), word(token(d));
+        envelope_of(d, fence), number(dice_between(d, 1, 12));
     } else if (strcmp(name, "wb_take") == 0) {
-        number(3), word("mp:s:{n:0}"), word("mp:d:{n:0}"), word("mp:m:{n:0}");
-        if (dice_chance(d, 300)) entry_id(d, "mp:s:{n:0}");
+        number(3), shard_of("q"), shard_of("d"), shard_of("m");
+        if (dice_chance(d, 300)) place(d);
         else word("");
-        number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
+        number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120)), shard_of("b");
     } else if (strcmp(name, "wb_ack") == 0) {
-        number(8), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:i:{n:0}a"), word("mp:b:{n:0}a"),
-            word("mp:bl:{n:0}a");
-        word("mp:i:{n:0}b"), word("mp:b:{n:0}b"), word("mp:bl:{n:0}b");
-        entry_id(d, "mp:s:{n:0}"), record_version(d, "a"), word("a");
-        entry_id(d, "mp:s:{n:0}"), record_version(d, "b"), word("b");
+        ack(d);
     } else if (strcmp(name, "wb_dead") == 0) {
-        number(6), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word(deltas), word("mp:x:{n:0}"), word(value), word(lease);
-        entry_id(d, "mp:s:{n:0}"), record_version(d, user);
+        number(5), part_of("b", user), part_of("bl", user), part_of("i", user), shard_of("d"), shard_of("x");
+        record_version(d, user);
         memcpy(buried, command.data + command.len - 10, sizeof buried); /* the last word, but for its end */
         word(user), word("why");
     } else if (strcmp(name, "wb_dead_list") == 0) {
-        number(1), word("mp:x:{n:0}");
-        if (dice_chance(d, 300)) entry_id(d, "mp:x:{n:0}");
+        number(1), shard_of("x");
+        if (dice_chance(d, 300)) entry_id(d);
         else word("");
         number(dice_between(d, 1, 4)), number(dice_chance(d, 500) ? 0 : dice_between(d, 1, 120));
     } else if (strcmp(name, "wb_dead_retry") == 0) {
-        number(8), word(value), word(lease), word(deltas), word("mp:d:{n:0}"), word("mp:s:{n:0}"), word("mp:x:{n:0}");
-        word("mp:o:{n:0}:1"), word("mp:m:{n:0}"), word(user), entry_id(d, "mp:x:{n:0}"), bytes(buried, sizeof buried);
-        number(dice_between(d, 1, 3)), bytes(id_slot, sizeof id_slot);
-        number(dice_chance(d, 900) ? ++slot_number : slot_number);
+        dead_retry(d, user);
     } else if (strcmp(name, "wb_epoch") == 0) {
-        number(1), word("mp:m:{n:0}"), word(fence), number(dice_between(d, 0, 30));
+        number(1), shard_of("m"), word(fence), number(dice_between(d, 0, 30));
     } else if (strcmp(name, "wb_own") == 0) {
-        number(1), word("mp:t:{n:0}"), word(token(d)), number(dice_between(d, 0, 12));
+        number(1), shard_of("t"), word(token(d)), number(dice_between(d, 0, 12));
     } else if (strcmp(name, "wb_open") == 0) {
-        number(1), word("mp:m:{n:0}"), number(dice_between(d, 1, 2));
+        number(1), shard_of("m"), number(dice_between(d, 1, 2));
     } else {
-        number(4), word(value), word(deltas), word(lease), word("mp:d:{n:0}"), word(user);
+        number(3), part_of("b", user), part_of("i", user), part_of("bl", user);
     }
 }
 
@@ -400,7 +482,8 @@ static void next_command(dice *d) {
         MP_SCRIPT_wb_put,  MP_SCRIPT_wb_put,       MP_SCRIPT_wb_get,        MP_SCRIPT_wb_take,  MP_SCRIPT_wb_ack,
         MP_SCRIPT_wb_dead, MP_SCRIPT_wb_dead_list, MP_SCRIPT_wb_dead_retry, MP_SCRIPT_wb_epoch, MP_SCRIPT_wb_own,
         MP_SCRIPT_wb_open, MP_SCRIPT_wb_inspect,   MP_SCRIPT_wb_incr,       MP_SCRIPT_wb_incr,  MP_SCRIPT_wb_sums,
-        MP_SCRIPT_wb_fold, MP_SCRIPT_wb_fold,      MP_SCRIPT_wb_puts,       MP_SCRIPT_wb_puts};
+        MP_SCRIPT_wb_fold, MP_SCRIPT_wb_fold,      MP_SCRIPT_wb_puts,       MP_SCRIPT_wb_puts,  MP_SCRIPT_wb_fill,
+        MP_SCRIPT_wb_ack};
     const mp_script *s = &mp_scripts[known[dice_below(d, sizeof known / sizeof known[0])]];
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);
@@ -419,7 +502,7 @@ static bool same_state(server *s) {
     static const char *const all[] = {
         "mp:v:{n:a}", "mp:w:{n:a}",  "mp:l:{n:a}",  "mp:g:{n:t}",   "mp:gw:{n:t}",  "mp:f",        "a",
         "b",          "mp:b:{n:0}a", "mp:b:{n:0}b", "mp:bl:{n:0}a", "mp:bl:{n:0}b", "mp:i:{n:0}a", "mp:i:{n:0}b",
-        "mp:d:{n:0}", "mp:s:{n:0}",  "mp:m:{n:0}",  "mp:o:{n:0}:1", "mp:x:{n:0}",   "mp:t:{n:0}"};
+        "mp:d:{n:0}", "mp:q:{n:0}",  "mp:m:{n:0}",  "mp:o:{n:0}:1", "mp:x:{n:0}",   "mp:t:{n:0}",  "l"};
     bool well = true;
     for (size_t i = 0; well && i < sizeof all / sizeof all[0]; i++) {
         begin(), word("TYPE"), word(all[i]);
@@ -429,7 +512,10 @@ static bool same_state(server *s) {
         begin(), word("GET"), word(all[i]);
         well = well && compare(s);
         begin(), word("HMGET"), word(all[i]), word("f"), word("g"), word("run"), word("replid"), word("fence");
-        word("epoch"), word("seq"), word("shards"), word("a"), word("b"), word("/n"), word("ssssssssssssssssss");
+        word("epoch"), word("seq"), word("head"), word("shards"), word("incr"), word("a"), word("b"), word("/n");
+        word("ssssssssssssssssss");
+        well = well && compare(s);
+        begin(), word("LRANGE"), word(all[i]), word("0"), word("-1");
         well = well && compare(s);
         begin(), word("XRANGE"), word(all[i]), word("-"), word("+");
         well = well && compare(s);

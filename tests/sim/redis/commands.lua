@@ -100,6 +100,14 @@ function commands.SET(server, name, value, ...)
   return {ok = 'OK'}
 end
 
+-- What had a time to live has none any more.
+function commands.MSET(server, ...)
+  local words = {...}
+  if #words == 0 or #words % 2 ~= 0 then fail("ERR wrong number of arguments for 'mset' command") end
+  for i = 1, #words, 2 do commands.SET(server, words[i], words[i + 1]) end
+  return {ok = 'OK'}
+end
+
 function commands.STRLEN(server, name)
   local key = server.space:find(name, 'string')
   return key and #key.value or 0
@@ -110,6 +118,68 @@ function commands.APPEND(server, name, more)
   key.value = key.value .. more
   server.space.changed(name)
   return #key.value
+end
+
+-- First and last of the elements that a range names, counted from 0; no more than there are.
+local function bounds(from, to, count)
+  if from < 0 then from = math.max(0, count + from) end
+  if to < 0 then to = count + to end
+  return from, math.min(to, count - 1)
+end
+
+function commands.GETRANGE(server, name, from, to)
+  from, to = number(from), number(to)
+  local key = server.space:find(name, 'string')
+  if not key or (from < 0 and to < 0 and from > to) then return '' end
+  from, to = bounds(from, to, #key.value)
+  return key.value:sub(from + 1, math.max(to, 0) + 1)
+end
+
+-- Its time to live stays.
+function commands.SETRANGE(server, name, at, text)
+  at = number(at)
+  if at < 0 then fail('ERR offset is out of range') end
+  local key = server.space:find(name, 'string')
+  if text == '' then return key and #key.value or 0 end
+  key = server.space:need(name, 'string', '')
+  local was = key.value .. ('\0'):rep(at - #key.value)
+  key.value = was:sub(1, at) .. text .. was:sub(at + #text + 1)
+  server.space.changed(name)
+  return #key.value
+end
+
+-- ---- lists ----
+
+function commands.RPUSH(server, name, ...)
+  if select('#', ...) == 0 then fail("ERR wrong number of arguments for 'rpush' command") end
+  local key = server.space:need(name, 'list', {})
+  for i = 1, select('#', ...) do key.value[#key.value + 1] = select(i, ...) end
+  server.space.changed(name)
+  return #key.value
+end
+
+function commands.LLEN(server, name)
+  local key = server.space:find(name, 'list')
+  return key and #key.value or 0
+end
+
+function commands.LRANGE(server, name, from, to)
+  from, to = number(from), number(to)
+  local key, out = server.space:find(name, 'list'), {}
+  if not key then return out end
+  from, to = bounds(from, to, #key.value)
+  for i = from, to do out[#out + 1] = key.value[i + 1] end
+  return out
+end
+
+function commands.LTRIM(server, name, from, to)
+  from, to = number(from), number(to)
+  local key = server.space:find(name, 'list')
+  if not key then return {ok = 'OK'} end
+  key.value = commands.LRANGE(server, name, tostring(from), tostring(to))
+  server.space.changed(name)
+  server.space:trim(name)
+  return {ok = 'OK'}
 end
 
 -- ---- hashes ----
@@ -155,11 +225,6 @@ function commands.HDEL(server, name, ...)
   if n > 0 then server.space.changed(name) end
   server.space:trim(name)
   return n
-end
-
-function commands.HEXISTS(server, name, field)
-  local key = server.space:find(name, 'hash')
-  return key and key.value[field] ~= nil and 1 or 0
 end
 
 function commands.HSTRLEN(server, name, field)

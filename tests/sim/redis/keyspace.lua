@@ -1,5 +1,6 @@
 -- A keyspace with Redis' meaning of types and of time. A key is {type=, value=, ends=}: `value` is a string, or for a hash
--- field -> string, for a zset member -> number, for a stream its entries and its last id (stream.lua); `ends` in ms, nil without a TTL. A key is there up to its end, not beyond.
+-- field -> string, for a list its elements, for a zset member -> number, for a stream its entries and its last id (stream.lua); `ends` in ms, nil
+-- without a TTL. A key is there up to its end, not beyond.
 local keyspace = {}
 keyspace.__index = keyspace
 
@@ -55,7 +56,7 @@ function keyspace:delete(name)
   return there
 end
 
--- A hash or zset that has lost its last member is no key any more.
+-- A hash, list or zset that has lost its last member is no key any more.
 function keyspace:trim(name)
   local key = self.keys[name]
   if key and type(key.value) == 'table' and next(key.value) == nil then self.keys[name] = nil end

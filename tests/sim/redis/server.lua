@@ -8,7 +8,8 @@ local commands = part('commands', keyspace)
 part('stream', commands)
 local script = part('script', commands)
 local encode = part('resp')
-local watch = part('watch')
+local backlog = part('backlog')
+local watch = part('watch', backlog)
 
 local server = {}
 server.__index = server
@@ -70,11 +71,13 @@ function server:expire() self.space:names() end
 -- Takes the identity of another server.
 function server:adopt(run, replid) self.run, self.replid = run, replid end
 
--- The n-th (counted around) of the keys whose name begins with `prefix` goes; its name, or nil if there is none.
+-- The n-th (counted around) of the keys whose name begins with `prefix` goes; its name, or nil if there is none. Only such as have a time to
+-- live: where documents are written behind no other policy is let in. But the fence may go, too, by somebody's hand.
 function server:evict(prefix, n)
   local found = {}
   for _, name in ipairs(self.space:names()) do
-    if name:sub(1, #prefix) == prefix then found[#found + 1] = name end
+    local may = self.space:find(name).ends or name == 'mp:f'
+    if may and name:sub(1, #prefix) == prefix then found[#found + 1] = name end
   end
   local name = found[1] and found[n % #found + 1]
   if name then self.space:delete(name) end
@@ -92,56 +95,49 @@ end
 function server:eval(known, argv)
   local n = tonumber(argv[3])
   local keys, args = slice(argv, 4, 3 + n), slice(argv, 4 + n, #argv)
-  local was, ends = watch.before(self.space, keys)
-  local record, sums = self:waits(known.name, keys, args)
+  local was = self.watched and watch.before(self.space, keys)
+  local had = self:stands(known.name, keys, args)
   self.several = known.name == 'wb_puts' and {} or nil
-  local most = self.several and args[2] or known.name == 'wb_put' and args[5]
-  local waited = self:waiting()
   local value = script.run(self, self.replaced[known.name] or known.text, keys, args)
   if self.several then self:note_several(keys, args)
-  else self:note(known.name, keys, args, record, sums) end
-  self.complaint = self.watched and watch.after(self.space, keys, known.name, args[1], was, ends)
-  if most and self:waiting() > math.max(waited, tonumber(most)) then self.complaint = known.name .. ' let more wait than may' end
+  else self:note(known.name, keys, args, had) end
+  self.complaint = self.watched and watch.after(self.space, keys, known.name, args, was) or nil
   return value
 end
 
 -- ---- what is written behind ----
 
-function server:record(name, field)
-  local key = self.space:find(name)
-  return key and key.value[field]
-end
-
 local accepts = {wb_put = 'record', wb_incr = 'increment', wb_fold = 'fold'}
 
--- What waits for the key that such a script is about: its record, and what stands in its deltas.
-function server:waits(name, keys, args)
-  if accepts[name] then return self:record(keys[4], args[1]), self:record(keys[3], '') end
+-- What stands there of the key that such a script is about: its record, and the versions of its increments.
+function server:stands(name, keys, args)
+  if not accepts[name] then return end
+  local sums = backlog.sums(self.space, keys[2])
+  return {record = backlog.record(self.space, keys[1]), sums = sums, newest = sums and sums:sub(1, 8)}
 end
 
 -- What it has accepted since: an increment's version and by how much, or a record, of a fold with the version of the newest increment in it, and the
 -- version that those have now which came later.
-function server:note(name, keys, args, record, sums)
-  local now_record, now_sums = self:waits(name, keys, args)
-  if accepts[name] == 'increment' and now_sums ~= sums then
-    self.accepted[#self.accepted + 1] = {args[1], now_sums:sub(1, 8), 'increment', args[3]}
-  elseif accepts[name] and now_record ~= record then
-    self.accepted[#self.accepted + 1] = {args[1], now_record, accepts[name], name == 'wb_fold' and args[6] or '', now_sums and now_sums:sub(1, 8) or ''}
+function server:note(name, keys, args, had)
+  local has, kind = self:stands(name, keys, args), accepts[name]
+  if kind == 'increment' and has.sums ~= had.sums then
+    self.accepted[#self.accepted + 1] = {args[1], has.newest, kind, args[3]}
+  elseif kind and kind ~= 'increment' and has.record and has.record ~= had.record then
+    self.accepted[#self.accepted + 1] = {args[1], has.record, kind, kind == 'fold' and args[6] or '', has.newest or ''}
   end
 end
 
 -- Of wb_puts each record as it is written: one may be in the place of another of the same call.
 function server:called(name, argv)
-  if not self.several or name ~= 'HSET' or argv[2]:sub(1, 5) ~= 'mp:d:' then return end
-  for i = 3, #argv, 2 do self.several[#self.several + 1] = {argv[i], argv[i + 1], 'record', ''} end
+  if not self.several or name ~= 'MSET' then return end
+  for i = 2, #argv, 2 do self.several[#self.several + 1] = {argv[i], argv[i + 1], 'record', ''} end
 end
 
 function server:note_several(keys, args)
-  local count, deltas = (#keys - 4) / 3, {}
-  for i = 1, count do deltas[args[2 + i]] = keys[4 + 2 * count + i] end
+  local key_of = {}
+  for i = 1, (#keys - 4) / 2 do key_of[keys[4 + i]] = args[4 + i] end
   for _, one in ipairs(self.several) do
-    local sums = self:record(deltas[one[1]], '')
-    one[5] = sums and sums:sub(1, 8) or ''
+    one[1] = key_of[one[1]]
     self.accepted[#self.accepted + 1] = one
   end
   self.several = nil
@@ -153,30 +149,13 @@ function server:accept()
   if one then return unpack(one) end
 end
 
--- How many entries wait for the store.
-function server:waiting()
-  local n = 0
-  for _, name in ipairs(self.space:names()) do
-    if name:sub(1, 5) == 'mp:s:' then n = n + #self.space:find(name).value end
-  end
-  return n
-end
+function server:waiting() return backlog.waiting(self.space) end
 
 -- The records that wait are given by accept() next, and behind each the version of its newest increment, if some wait.
 function server:recall()
   self.accepted = {}
-  for _, name in ipairs(self.space:names()) do
-    if name:sub(1, 5) == 'mp:d:' then
-      local value, fields = self.space:find(name).value, {}
-      for field in pairs(value) do fields[#fields + 1] = field end
-      table.sort(fields)
-      for _, field in ipairs(fields) do self.accepted[#self.accepted + 1] = {field, value[field], 'record', ''} end
-    end
-  end
-  for _, name in ipairs(self.space:names()) do
-    local key = name:match('^mp:i:{.-}(.*)$')
-    if key then self.accepted[#self.accepted + 1] = {key, self:record(name, ''):sub(1, 8), 'increment', ''} end
-  end
+  for _, one in ipairs(backlog.records(self.space)) do self.accepted[#self.accepted + 1] = {one[1], one[2], 'record', ''} end
+  for _, one in ipairs(backlog.increments(self.space)) do self.accepted[#self.accepted + 1] = {one[1], one[2], 'increment', ''} end
 end
 
 local reads = {GET = true, PTTL = true}

@@ -46,14 +46,6 @@ function commands.XRANGE(server, name, from, to, word, count)
   return out
 end
 
--- Only the newest one is ever asked for.
-function commands.XREVRANGE(server, name, to, from, word, count)
-  if to ~= '+' or from ~= '-' or not word or word:upper() ~= 'COUNT' or tonumber(count) ~= 1 then fail('ERR syntax error') end
-  local key = server.space:find(name, 'stream')
-  local one = key and key.value[#key.value]
-  return one and {{shown(one), one[3]}} or {}
-end
-
 function commands.XDEL(server, name, ...)
   local key, gone, n = server.space:find(name, 'stream'), {}, 0
   if not key then return 0 end

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,15 +16,10 @@ import urllib.request
 import pytest
 
 import harness
+import ports
 import spec
 
 EXAMPLES = harness.ROOT / "examples"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def get(port: int, path: str) -> tuple[int, dict]:
@@ -90,7 +84,7 @@ def empty(redis, database: int) -> None:
 @pytest.mark.parametrize("command", [fastapi_app, express_app], ids=["fastapi", "express"])
 def test_app(command, cache, database, redis, tmp_path):
     empty(redis, 5)  # both apps keep films in the namespace "default"
-    port = free_port()
+    port = ports.take()
     environment = dict(os.environ, PORT=str(port), CACHE=redis.database(5) if cache == "redis" else "memory:",
                        PYTHONDONTWRITEBYTECODE="1")
     with open(tmp_path / "log", "wb") as log:
@@ -156,7 +150,7 @@ def test_demo(redis, say):
 
 
 def test_demo_without_redis():
-    port = free_port()  # nobody listens there
+    port = ports.take()  # nobody listens there
     done = subprocess.run([sys.executable, "-B", str(EXAMPLES / "demo/demo.py"), "--json"], capture_output=True, text=True,
                           timeout=100, env=dict(os.environ, MILLPOND_DEMO_REDIS=f"redis://127.0.0.1:{port}/0"))
     assert done.returncode == 0, done.stderr[-2000:]

@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,8 @@ import time
 import urllib.request
 
 import pytest
+
+import ports
 
 WORKERS = 4
 
@@ -68,12 +69,6 @@ APPLICATION = """
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def get(port: int, key: str) -> dict:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/{key}", timeout=30) as answer:
         return json.load(answer)
@@ -88,7 +83,7 @@ def test_preload(worker, kind, own_redis, ns, say, tmp_path):
     (tmp_path / "shop.py").write_text(textwrap.dedent(APPLICATION))
     log, errors = tmp_path / "loads", tmp_path / "errors"
     log.touch()
-    port = free_port()
+    port = ports.take()
     target = "shop:asgi" if "uvicorn" in worker else "shop:app"
     with errors.open("w") as stream:
         server = subprocess.Popen(

@@ -17,6 +17,7 @@ import urllib.parse
 import pytest
 
 import harness
+import ports
 import spec
 
 FILMS = [(f"{i:04}", film) for i, film in enumerate(json.loads((harness.ROOT / "examples/demo/data/movies.json").read_text("utf-8")))]
@@ -34,9 +35,7 @@ class Server:
         (modules / "express").symlink_to(express)
         (modules / "millpond").symlink_to(os.environ.get("MILLPOND_NODE", harness.ROOT / "node"))
         (folder / "app.mjs").write_text(text, encoding="utf-8")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = ports.take()
         self.log = folder / "log"
         node = shutil.which("node")
         assert node, "there is no node on the path"

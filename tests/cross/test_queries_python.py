@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import pathlib
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import time
 import urllib.parse
 
 import pytest
+
+import ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIND = json.loads((ROOT / "tests/spec/find.json").read_text())
@@ -37,9 +38,7 @@ class App:
     """The example, as a newcomer starts it."""
 
     def __init__(self, folder: pathlib.Path, cache: str, store: pathlib.Path):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = ports.take()
         self.log = folder / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(

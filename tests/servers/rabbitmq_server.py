@@ -17,15 +17,9 @@ import subprocess
 import tempfile
 import time
 
+import ports
+
 PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class RabbitmqServer:
@@ -33,7 +27,8 @@ class RabbitmqServer:
         if not os.path.exists(PROGRAM):
             raise RuntimeError(f"there is no {PROGRAM}: install rabbitmq-server")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millpond-rabbitmq-"))
-        self.port, distribution, epmd = free_ports(3)
+        self._taken = [ports.take() for _ in range(3)]
+        self.port, distribution, epmd = self._taken
         (self.folder / "plugins").write_text("[].")
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "PYTHONPATH")},
@@ -85,6 +80,8 @@ class RabbitmqServer:
         self.kill()
         subprocess.run(["epmd", "-port", self.environment["ERL_EPMD_PORT"], "-kill"], env=self.environment, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, check=False)
+        while self._taken:
+            ports.give_back(self._taken.pop())
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> RabbitmqServer:

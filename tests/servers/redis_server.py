@@ -1,6 +1,6 @@
 """Real Redis servers for tests: start, stop, kill, start again empty, on loopback.
 
-    with RedisServer() as server:           # a free port of 7700..7799 (MILLPOND_TEST_PORTS: another first one), no persistence
+    with RedisServer() as server:           # a port of its own (ports.py), no persistence
         server.url, server.call("INCR", "n")
 
     python tests/servers/redis_server.py -- ctest --test-dir build/c
@@ -29,11 +29,7 @@ import tempfile
 import time
 
 import certificates
-
-# Each of pytest's processes that run side by side ("gw0"...) has ports of its own: a server that a test has killed must find its port free.
-SIDE = os.environ.get("PYTEST_XDIST_WORKER", "gw")[2:]
-FIRST = int(os.environ.get("MILLPOND_TEST_PORTS", "7700")) + 100 * (int(SIDE) + 1 if SIDE else 0)
-PORTS = range(FIRST, FIRST + 100)
+import ports
 
 
 class ServerError(RuntimeError):
@@ -88,21 +84,6 @@ class Connection:
         self._socket.close()
 
 
-def free_port(but: int = 0) -> int:
-    """The first port of the range that nobody listens on."""
-    for port in PORTS:
-        if port == but:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-    raise ServerError(f"no free port in {PORTS.start}..{PORTS.stop - 1}")
-
-
 class RedisServer:
     """One redis-server without persistence; `start` after `kill` brings it back empty on the same port.
 
@@ -120,35 +101,29 @@ class RedisServer:
         self.process: subprocess.Popen | None = None
         self.folder = tempfile.mkdtemp(prefix="millpond-redis-")
         self.certificates = os.path.join(self.folder, "certificates")
-        self.tls_port = 0
         self.tls = tls
         if tls:
             os.mkdir(self.certificates)
             certificates.make(self.certificates)
         self._control: Connection | None = None
-        self.port = port or 0
-        self._fixed = port is not None
+        self._taken = [ports.take() for _ in range((port is None) + tls)]
+        self.port = port or self._taken[0]
+        self.tls_port = self._taken[-1] if tls else 0
         self.start()
 
     def start(self) -> None:
-        for _ in range(5):  # another suite may take a free port between our look and the server's bind
-            if not self._fixed:
-                self.port = free_port()
-            words = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
-                     "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"]
-            if self.tls:
-                self.tls_port = self.tls_port if self._fixed and self.tls_port else free_port(self.port)
-                words += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
-                for name, file in ("ca-cert", "ca.pem"), ("cert", "server.pem"), ("key", "server.key"):
-                    words += [f"--tls-{name}-file", self.certificate(file)]
-            for name, value in self.options.items():
-                words += [f"--{name}", str(value)]
-            pin = None if self.cpu is None else lambda: os.sched_setaffinity(0, {self.cpu})
-            self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=pin)
-            if self._usable():
-                self._fixed = True
-                return
-        raise ServerError(f"redis-server did not come up on port {self.port}: {self._last_words()}")
+        words = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+                 "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"]
+        if self.tls:
+            words += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
+            for name, file in ("ca-cert", "ca.pem"), ("cert", "server.pem"), ("key", "server.key"):
+                words += [f"--tls-{name}-file", self.certificate(file)]
+        for name, value in self.options.items():
+            words += [f"--{name}", str(value)]
+        pin = None if self.cpu is None else lambda: os.sched_setaffinity(0, {self.cpu})
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=pin)
+        if not self._usable():
+            raise ServerError(f"redis-server did not come up on port {self.port}: {self._last_words()}")
 
     def _usable(self) -> bool:
         end = time.monotonic() + 10
@@ -230,6 +205,8 @@ class RedisServer:
     def stop(self) -> None:
         if self.process is not None:
             self._end(signal.SIGTERM if self.process.poll() is None else signal.SIGKILL)
+        while self._taken:
+            ports.give_back(self._taken.pop())
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, number: int) -> None:

@@ -1,10 +1,7 @@
 /* An increment whose answer was lost with the server that gave it: what its caller is told, and what was counted. */
 #include "support/support.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "support/redis.h"
 #include "support/relay.h"
@@ -32,17 +29,6 @@ static pond *made(const char *url, const char *worker) {
 static pond_collection *films(pond *p) {
     const char *const options[] = {"write", "behind"};
     return films_made(p, options, 1);
-}
-
-static int free_port(void) {
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    socklen_t len = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
-    close(fd);
-    return ntohs(at.sin_port);
 }
 
 typedef struct increment {
@@ -74,10 +60,9 @@ typedef enum memory { NONE, OLD, ALL } memory; /* what the server comes back wit
 /* The document is counted up by one who does not get the answer: the server dies, and comes back. `stored`: a worker has taken it to the
  * store before. Then the document has `n`, and one more. */
 static void play(memory keeps, bool stored, int code, int n) {
-    char port[16], url[64];
-    snprintf(port, sizeof port, "%d", free_port());
-    server *redis = server_start((const char *const[]){"--port", port, NULL});
-    relay *between = relay_start(atoi(port));
+    char url[64];
+    server *redis = server_start(NULL);
+    relay *between = relay_start_to(server_url(redis));
     pond *near = made(server_url(redis), "on");
     pond_collection *d = films(near);
     assert_int_equal(pond_collection_change(d, POND_REPLACE, "1", 1, "{\"n\":-1}", 8, NULL, NULL, NULL, NULL), POND_OK);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "support/support.h"
@@ -19,7 +20,9 @@ typedef struct pair {
 } pair;
 
 struct relay {
-    int listener, port, server_port;
+    struct sockaddr_un server; /* or a sockaddr_in, which is smaller */
+    socklen_t server_len;
+    int listener, port;
     pthread_t thread;
     atomic_bool stop, cut;
     atomic_int age, held; /* how often all were dropped; of which age nothing comes through */
@@ -31,11 +34,9 @@ struct relay {
     long most;
 };
 
-static int dial(int port) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0) return fd;
+static int dial(const struct sockaddr_un *at, socklen_t len) {
+    int fd = socket(at->sun_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)at, len) == 0) return fd;
     close(fd);
     return -1;
 }
@@ -77,7 +78,7 @@ static void take(relay *r, int client) {
     assert_non_null(l);
     pthread_mutex_lock(&r->lock);
     bool spared = r->count - r->first < r->spared;
-    *l = (pair){.owner = r, .client = client, .server = dial(r->server_port)};
+    *l = (pair){.owner = r, .client = client, .server = dial(&r->server, r->server_len)};
     l->most = spared ? -1 : r->most;
     l->age = atomic_load(&r->age);
     l->pause_ms = spared ? 0 : r->pause_ms;
@@ -99,14 +100,15 @@ static void *serve(void *arg) {
     return NULL;
 }
 
-relay *relay_start(int server_port) {
+static relay *start(const void *server, size_t server_len) {
     relay *r = calloc(1, sizeof *r);
     struct sockaddr_in at = {.sin_family = AF_INET};
     socklen_t len = sizeof at;
     assert_non_null(r);
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     pthread_mutex_init(&r->lock, NULL);
-    r->server_port = server_port;
+    memcpy(&r->server, server, server_len);
+    r->server_len = (socklen_t)server_len;
     r->most = -1;
     atomic_init(&r->held, -1);
     r->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -116,6 +118,18 @@ relay *relay_start(int server_port) {
     r->port = ntohs(at.sin_port);
     assert_int_equal(pthread_create(&r->thread, NULL, serve, r), 0);
     return r;
+}
+
+relay *relay_start(int server_port) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)server_port)};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return start(&at, sizeof at);
+}
+
+relay *relay_start_to(const char *url) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", url + strlen("unix:"));
+    return start(&at, sizeof at);
 }
 
 int relay_port(const relay *r) { return r->port; }

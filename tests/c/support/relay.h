@@ -8,6 +8,7 @@
 typedef struct relay relay;
 
 relay *relay_start(int server_port);
+relay *relay_start_to(const char *url); /* unix:PATH */
 int relay_port(const relay *r);
 /* For connections made from now on, but for the first `spared` of them: after so many bytes from the server nothing more comes
  * through, though the connection stands. Negative: everything does. */

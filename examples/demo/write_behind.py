@@ -51,24 +51,19 @@ def server(folder: str, otherwise: str | None):
     if not program:
         yield otherwise
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes", "--save", ""], stdout=subprocess.DEVNULL)
+    path = f"{folder}/redis"  # not a port: another program may have it by the time that the server looks
+    process = subprocess.Popen([program, "--port", "0", "--unixsocket", path, "--dir", folder, "--appendonly", "yes", "--save", ""], stdout=subprocess.DEVNULL)
     try:
-        until(lambda: connects(port))
-        yield f"redis://127.0.0.1:{port}/0"
+        until(lambda: connects(path))
+        yield f"unix:{path}"
     finally:
         process.kill()
         process.wait()
 
 
-def connects(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    except OSError:
-        return False
+def connects(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def until(true) -> None:

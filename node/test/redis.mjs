@@ -107,7 +107,8 @@ export class Redis {
 
   /** On any free port of ours, or on the one that it had. */
   async start () {
-    const ports = this.port ? [this.port] : Array.from({ length: LAST - FIRST + 1 }, (_, i) => FIRST + (i + process.pid * 7) % (LAST - FIRST + 1))
+    const count = LAST - FIRST
+    const ports = this.port ? [this.port] : Array.from({ length: count }, (_, i) => FIRST + (i + process.pid * 7) % count)
     for (const port of ports) {
       if (await this.#startOn(port)) return this
     }
@@ -117,7 +118,7 @@ export class Redis {
   async #startOn (port) {
     const words = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
     if (this.#tls) {
-      this.tlsPort = await freePort()
+      this.tlsPort = port + 1
       words.push('--tls-port', this.tlsPort, '--tls-auth-clients', 'no', '--tls-ca-cert-file', this.certificate('ca.pem'),
         '--tls-cert-file', this.certificate('server.pem'), '--tls-key-file', this.certificate('server.key'))
     }
@@ -145,15 +146,6 @@ export class Redis {
     child.kill('SIGKILL')
     await once(child, 'exit')
   }
-}
-
-async function freePort () {
-  const probe = net.createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  return port
 }
 
 /** Starts a server for a test file and stops it after the file's last test. */

@@ -24,7 +24,7 @@ APPLICATION = """
     import asyncio, json, os, threading, time
     import millpond, millpond.aio
 
-    options = dict(namespace=os.environ["SHOP"], store="sqlite:" + os.environ["SHOP_DB"], command_timeout="20s", lease="300ms")
+    options = dict(namespace=os.environ["SHOP"], store="sqlite:" + os.environ["SHOP_DB"], command_timeout="20s", lease="20s")
     pond = millpond.open(os.environ["SHOP_CACHE"], **options)
     apond = millpond.aio.open(os.environ["SHOP_CACHE"], **options)
 
@@ -34,7 +34,7 @@ APPLICATION = """
     pond.fetch("warm", lambda: "by the parent")
     asyncio.run(apond.fetch("awarm", lambda: "by the parent"))
     began = threading.Event()
-    threading.Thread(target=pond.fetch, args=("forever", lambda: began.set() or time.sleep(3600)), daemon=True).start()
+    threading.Thread(target=pond.fetch, args=("forever", lambda: began.set() or time.sleep(3600)), kwargs=dict(lease="300ms"), daemon=True).start()
     began.wait()
 
     def load(key):

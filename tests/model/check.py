@@ -22,9 +22,11 @@ INTENT = "-DLEASE -DINTENT "
 ONE = "-DNR=1 -DNREADS=1 "  # one reader, one read
 
 BEHIND = "-DNW=2 -DCRASH -DEVICT "
+INCREMENTS = "-DINCR -DNREADS=1 -DCRASH -DEVICT "
 BACK = "-DNREADS=1 -DROLLBACK "  # Redis went back
 
 PASS, STALE, AT_REST, REGRESSED, REUSED = "pass", "stale read", "stale at rest", "store went back", "version reused"
+MISCOUNTED = "wrong counter"
 ROWS = [  # name, what must come of it, model, flags
     # What is simpler than the protocol, and why it will not do.
     ("naive", STALE, "cache", "-DNAIVE"),
@@ -71,12 +73,20 @@ ROWS = [  # name, what must come of it, model, flags
     # Written behind, and what must not be left out.
     ("behind", PASS, "behind", BEHIND),
     ("behind_unfenced", REGRESSED, "behind", BEHIND + "-DUNFENCED"),
-    ("behind_unseen", AT_REST, "behind", BEHIND + "-DUNSEEN"),
     ("behind_ack_any", AT_REST, "behind", BEHIND + "-DACKANY"),
     ("behind_ack_first", AT_REST, "behind", BEHIND + "-DACKFIRST"),
     ("behind_no_revoke", AT_REST, "behind", BEHIND + "-DNOREVOKE"),
+    ("behind_blind_fill", AT_REST, "behind", BEHIND + "-DBLIND"),
+    ("behind_mortal", AT_REST, "behind", BEHIND + "-DMORTAL"),
+    # With increments, which wait beside their document.
+    ("behind_incr", PASS, "behind", INCREMENTS),
+    ("behind_incr_bare", AT_REST, "behind", INCREMENTS + "-DBARE"),
+    ("behind_incr_no_base", MISCOUNTED, "behind", INCREMENTS + "-DNOBASE"),
+    ("behind_incr_acked", AT_REST, "behind", INCREMENTS + "-DACKINCR"),
+    ("behind_incr_fold_any", MISCOUNTED, "behind", INCREMENTS + "-DFOLDANY"),
     # The same with a Redis that went back: what it lost is lost, and nothing else.
     ("behind_back", PASS, "behind", BACK),
+    ("behind_back_unseen", AT_REST, "behind", BACK + "-DUNSEEN"),
     ("behind_back_no_tomb", REGRESSED, "behind", BACK + "-DNOTOMB"),
     ("behind_back_no_drop", AT_REST, "behind", BACK + "-DNODROP"),
     ("behind_back_same_epoch", REUSED, "behind", BACK + "-DSAMEEPOCH"),
@@ -91,7 +101,7 @@ LONG = [
 def verdict(report: str) -> str:
     violated = re.search(r"assertion violated (.*)", report)
     if violated:
-        telling = ("!((v<fl))", STALE), ("<was)", REGRESSED), ("(e<=", REUSED)
+        telling = ("!((v<fl))", STALE), ("<was)", REGRESSED), ("(e<=", REUSED), ("!=under", MISCOUNTED)
         return next((what for text, what in telling if text in violated[1]), AT_REST)
     ended = "errors: 0" in report and not re.search(r"search depth too small|out of memory|Interrupted|reached -DMEMLIM", report)
     return PASS if ended else "unfinished"

@@ -38,7 +38,7 @@ typedef struct client {
     request request;
     process *p;
     unsigned number, left;
-    bool calling, changes, flushes, audits;
+    bool calling, changes, flushes, invalidates, audits;
     ledger_since since;            /* the call's begin */
     int64_t accepted[LEDGER_KEYS]; /* of a flush: what was due of each key then */
     unsigned op, ops;              /* ledger.h: of this change; changes begun */

@@ -62,6 +62,8 @@ static void ended(request *r, pond_event *event) {
         judge_error(c, pond_event_error(event));
     } else if (c->flushes) {
         ledger_flushed(&w->ledger, c->accepted, w->row->keys, c->since.losses);
+    } else if (c->invalidates) {
+        trace_line(&w->trace, "p%u.c%u has invalidated k%zu", c->p->number, c->number, c->request.key);
     } else if (!c->changes) {
         judge_value(c, pond_event_value(event));
     } else {
@@ -108,6 +110,19 @@ static int begin_change(client *c, const char *id, size_t id_len, pond_error **e
                                         error);
 }
 
+/* As who has written past the library does. What waits for the store stays. */
+static int begin_invalidate(client *c, const char *id, size_t len, pond_error **error) {
+    trace_line(&c->p->world->trace, "p%u.c%u invalidates %s", c->p->number, c->number, id);
+    return pond_collection_invalidate_start(c->p->collection, c->p->queue[c->request.lane], &id, &len, 1,
+                                            (uintptr_t)&c->request, error);
+}
+
+static int begin_read(client *c, const char *id, size_t len, pond_value **now, pond_error **error) {
+    trace_line(&c->p->world->trace, "p%u.c%u wants %s", c->p->number, c->number, id);
+    return pond_collection_get_start(c->p->collection, c->p->queue[c->request.lane], id, len, (uintptr_t)&c->request,
+                                     now, &c->handle, error);
+}
+
 /* Until all that was accepted before is in the store. */
 static int begin_flush(client *c, pond_error **error) {
     world *w = c->p->world;
@@ -131,13 +146,13 @@ static void begin(void *owner, uint64_t arg) {
     c->request.key = c->audits ? c->left % w->row->keys : dice_below(&w->dice, w->row->keys);
     c->changes = !c->audits && dice_chance(&w->dice, 550);
     c->flushes = !c->audits && !c->changes && dice_chance(&w->dice, 120);
+    c->invalidates = !c->audits && !c->changes && !c->flushes && dice_chance(&w->dice, 60);
     c->since = ledger_now(&w->ledger, c->request.key);
     size_t len = (size_t)snprintf(id, sizeof id, "k%zu", w->row->burst ? of_one_shard[c->request.key] : c->request.key);
-    if (!c->changes && !c->flushes) trace_line(&w->trace, "p%u.c%u wants %s", c->p->number, c->number, id);
-    int code = c->changes   ? begin_change(c, id, len, &error)
-               : c->flushes ? begin_flush(c, &error)
-                            : pond_collection_get_start(c->p->collection, c->p->queue[c->request.lane], id, len,
-                                                        (uintptr_t)&c->request, &now, &c->handle, &error);
+    int code = c->changes       ? begin_change(c, id, len, &error)
+               : c->flushes     ? begin_flush(c, &error)
+               : c->invalidates ? begin_invalidate(c, id, len, &error)
+                                : begin_read(c, id, len, &now, &error);
     if (code != POND_OK) {
         judge_broken(&w->judge, pond_error_message(error));
         pond_error_free(error);
@@ -146,7 +161,7 @@ static void begin(void *owner, uint64_t arg) {
         judge_value(c, now);
         pond_value_free(now);
         next(c);
-    } else if (!w->calm && !c->flushes && dice_chance(&w->dice, w->row->cancels)) {
+    } else if (!w->calm && c->handle && dice_chance(&w->dice, w->row->cancels)) {
         process_after(c->p, dice_between(&w->dice, 0, 60), give_up, c, c->calls);
     }
 }

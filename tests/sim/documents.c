@@ -27,7 +27,7 @@ typedef struct question {
     process *process;
     job *job;
     bool answered, fails;
-    int64_t back; /* how long the answer takes */
+    int64_t back, late; /* how long the answer takes, and how much longer than others */
 } question;
 
 static int64_t way(world *w) {
@@ -51,7 +51,7 @@ static bool ask(question *q, process *p, pond_error **err) {
     q->process = p;
     q->job = job_here();
     q->fails = !w->calm && dice_chance(&w->dice, w->row->failed_loads);
-    q->back = way(w);
+    q->back = way(w) + q->late;
     agenda_at(&w->agenda, virtual_now() + way(w), arrive, q, 0);
     bool over = false;
     while (!over && !q->answered) over = job_park();
@@ -218,6 +218,23 @@ static mp_flushed leave_unknown(flushing *f, world *w, pond_error **err) {
     return MP_FLUSH_FAILED;
 }
 
+enum { REFUSALS = 2 }; /* of one version: behind the third it would be a dead letter */
+
+/* One of the rows is not to be had, for now. */
+static bool is_poison(world *w, mp_flush *what, pond_error **err) {
+    if (w->calm || !dice_chance(&w->dice, w->row->poison)) return false;
+    what->poison = dice_below(&w->dice, (uint32_t)what->n);
+    const mp_flush_row *row = &what->rows[what->poison];
+    document *d = &w->documents.document[(size_t)strtoul(row->id + 1, NULL, 10) % LEDGER_KEYS];
+    if (d->poison != row->version) d->refused = 0;
+    if (d->refused == REFUSALS) return false;
+    d->poison = row->version;
+    d->refused++;
+    trace_line(&w->trace, "the store refuses %.*s", (int)row->id_len, row->id);
+    mp_fail(err, POND_ESTORE, "the store will not have it");
+    return true;
+}
+
 static mp_flushed flush(mp_store *to, mp_flush *what, pond_error **err) {
     process *p = process_of(to);
     world *w = p->world;
@@ -229,6 +246,10 @@ static mp_flushed flush(mp_store *to, mp_flush *what, pond_error **err) {
     if (begins.how != MP_FLUSHED) {
         free(begins.t);
         return begins.how;
+    }
+    if (is_poison(w, what, err)) {
+        free(begins.t);
+        return MP_FLUSH_POISON;
     }
     if (!w->calm && dice_chance(&w->dice, w->row->unknown_writes)) return leave_unknown(&begins, w, err);
     if (!w->calm && dice_chance(&w->dice, w->row->slow_writes)) {
@@ -265,6 +286,8 @@ static int get_version(mp_store *to, const char *collection, const char *id, siz
     getting g = {.question.answer = give_document, .key = (size_t)strtoul(id + 1, NULL, 10) % LEDGER_KEYS};
     const mp_document_name name = {collection, id, len};
     p->world->judge.counts.loads++;
+    if (!p->world->calm && dice_chance(&p->world->dice, p->world->row->late_loads))
+        g.question.late = dice_between(&p->world->dice, 200, 2500);
     if (!ask(&g.question, p, err)) return POND_ESTORE;
     *version = g.found.there ? g.found.version : g.found.tomb;
     if (g.found.there) return mp_document_unpack(&name, g.found.text, g.found.len, out, err);

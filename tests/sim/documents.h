@@ -20,6 +20,8 @@ typedef struct document {
     int64_t version, tomb; /* 0: none */
     char text[LEDGER_TEXT];
     size_t len;
+    int64_t poison;   /* the version of it that the store refuses */
+    unsigned refused; /* how often it has */
 } document;
 
 /* All processes' */

@@ -177,7 +177,7 @@ const mutant mutants[] = {
     {"ack-any-version", "an ack does not look which version was flushed", "behind",
      .edits = {{"wb_ack", "well = sub(r, 9, 16) == ver", "well = true"}}},
     {"ack-increments", "an ack does not look whether increments wait", "behind",
-     .edits = {{"wb_ack", "elseif call('EXISTS', KEYS[2 + i]) == 1 then", "elseif false then"}}},
+     .edits = {{"wb_ack", "elseif call('EXISTS', KEYS[2 + i]) == 1 or", "elseif"}}},
     {"ack-all", "what is to wait on leaves the queue with what was acked", "behind",
      .edits = {{"wb_ack", "if #rest > 0 then call('RPUSH', KEYS[1], unpack(rest)) end", ""}}},
     {"ack-before", "what was taken and not acked leaves the queue with what was", "behind-slow",

@@ -111,6 +111,8 @@ const sim_row sim_rows[] = {
     {"behind-cut", "connections are cut, answers come late, hosts stand still", BEHIND, CUT, .overtaken = 10},
     {"behind-slow", "the store is slow, fails, or does not say what came of a flush; calls are given up", BEHIND,
      .slow_loads = 200, .failed_loads = 100, .unknown_writes = 150, .cancels = 100},
+    {"behind-late", "loads take longer than changes need to get to the store", BEHIND, .lease = 3000, .late_loads = 400,
+     .evict_values = 4},
     {"behind-still", "workers stand still in the midst of a flush, longer than they own their shards", BEHIND_LONG,
      .slow_writes = 150, .unknown_writes = 100, .pauses = 2, .pause = 15000, .evict_hints = 10},
     {"behind-restart", "the server comes back with all that it had", BEHIND, .restarts = 3, .keeps = true, .cuts = 2},
@@ -119,6 +121,8 @@ const sim_row sim_rows[] = {
     {"behind-burst", "changes of one shard that begin together, and connections are cut", BURST, .cuts = 3,
      .overtaken = 20},
     {"behind-full", "the same, with room for one entry", BURST, .backlog = 16, .overtaken = 20, .slow_loads = 100},
+    {"behind-poison", "the store refuses some documents, and others are stored meanwhile", BURST, .poison = 300,
+     .failed_loads = 20},
     {"behind-batches", "one document at once: the next is taken while the store has it, and the last one goes", BATCHES,
      .cuts = 2, .spikes = 8, .overtaken = 5},
     {"behind-batches-slow", "the same; the store is slow, fails, or does not say what came of a flush; processes die",
@@ -150,5 +154,5 @@ const sim_row *sim_row_named(const char *name) {
 
 bool sim_row_fails(const sim_row *row) {
     return row->cuts || row->overtaken || row->spikes || row->restarts || row->pauses || row->slow_loads ||
-           row->failed_loads || row->refused_writes || row->unknown_writes;
+           row->late_loads || row->failed_loads || row->refused_writes || row->unknown_writes;
 }

@@ -41,6 +41,8 @@ typedef struct sim_row {
     int64_t pause; /* the longest */
     /* And of 1000 of each: */
     unsigned slow_loads, failed_loads;
+    unsigned late_loads;  /* of documents: their answers take longer than a change needs to get to the store */
+    unsigned poison;      /* flushes of which the store will not have one document, for now */
     unsigned slow_writes; /* at the store for up to twice the intent's time */
     unsigned refused_writes, unknown_writes;
     unsigned deadly_writes; /* the process dies between commit and answer */

@@ -439,6 +439,8 @@ static void behind(dice *d, const char *name) {
     } else if (strcmp(name, "wb_fill") == 0) {
         number(3), part_of("b", user), part_of("i", user), part_of("bl", user), word(token(d));
         envelope_of(d, fence), number(dice_between(d, 1, 12));
+    } else if (strcmp(name, "wb_end") == 0) {
+        number(2), part_of("b", user), part_of("bl", user);
     } else if (strcmp(name, "wb_take") == 0) {
         number(3), shard_of("q"), shard_of("d"), shard_of("m");
         if (dice_chance(d, 300)) place(d);
@@ -483,7 +485,7 @@ static void next_command(dice *d) {
         MP_SCRIPT_wb_dead, MP_SCRIPT_wb_dead_list, MP_SCRIPT_wb_dead_retry, MP_SCRIPT_wb_epoch, MP_SCRIPT_wb_own,
         MP_SCRIPT_wb_open, MP_SCRIPT_wb_inspect,   MP_SCRIPT_wb_incr,       MP_SCRIPT_wb_incr,  MP_SCRIPT_wb_sums,
         MP_SCRIPT_wb_fold, MP_SCRIPT_wb_fold,      MP_SCRIPT_wb_puts,       MP_SCRIPT_wb_puts,  MP_SCRIPT_wb_fill,
-        MP_SCRIPT_wb_ack};
+        MP_SCRIPT_wb_ack,  MP_SCRIPT_wb_end};
     const mp_script *s = &mp_scripts[known[dice_below(d, sizeof known / sizeof known[0])]];
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(s->text + 3, ":"), s->text + 3);

@@ -101,7 +101,9 @@ function server:eval(known, argv)
   local value = script.run(self, self.replaced[known.name] or known.text, keys, args)
   if self.several then self:note_several(keys, args)
   else self:note(known.name, keys, args, had) end
-  self.complaint = self.watched and watch.after(self.space, keys, known.name, args, was) or nil
+  if self.watched then
+    self.complaint = type(value) == 'table' and value.err or watch.after(self.space, keys, known.name, args, was)
+  end
   return value
 end
 

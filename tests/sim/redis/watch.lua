@@ -19,7 +19,7 @@ end
 local BACKOFF = '-'
 local gives = {get = true, wb_get = true}
 -- Whoever loads began before this, so that what he has may be older.
-local revokes = {begin = true, ['end'] = true, wb_ack = true, wb_incr = true, wb_fold = true, wb_dead = true, wb_dead_retry = true}
+local revokes = {begin = true, ['end'] = true, wb_ack = true, wb_end = true, wb_incr = true, wb_fold = true, wb_dead = true, wb_dead_retry = true}
 
 -- `name` is the script that ran, `token` its caller's.
 local function lease(name, token, was, is)

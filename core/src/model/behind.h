@@ -11,7 +11,7 @@
 #include "model/value.h"
 
 #define MP_BEHIND_ID_MAX                                                                                               \
-    24 /* an entry's id, its place in the queue; of a dead letter "ms-seq". What is longer is no id */
+    40 /* an entry's id, its place in the queue; of a dead letter "ms-seq". What is longer is no id */
 #define MP_BEHIND_MOST 1000 /* entries of one answer, whatever is asked for */
 
 /* What an ACCEPT relies on. */
@@ -80,9 +80,11 @@ typedef struct mp_behind {
     /* TAKE, DEAD_LIST: out, the owner's (mp_behind_clear), none when it is sent. In, borrowed: ACK: any; DEAD, DEAD_DROP, DEAD_RETRY: one. */
     mp_behind_entry *entries;
     size_t count;
-    char newest[MP_BEHIND_ID_MAX]; /* out: TAKE: the id of the entry that came last; "": there is none */
-    int64_t backlog;               /* out: TAKE: entries of the shard; DEAD_LIST: dead letters of the shard */
-    bool more;                     /* out: DEAD_LIST: others follow those that came */
+    /* out: TAKE: the id of the entry that came last, and behind a '-' that of the last one that went behind others though the store does not have
+     * it, if there is one; "": there is none */
+    char newest[MP_BEHIND_ID_MAX];
+    int64_t backlog;           /* out: TAKE: entries of the shard; DEAD_LIST: dead letters of the shard */
+    bool more;                 /* out: DEAD_LIST: others follow those that came */
     int64_t epoch;             /* EPOCH: in, and out: the one in force. ACCEPT, TAKE: out: the shard's; 0: none yet */
     mp_behind_verdict verdict; /* out: ACCEPT, EPOCH, DEAD_RETRY, FOLD */
     /* ACCEPT, in, borrowed: an increment of this member instead of a value; NULL: none. */

@@ -14,7 +14,8 @@ enum { FIRST_PAUSE_MS = 10, LAST_PAUSE_MS = 100 };
 /* Each shard is asked for its oldest entry. What waits there has its place by the time when it came; what was written again while the store
  * got it goes to the end. So a shard
  * is done when its oldest entry came after the one that was its newest at first; and, as what went to the end meanwhile may have been written before this
- * call, once more after the one that is its newest then. Whoever takes that to the store has looked at it since. */
+ * call, once more after the one that is its newest then. Whoever takes that to the store has looked at it since. What the store has refused for now goes to the
+ * end as well, each time that others get there before it: that is waited for wherever it goes. */
 typedef struct settling settling;
 typedef struct asked {
     mp_op op;
@@ -61,6 +62,16 @@ static bool is_later(const char *a, const char *b) {
     return a_ms != b_ms ? a_ms > b_ms : a_n > b_n;
 }
 
+/* Its oldest entry is behind what was waited for. Is there more to wait for? */
+static bool goes_on(asked *a, const mp_behind *b) {
+    const char *aside = strchr(b->newest, '-');
+    bool refused = aside && is_later(aside + 1, a->until);
+    if (a->anew && !refused) return false;
+    memcpy(a->until, b->newest, sizeof a->until);
+    a->anew = true;
+    return true;
+}
+
 static void end(settling *s, pond_error *error) {
     mp_call_end(&s->call, error ? POND_EVENT_ERROR : POND_EVENT_OK, NULL, error);
 }
@@ -97,12 +108,7 @@ static void answered(mp_op *op) {
         const mp_behind *b = &a->behind;
         if (!a->knows) memcpy(a->until, b->newest, sizeof a->until);
         a->knows = true;
-        a->done = b->count == 0 || is_later(b->entries[0].id, a->until);
-        if (a->done && b->count && !a->anew) {
-            memcpy(a->until, b->newest, sizeof a->until);
-            a->anew = true;
-            a->done = false;
-        }
+        a->done = b->count == 0 || (is_later(b->entries[0].id, a->until) && !goes_on(a, b));
         s->left += b->backlog;
     } else if (s->error) {
         pond_error_free(op->error);

@@ -6,7 +6,8 @@
 -- A load that began before its document was stored may have seen what was there before: so the leases go.
 -- Where the record is gone without an ack a part of the server's history may have been lost, and what was loaded since may be older than
 -- what the store has got now: away with it.
--- What stood in the queue before the last of these goes to its end, too, unless it was acked: the store would not have it, or not now.
+-- What stood in the queue before the last of these goes to its end, too, unless it was acked: the store would not have it, or not now. Meta, aside, is the
+-- place of the last one that did, so that who waits until the store has all that was here (wb_take) does not take it for something new.
 -- Repeated, and by who is not the worker any more, it does no harm: who knows a version to be in the store may say so, and the places of what has
 -- left the queue name nothing any more.
 local call, sub, byte = redis.call, string.sub, string.byte
@@ -32,14 +33,16 @@ for i = 1, n do
   if place > last then last = place end
 end
 if last >= head then
-  local count, rest, before = last - head + 1, {}, {}
+  local count, rest, before, aside = last - head + 1, {}, {}, 0
   local left = call('LRANGE', KEYS[1], 0, count - 1)
   call('LTRIM', KEYS[1], count, -1)
   call('HSET', KEYS[2], 'head', head + #left)
   for _, key in ipairs(left) do
     if not done[key] and not before[key] then rest[#rest + 1] = key end
+    if done[key] == nil and not before[key] then aside = #rest end
     before[key] = true
   end
-  if #rest > 0 then call('RPUSH', KEYS[1], unpack(rest)) end
+  local waits = #rest > 0 and call('RPUSH', KEYS[1], unpack(rest))
+  if aside > 0 then call('HSET', KEYS[2], 'aside', head + #left + waits - #rest + aside - 1) end
 end
 return table.concat(out)

@@ -1,7 +1,7 @@
 -- wb_take: what waits in a shard, oldest first. Changes nothing: it waits until it is acked.
 -- KEYS 1=queue 2=base hash 3=meta
 -- ARGV 1=place to begin behind ('' = from the oldest on) 2=most 3=most bytes of records ('0' = no bound) 4=the name of a key's value, up to the user key
--- reply {how many wait, epoch, the newest one's place or '', 1 if there may be increments (wb_sums.lua tells) else 0, then of each: place, user key, record|false}
+-- reply {how many wait, epoch, the newest one's place and, behind a '-', aside (wb_ack.lua), if there is one, or '', 1 if there may be increments (wb_sums.lua tells) else 0, then of each: place, user key, record|false}
 -- If the first one's record alone is over the bound, its length comes in its place, and nothing behind it: a large record that is not sent must not be
 -- copied either, which would take the server longer than all the rest.
 -- An entry's place is the number of those that ever left the queue before it (meta, head), so it names the entry while it waits.
@@ -10,11 +10,11 @@
 -- The names of values are made here, from the queue's contents: they have the shard's hash tag, as all of KEYS has.
 local call, byte = redis.call, string.byte
 local PIECE = 65536
-local m, waits = call('HMGET', KEYS[3], 'epoch', 'incr', 'head'), call('LLEN', KEYS[1])
+local m, waits = call('HMGET', KEYS[3], 'epoch', 'incr', 'head', 'aside'), call('LLEN', KEYS[1])
 local head = tonumber(m[3] or 0)
 local from = ARGV[1] == '' and 0 or math.max(0, tonumber(ARGV[1]) + 1 - head)
 local function place(i) return string.format('%.0f', head + i) end
-local out, bytes, seen = {waits, tonumber(m[1] or 0), waits > 0 and place(waits - 1) or '', m[2] and 1 or 0}, 0, {}
+local out, bytes, seen = {waits, tonumber(m[1] or 0), waits > 0 and place(waits - 1) .. (m[4] and '-' .. m[4] or '') or '', m[2] and 1 or 0}, 0, {}
 for i, key in ipairs(call('LRANGE', KEYS[1], from, from + tonumber(ARGV[2]) - 1)) do
   if not seen[key] then
     local name = ARGV[4] .. key

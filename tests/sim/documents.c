@@ -170,9 +170,24 @@ static void commit_unheard(void *owner, uint64_t arg) {
     free(t);
 }
 
+/* A transaction that writes a document twice is in its own way. */
+static bool ids_differ(const mp_flush *flush) {
+    for (size_t i = 0; i < flush->n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (flush->rows[i].id_len == flush->rows[k].id_len &&
+                memcmp(flush->rows[i].id, flush->rows[k].id, flush->rows[i].id_len) == 0)
+                return false;
+    return true;
+}
+
 static void begin_flush(question *q, world *w) {
     flushing *f = (flushing *)q;
     const mp_flush *flush = f->flush;
+    if (!ids_differ(flush)) {
+        judge_broken(&w->judge, "a document stands twice in a flush");
+        f->how = MP_FLUSH_LOST;
+        return;
+    }
     transaction *t = calloc(1, sizeof *t);
     if (!t || flush->n > LEDGER_KEYS) abort();
     t->world = w;

@@ -28,7 +28,7 @@ static redisReply *run(mp_script_id id, words *keys, words *args) {
     char count[8];
     snprintf(count, sizeof count, "%d", keys->count);
     text(&all, "EVAL");
-    text(&all, mp_scripts[id].text);
+    add(&all, mp_scripts[id].text, mp_scripts[id].len);
     text(&all, count);
     for (int i = 0; i < keys->count; i++) add(&all, keys->word[i], keys->len[i]);
     for (int i = 0; i < args->count; i++) add(&all, args->word[i], args->len[i]);

@@ -39,9 +39,9 @@ typedef struct client {
     process *p;
     unsigned number, left;
     bool calling, changes, flushes, invalidates, audits;
-    ledger_since since;            /* the call's begin */
-    int64_t accepted[LEDGER_KEYS]; /* of a flush: what was due of each key then */
-    unsigned op, ops;              /* ledger.h: of this change; changes begun */
+    ledger_since since;                 /* the call's begin */
+    ledger_since accepted[LEDGER_KEYS]; /* of a flush: what was due of each key then */
+    unsigned op, ops;                   /* ledger.h: of this change; changes begun */
     pond_request *handle;
     uint64_t calls; /* begun */
 } client;

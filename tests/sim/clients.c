@@ -61,7 +61,7 @@ static void ended(request *r, pond_event *event) {
     if (pond_event_kind(event) == POND_EVENT_ERROR) {
         judge_error(c, pond_event_error(event));
     } else if (c->flushes) {
-        ledger_flushed(&w->ledger, c->accepted, w->row->keys, c->since.losses);
+        ledger_flushed(&w->ledger, c->accepted, w->row->keys);
     } else if (c->invalidates) {
         trace_line(&w->trace, "p%u.c%u has invalidated k%zu", c->p->number, c->number, c->request.key);
     } else if (!c->changes) {
@@ -126,7 +126,7 @@ static int begin_read(client *c, const char *id, size_t len, pond_value **now, p
 /* Until all that was accepted before is in the store. */
 static int begin_flush(client *c, pond_error **error) {
     world *w = c->p->world;
-    for (size_t i = 0; i < w->row->keys; i++) c->accepted[i] = ledger_now(&w->ledger, i).version;
+    for (size_t i = 0; i < w->row->keys; i++) c->accepted[i] = ledger_now(&w->ledger, i);
     trace_line(&w->trace, "p%u.c%u flushes", c->p->number, c->number);
     return pond_collection_flush_start(c->p->collection, c->p->queue[c->request.lane], 20000, (uintptr_t)&c->request,
                                        error);

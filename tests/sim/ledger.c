@@ -109,6 +109,11 @@ static bool follows(const ledger_op *op, unsigned number, const ledger_state *wa
     return same(&made, is);
 }
 
+/* Where the server has lost something, what the store has, or gets by a flush that was under way, may be newer than all that is left there. */
+static bool stored_is_newer(const ledger *l, size_t key) {
+    return l->losses && l->stored_as[key] > l->due[key].version;
+}
+
 static void judge_change(ledger *l, size_t key, const ledger_state *is) {
     judge *j = l->judge;
     const ledger_state *was = &l->due[key];
@@ -116,7 +121,8 @@ static void judge_change(ledger *l, size_t key, const ledger_state *is) {
     if (op->key != key) wrong(l, &j->counts.broken, key, "a record of another key", is, was);
     if (op->accepted && !l->losses) wrong(l, &j->counts.broken, key, "applied twice", is, was);
     if (op->refused && !l->losses) wrong(l, &j->counts.broken, key, "accepted though it was refused", is, was);
-    if (op->kind == LEDGER_CREATE && !was->absent) wrong(l, &j->counts.broken, key, "created over a document", is, was);
+    if (op->kind == LEDGER_CREATE && !was->absent && !(stored_is_newer(l, key) && l->stored[key].absent))
+        wrong(l, &j->counts.broken, key, "created over a document", is, was);
     if (op->kind == LEDGER_UPDATE && was->absent && !l->losses)
         wrong(l, &j->counts.broken, key, "updated though there is none", is, was);
     else if (!follows(op, is->op, was, is) && !(l->losses && follows(op, is->op, &l->stored[key], is)))
@@ -125,11 +131,15 @@ static void judge_change(ledger *l, size_t key, const ledger_state *is) {
     op->version = is->version;
 }
 
+static void push_state(ledger *l, size_t key, const ledger_state *is) {
+    if (l->states[key] == LEDGER_STATES) abort();
+    l->state[key][l->states[key]++] = l->due[key] = *is;
+}
+
 static void add_state(ledger *l, size_t key, const ledger_state *is) {
     if (is->version <= l->due[key].version)
         wrong(l, &l->judge->counts.regressed, key, "its version went back", is, &l->due[key]);
-    if (l->states[key] == LEDGER_STATES) abort();
-    l->state[key][l->states[key]++] = l->due[key] = *is;
+    push_state(l, key, is);
 }
 
 /* What it was with this version. */
@@ -161,7 +171,8 @@ static uint32_t added(const ledger *l, size_t key, int64_t behind, int64_t to) {
     uint32_t sum = 0;
     for (unsigned i = 1; i < LEDGER_CLIENTS * LEDGER_OPS; i++) {
         const ledger_op *op = &l->op[i];
-        bool counts = op->kind == LEDGER_INCREMENT && op->key == key && op->accepted && op->losses == l->losses;
+        bool counts =
+            op->kind == LEDGER_INCREMENT && op->key == key && op->accepted && !op->dropped && op->losses == l->losses;
         if (counts && op->version > behind && op->version <= to) sum += i;
     }
     return sum;
@@ -175,7 +186,7 @@ static bool of_stored(ledger *l, size_t key, int64_t newest, const ledger_state 
     if (!same(&made, is)) return false;
     int64_t due = l->due[key].version;
     made.version = is->version;
-    add_state(l, key, &made);
+    push_state(l, key, &made);
     l->due[key].count += added(l, key, newest, due); /* they are left */
     return true;
 }
@@ -184,16 +195,68 @@ static bool of_stored(ledger *l, size_t key, int64_t newest, const ledger_state 
 static void judge_fold(ledger *l, size_t key, const server_news *news, const ledger_state *is) {
     const ledger_state *of = state_at(l, key, news->version);
     trace_line(l->judge->trace, "folded: k%zu %s", key, name_of(is).text);
-    if (is->version <= l->due[key].version)
+    /* What it leaves may have greater ones. */
+    if (is->version <= (news->rest ? news->version - 1 : l->due[key].version))
         wrong(l, &l->judge->counts.regressed, key, "its version went back", is, &l->due[key]);
     if ((!of || !same(of, is)) && !of_stored(l, key, news->version, is))
         wrong(l, &l->judge->counts.lost, key, "a counter is wrong", is, of ? of : &l->due[key]);
     if (l->folds[key] == LEDGER_STATES) abort();
     l->fold[key][l->folds[key]++] = (ledger_fold){is->version, news->version, *is};
-    if (!news->rest) return;
+    if (news->rest <= l->due[key].version) return;
     ledger_state now = l->due[key];
     now.version = news->rest;
     add_state(l, key, &now);
+}
+
+/* The version of the accepted state that it is; -1: there is none. */
+static int64_t accepted_as(const ledger *l, size_t key, const ledger_state *is) {
+    for (size_t i = 1; i < l->states[key]; i++)
+        if (l->state[key][i].version == is->version && same(&l->state[key][i], is)) return is->version;
+    for (size_t i = 0; i < l->folds[key]; i++)
+        if (l->fold[key][i].version == is->version && same(&l->fold[key][i].state, is)) return l->fold[key][i].of;
+    return -1;
+}
+
+/* With the version of the accepted state that it is. */
+static ledger_state as_state(const ledger *l, size_t key, ledger_state is) {
+    int64_t as = accepted_as(l, key, &is);
+    if (as >= 0) is.version = as;
+    return is;
+}
+
+/* What the server has of it, or the store, whichever is newer; and if some are left, with those. */
+static void due_without_dropped(ledger *l, size_t key, const server_news *news) {
+    ledger_state due = l->stored[key], record;
+    if (open_record(&record, key, news->record.data, news->record.len) && record.version > due.version) due = record;
+    due = as_state(l, key, due);
+    l->due[key] = due;
+    l->cuts[key]++;
+    if (due.version < l->left[key]) l->left[key] = due.version;
+    if (!news->rest) return;
+    if (!due.absent) due.count += added(l, key, due.version, news->rest);
+    due.version = news->rest;
+    push_state(l, key, &due);
+}
+
+/* Increments have nothing to be added to: there is no document. Or, behind a loss, the store knows better than the server that there is none any more,
+ * or has a document that counts them all; or some of them, and what they were added to is nowhere any more. */
+static void judge_drop(ledger *l, size_t key, const server_news *news) {
+    const ledger_state *of = state_at(l, key, news->version);
+    ledger_state record = {.version = -1};
+    open_record(&record, key, news->record.data, news->record.len);
+    bool gone = l->losses && l->stored[key].absent && l->stored[key].version > record.version;
+    int64_t from = record.version < 0 ? news->first : news->version;
+    bool counted = l->losses && l->stored_as[key] >= from;
+    trace_line(l->judge->trace, "dropped: k%zu %s", key, name_of(of ? of : &l->due[key]).text);
+    if (!(of && of->absent) && !gone && !counted)
+        wrong(l, &l->judge->counts.lost, key, "increments are dropped", &l->stored[key], of ? of : &l->due[key]);
+    if (!l->losses) return;
+    for (unsigned i = 1; i < LEDGER_CLIENTS * LEDGER_OPS; i++) {
+        ledger_op *op = &l->op[i];
+        if (op->kind == LEDGER_INCREMENT && op->key == key && op->accepted && op->version <= news->version)
+            op->dropped = true;
+    }
+    due_without_dropped(l, key, news);
 }
 
 void ledger_accepted(ledger *l, const server_news *news) {
@@ -201,6 +264,10 @@ void ledger_accepted(ledger *l, const server_news *news) {
     ledger_state is;
     if (news->kind == SERVER_INCREMENT) {
         judge_increment(l, key, news);
+        return;
+    }
+    if (news->kind == SERVER_DROP) {
+        judge_drop(l, key, news);
         return;
     }
     if (!open_record(&is, key, news->record.data, news->record.len)) {
@@ -249,11 +316,11 @@ void ledger_op_refused(ledger *l, unsigned number, bool exists, bool absent, led
 
 /* ---- reads ---- */
 
-ledger_since ledger_now(const ledger *l, size_t key) { return (ledger_since){l->due[key].version, l->losses}; }
+ledger_since ledger_now(const ledger *l, size_t key) { return (ledger_since){l->due[key].version, l->cuts[key]}; }
 
-/* What the server has lost since then is not due any more. */
+/* What was lost or dropped since then is not due any more. */
 static int64_t floor_of(const ledger *l, size_t key, ledger_since since) {
-    bool less = since.losses != l->losses && l->left[key] < since.version;
+    bool less = since.cuts != l->cuts[key] && l->left[key] < since.version;
     return less ? l->left[key] : since.version;
 }
 
@@ -276,22 +343,6 @@ void ledger_read(ledger *l, size_t key, ledger_since begun, const char *text, si
 
 /* ---- the store ---- */
 
-/* The version of the accepted state that it is; -1: there is none. */
-static int64_t accepted_as(const ledger *l, size_t key, const ledger_state *is) {
-    for (size_t i = 1; i < l->states[key]; i++)
-        if (l->state[key][i].version == is->version && same(&l->state[key][i], is)) return is->version;
-    for (size_t i = 0; i < l->folds[key]; i++)
-        if (l->fold[key][i].version == is->version && same(&l->fold[key][i].state, is)) return l->fold[key][i].of;
-    return -1;
-}
-
-/* With the version of the accepted state that it is. */
-static ledger_state as_state(const ledger *l, size_t key, ledger_state is) {
-    int64_t as = accepted_as(l, key, &is);
-    if (as >= 0) is.version = as;
-    return is;
-}
-
 void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, size_t len) {
     judge *j = l->judge;
     ledger_state is, was = l->stored[key];
@@ -313,10 +364,10 @@ static bool both_absent(const ledger *l, size_t key, int64_t due) {
     return l->stored[key].absent && then && then->absent;
 }
 
-void ledger_flushed(ledger *l, const int64_t *due, size_t keys, unsigned losses) {
+void ledger_flushed(ledger *l, const ledger_since *due, size_t keys) {
     for (size_t i = 0; i < keys; i++) {
-        ledger_state then = {.version = due[i]};
-        if (losses == l->losses && l->stored_as[i] < due[i] && !both_absent(l, i, due[i]))
+        ledger_state then = {.version = due[i].version};
+        if (due[i].cuts == l->cuts[i] && l->stored_as[i] < then.version && !both_absent(l, i, then.version))
             wrong(l, &l->judge->counts.lost, i, "flushed, and the store does not have it", &l->stored[i], &then);
     }
 }
@@ -328,6 +379,7 @@ void ledger_tail_lost(ledger *l) {
     for (size_t i = 0; i < LEDGER_KEYS; i++) {
         l->due[i] = as_state(l, i, l->stored[i]);
         if (l->losses == 1 || l->due[i].version < l->left[i]) l->left[i] = l->due[i].version;
+        l->cuts[i]++;
     }
 }
 
@@ -338,6 +390,11 @@ void ledger_survives(ledger *l, const server_news *news) {
     if (news->kind == SERVER_INCREMENT) {
         const ledger_state *then = state_at(l, key, news->version);
         if (then && then->version > l->due[key].version) l->due[key] = *then;
+        for (unsigned i = 1; i < LEDGER_CLIENTS * LEDGER_OPS; i++) {
+            ledger_op *op = &l->op[i];
+            bool was_there = op->kind == LEDGER_INCREMENT && op->key == key && op->losses + 1 == l->losses;
+            if (was_there && op->accepted && op->version <= news->version) op->losses = l->losses;
+        }
         return;
     }
     if (!open_record(&is, key, news->record.data, news->record.len)) return;

@@ -29,14 +29,15 @@ typedef struct ledger_op {
     size_t key;
     unsigned accepted; /* how often */
     int64_t version;   /* of the last time */
-    unsigned losses;   /* the ledger's, when it was accepted */
+    unsigned losses;   /* the ledger's, when it was accepted, or at the last one that it has outlived in the server */
+    bool dropped;      /* an increment that had nothing to be added to, behind a loss */
     bool refused;      /* its caller was told that nothing was accepted */
 } ledger_op;
 
-/* What was due when a read began. */
+/* What was due when a call began. */
 typedef struct ledger_since {
     int64_t version;
-    unsigned losses;
+    unsigned cuts;
 } ledger_since;
 
 /* Increments became a part of their document. */
@@ -48,6 +49,8 @@ typedef struct ledger_fold {
 typedef struct ledger {
     judge *judge;
     unsigned losses; /* how often the server has lost a part of its history: what follows from that is nobody's fault */
+    unsigned cuts
+        [LEDGER_KEYS]; /* how often something was due no more: with a loss, or what was added to what the server alone took to be there */
     int64_t left[LEDGER_KEYS]; /* the least version that was due after one */
     ledger_state state[LEDGER_KEYS][LEDGER_STATES];
     size_t states[LEDGER_KEYS];
@@ -65,7 +68,7 @@ void ledger_begin(ledger *l, judge *j);
 size_t ledger_text(char out[LEDGER_TEXT], ledger_kind kind, unsigned client, unsigned number);
 /* One begins. `op`: client * LEDGER_OPS + number, which is not 0. */
 void ledger_op_begins(ledger *l, unsigned op, ledger_kind kind, size_t key);
-/* Redis has accepted a record or an increment, or increments became a part of their record. */
+/* Redis has accepted a record or an increment, or increments became a part of their record, or were dropped. */
 void ledger_accepted(ledger *l, const server_news *news);
 /* What the caller is told. `text`: the document as it is then; NULL: it was deleted. `since`: ledger_now at its start. */
 void ledger_op_done(ledger *l, unsigned op, const char *text, size_t len);
@@ -76,8 +79,8 @@ void ledger_read(ledger *l, size_t key, ledger_since since, const char *text, si
 /* The store has another document now; text NULL: none. */
 void ledger_stored(ledger *l, size_t key, int64_t version, const char *text, size_t len);
 
-/* A flush has ended that began when these versions were due. */
-void ledger_flushed(ledger *l, const int64_t *due, size_t keys, unsigned losses);
+/* A flush has ended that began when these were due. */
+void ledger_flushed(ledger *l, const ledger_since *due, size_t keys);
 
 /* The server comes back with an older memory, or none. Then ledger_survives for each record and all increments that wait there. */
 void ledger_tail_lost(ledger *l);

@@ -150,26 +150,30 @@ static int64_t version_of(const char *bytes, size_t size) {
 }
 
 bool server_accepted(server *s, server_news *news) {
-    size_t key_size = 0, size = 0, more_size = 0, rest_size = 0;
+    size_t key_size = 0, size = 0, more_size = 0, rest_size = 0, first_size = 0;
     mp_buf_free(&news->key);
     mp_buf_free(&news->record);
     mp_buf_init(&news->key);
     mp_buf_init(&news->record);
     push_method(s, "accept");
-    must(lua_pcall(lua, 1, 5, 0) == 0, "accept");
-    const char *name = lua_tolstring(lua, -5, &key_size), *text = lua_tolstring(lua, -4, &size);
-    const char *kind = lua_tostring(lua, -3), *more = lua_tolstring(lua, -2, &more_size);
-    const char *rest = lua_tolstring(lua, -1, &rest_size);
+    must(lua_pcall(lua, 1, 6, 0) == 0, "accept");
+    const char *name = lua_tolstring(lua, -6, &key_size), *text = lua_tolstring(lua, -5, &size);
+    const char *kind = lua_tostring(lua, -4), *more = lua_tolstring(lua, -3, &more_size);
+    const char *rest = lua_tolstring(lua, -2, &rest_size), *first = lua_tolstring(lua, -1, &first_size);
     if (name) {
-        news->kind = *kind == 'r' ? SERVER_RECORD : *kind == 'i' ? SERVER_INCREMENT : SERVER_FOLD;
+        news->kind = *kind == 'r'   ? SERVER_RECORD
+                     : *kind == 'i' ? SERVER_INCREMENT
+                     : *kind == 'f' ? SERVER_FOLD
+                                    : SERVER_DROP;
         bool increment = news->kind == SERVER_INCREMENT;
         mp_buf_add(&news->key, name, key_size);
         if (!increment) mp_buf_add(&news->record, text, size);
         news->version = increment ? version_of(text, size) : version_of(more, more_size);
         news->rest = rest ? version_of(rest, rest_size) : 0;
+        news->first = first ? version_of(first, first_size) : 0;
         news->by = increment ? (unsigned)strtoul(more, NULL, 10) : 0;
     }
-    lua_pop(lua, 5);
+    lua_pop(lua, 6);
     return name != NULL;
 }
 

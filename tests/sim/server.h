@@ -28,12 +28,14 @@ bool server_push(server *s, unsigned *conn, mp_buf *message);
 void server_expire(server *s); /* what has ended, goes */
 
 /* What was accepted into a backlog since. */
-typedef enum server_kind { SERVER_RECORD, SERVER_INCREMENT, SERVER_FOLD } server_kind;
+typedef enum server_kind { SERVER_RECORD, SERVER_INCREMENT, SERVER_FOLD, SERVER_DROP } server_kind;
 typedef struct server_news {
     server_kind kind;
-    mp_buf key, record; /* the user's key, NUL-terminated; not of an increment: the envelope */
-    int64_t version;    /* of an increment, or of the newest one in a fold */
-    int64_t rest;       /* of those that a fold has left, from now on; 0: it has left none */
+    mp_buf key,
+        record; /* the user's key, NUL-terminated; not of an increment: the envelope. DROP: of what they waited with, or empty */
+    int64_t version; /* of an increment, or of the newest one in a fold, or that was dropped */
+    int64_t first;   /* of the first one that was dropped */
+    int64_t rest;    /* of those that a fold or drop has left, from now on; 0: it has left none */
     unsigned by;
 } server_news;
 /* False: nothing more, and the buffers are free. At first *news is zero. */

@@ -119,13 +119,15 @@ function server:stands(name, keys, args)
 end
 
 -- What it has accepted since: an increment's version and by how much, or a record, of a fold with the version of the newest increment in it, and the
--- version that those have now which came later.
+-- version that those have now which came later. A fold that drops increments brings the record as it stays, or '', and the version of the first of them.
 function server:note(name, keys, args, had)
   local has, kind = self:stands(name, keys, args), accepts[name]
   if kind == 'increment' and has.sums ~= had.sums then
     self.accepted[#self.accepted + 1] = {args[1], has.newest, kind, args[3]}
   elseif kind and kind ~= 'increment' and has.record and has.record ~= had.record then
     self.accepted[#self.accepted + 1] = {args[1], has.record, kind, kind == 'fold' and args[6] or '', has.newest or ''}
+  elseif kind == 'fold' and has.sums ~= had.sums then
+    self.accepted[#self.accepted + 1] = {args[1], has.record or '', 'drop', args[6], has.newest or '', args[5]}
   end
 end
 

@@ -282,7 +282,7 @@ export interface Counters {
   accepted: number
   /** Documents that this process has taken from the backlog to the store. */
   flushed: number
-  /** Members whose accepted increments had nothing to be added to: there was no such document, or no integer. */
+  /** Members whose accepted increments had nothing to be added to: there was no such document, or no integer, or Redis has lost whether they count already. */
   dropped_increments: number
   /** Documents that the store refused time and again, put aside by this process. */
   dead_letters: number

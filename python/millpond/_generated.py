@@ -478,7 +478,7 @@ class Counters(TypedDict):
     accepted: int
     # documents that this process has taken from the backlog to the store
     flushed: int
-    # members whose accepted increments had nothing to be added to: there was no such document, or no integer
+    # members whose accepted increments had nothing to be added to: there was no such document, or no integer, or Redis has lost whether they count already
     dropped_increments: int
     # documents that the store refused time and again, put aside by this process
     dead_letters: int

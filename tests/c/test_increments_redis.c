@@ -284,6 +284,75 @@ static void an_old_memory_counts_nothing_twice(void **state) {
     server_stop(old);
 }
 
+static void sql(const char *statement) {
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    if (sqlite3_exec(db, statement, NULL, NULL, NULL) != SQLITE_OK) fail_msg("%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+/* The store has got a document with the first of two increments: a fold had taken that one while the other came. And the cache comes back with what
+ * it had before the fold. `stored_before`: the document was in the store, and nowhere else, before they came. What is read then. */
+static void comes_back_in_a_fold(bool stored_before, const char *due) {
+    static const char *const untold[] = {"{\"document_id\":\"1\",\"field\":\"n\",\"by\":3,\"why\":\"the cache has lost",
+                                         NULL};
+    server *old = server_start(NULL);
+    pond *off = made(server_url(old), "off");
+    pond_collection *c = films(off, "behind");
+    pond_error *err = NULL;
+    char statement[160], row[80];
+    replaces(c, "1", "{\"n\":0}");
+    if (stored_before) {
+        pond *on = made(server_url(old), "on");
+        pond_collection *d = films(on, "behind");
+        stored(on, d, "1", "{\"id\":\"1\",\"n\":0}");
+        pond_collection_free(d);
+        pond_free(on);
+    }
+    counts(c, "1", "n", 1);
+    redisReply *r = redis_do(server_client(old), "KEYS mp:i:{%s/films:*}s1", ns);
+    assert_int_equal(r->elements, 1);
+    char key[128];
+    snprintf(key, sizeof key, "%s", r->element[0]->str);
+    r = redis_do(server_client(old), "HGET %s %s", key, "");
+    assert_true(r->len >= 16);
+    int64_t first;
+    memcpy(&first, r->str + 8, 8);
+    counts(c, "1", "n", 2);
+    redis_do(server_client(old), "SAVE");
+    snprintf(statement, sizeof statement, "INSERT OR REPLACE INTO films(id, doc, ver) VALUES ('1', '{\"n\":1}', %lld)",
+             (long long)first);
+    sql(statement);
+    server_kill(old, false);
+    server_again(old);
+    pond *on = made(server_url(old), "on");
+    pond_collection *d = films(on, "behind");
+    for (int64_t until = mp_clock_after(10000); pond_collection_flush(d, 10000, &err) != POND_OK; usleep(20000)) {
+        assert_true(mp_clock_ms() < until);
+        pond_error_free(err);
+    }
+    stored(on, d, "1", due);
+    films_read(d, "1", due);
+    snprintf(row, sizeof row, "%s/films", ns);
+    assert_int_equal(pond_stat(on, row, "dropped_increments"), stored_before ? 1 : 0);
+    if (stored_before) dropped_are(on, untold);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(off);
+    pond_free(on);
+    server_stop(old);
+}
+
+static void a_fold_that_the_cache_has_lost(void **state) {
+    (void)state;
+    comes_back_in_a_fold(false, "{\"id\":\"1\",\"n\":3}");
+}
+
+static void a_fold_that_the_cache_has_lost_with_what_it_was_made_of(void **state) {
+    (void)state;
+    comes_back_in_a_fold(true, "{\"id\":\"1\",\"n\":1}");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -294,6 +363,8 @@ int main(void) {
         TEST(the_last_that_were_dropped),
         TEST(none_is_lost_beside_readers_and_workers),
         TEST(an_old_memory_counts_nothing_twice),
+        TEST(a_fold_that_the_cache_has_lost),
+        TEST(a_fold_that_the_cache_has_lost_with_what_it_was_made_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

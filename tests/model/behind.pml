@@ -101,11 +101,9 @@ inline fold() {
        :: first == id1 ->
 #endif
           assert(!(STATE(f) != under));
-          VERSION(f);
-          state[f] = n;
           if
-          :: newest == n -> newest = 0; first = 0; base = 0; val = f; vfence = fence; dirty = true
-          :: else -> base = f; under = n; VERSION(newest); first = newest; last = newest
+          :: newest == n -> VERSION(f); state[f] = n; newest = 0; first = 0; base = 0; val = f; vfence = fence; dirty = true
+          :: else -> f = n; state[f] = n; base = f; under = n; first = newest   /* below what is left */
           fi
        fi };
      n = 0; id1 = 0

@@ -93,7 +93,9 @@ static int begin_change(client *c, const char *id, size_t id_len, pond_error **e
     static const char *const words[] = {"puts", "creates", "updates", "deletes", "increments"};
     world *w = c->p->world;
     uint32_t draw = dice_below(&w->dice, 100);
-    ledger_kind kind = draw < 20   ? LEDGER_PUT
+    bool counts = w->row->increments && dice_chance(&w->dice, w->row->increments);
+    ledger_kind kind = counts      ? LEDGER_INCREMENT
+                       : draw < 20 ? LEDGER_PUT
                        : draw < 33 ? LEDGER_CREATE
                        : draw < 57 ? LEDGER_UPDATE
                        : draw < 67 ? LEDGER_DELETE

@@ -81,6 +81,13 @@ static void restart(void *owner, uint64_t arg) {
     agenda_at(&w->agenda, virtual_now() + down, come_back, w, how);
 }
 
+/* Its last moments are lost: what it had a short while before is what it comes back with. */
+static void tail(void *owner, uint64_t arg) {
+    world *w = owner;
+    save(owner, arg);
+    agenda_at(&w->agenda, virtual_now() + dice_between(&w->dice, 1, w->row->tail), restart, w, arg);
+}
+
 static void replid(void *owner, uint64_t arg) {
     world *w = owner;
     if (w->calm) return;
@@ -116,6 +123,7 @@ void faults_plan(world *w) {
     plan(w, row->crashes, crash, 0);
     plan(w, 2 * row->restarts, save, 0);
     plan(w, row->restarts, restart, 0);
+    plan(w, row->tails, tail, 0);
     plan(w, row->replids, replid, 0);
     plan(w, row->flushes, flush, 0);
 }

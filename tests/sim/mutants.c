@@ -27,6 +27,9 @@
     "if g then e = string.sub(e, 1, 48) .. string.sub(g, 1, 24) .. string.sub(e, 73) end\n"                            \
     "redis.call('SET', KEYS[1], e, 'PX', ARGV[3])"
 
+/* As the record's own, one higher. */
+#define FOLD_ABOVE "string.rep(struct.pack('<I5I3', call('HINCRBY', KEYS[5], 'seq', 1), tonumber(m[2])), 2))"
+
 const mutant mutants[] = {
     /* Leases. */
     {"lease-kept", "an invalidation leaves the lease", "foreign",
@@ -154,8 +157,12 @@ const mutant mutants[] = {
      .edits = {{"wb_fold", "local rest = sub(sums, 1, 8) ~= ARGV[6]", "local rest = false"}}},
     {"fold-twice", "a fold leaves what it has taken", "behind",
      .edits = {{"wb_fold", "else call('DEL', KEYS[2]) end", "end"}}},
-    {"fold-not-above", "what a fold leaves keeps its version, and counts as in the record", "behind",
-     .edits = {{"wb_fold", "local above = base and nextver() or sub(sums, 1, 8)", "local above = sub(sums, 1, 8)"}}},
+    {"fold-above", "a fold has a version above what it leaves, which then counts as in the record", "behind",
+     .edits = {{"wb_fold", "rest and ARGV[6] or ", ""}}},
+    {"fold-above-all", "the same, and what it leaves has another one above that, if the server does not lose it",
+     "behind-tail",
+     .edits = {{"wb_fold", "rest and ARGV[6] or ", ""},
+               {"wb_fold", "sub(sums, 1, 8) .. sub(sums, 1, 8))", FOLD_ABOVE}}},
     {"fold-base-kept", "a fold leaves what it has added the increments to", "behind",
      .edits = {{"wb_fold", "call('SET', KEYS[1], base); call('HDEL', KEYS[3], ARGV[1])",
                 "call('SET', KEYS[1], base)"}}},

@@ -118,6 +118,8 @@ const sim_row sim_rows[] = {
     {"behind-restart", "the server comes back with all that it had", BEHIND, .restarts = 3, .keeps = true, .cuts = 2},
     {"behind-rollback", "the server comes back empty, or with what it had saved", BEHIND, .restarts = 2,
      .unknown_writes = 50, .slow_loads = 100},
+    {"behind-tail", "the server loses its last moments; nearly all changes are increments", .processes = 3, .lanes = 2,
+     .clients = 8, .calls = 20, .workers = 3, .keys = 1, .span = 1000, .increments = 900, .tails = 4, .tail = 100},
     {"behind-burst", "changes of one shard that begin together, and connections are cut", BURST, .cuts = 3,
      .overtaken = 20},
     {"behind-full", "the same, with room for one entry", BURST, .backlog = 16, .overtaken = 20, .slow_loads = 100},
@@ -153,6 +155,6 @@ const sim_row *sim_row_named(const char *name) {
 }
 
 bool sim_row_fails(const sim_row *row) {
-    return row->cuts || row->overtaken || row->spikes || row->restarts || row->pauses || row->slow_loads ||
-           row->late_loads || row->failed_loads || row->refused_writes || row->unknown_writes;
+    return row->cuts || row->overtaken || row->spikes || row->restarts || row->tails || row->pauses ||
+           row->slow_loads || row->late_loads || row->failed_loads || row->refused_writes || row->unknown_writes;
 }

@@ -19,8 +19,9 @@ typedef struct sim_row {
     unsigned workers; /* the first so many processes take them to the store */
     int64_t
         burst; /* their calls begin together, at the multiples of so many ms; all keys are of one shard. 0: not so */
-    unsigned backlog; /* backlog_max; 0: the default */
-    unsigned batch;   /* documents that a worker takes to the store at once; 0: as many as there are */
+    unsigned backlog;    /* backlog_max; 0: the default */
+    unsigned batch;      /* documents that a worker takes to the store at once; 0: as many as there are */
+    unsigned increments; /* of 1000 changes, beside those of all kinds that the others are */
     unsigned keys;
     unsigned pages;   /* values beside that of the key which are made of it, and have its tag */
     int64_t bound;    /* of the tags; 0: strict */
@@ -38,6 +39,8 @@ typedef struct sim_row {
     unsigned evict_values, evict_leases, evict_intents, evict_tags, evict_fence, evict_hints;
     bool keeps; /* the server comes back with all that it had */
     unsigned cuts, restarts, replids, flushes, pauses, crashes;
+    unsigned tails; /* restarts that lose what was accepted in the last moments, which are `tail` ms at most */
+    int64_t tail;
     int64_t pause; /* the longest */
     /* And of 1000 of each: */
     unsigned slow_loads, failed_loads;

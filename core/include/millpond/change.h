@@ -62,7 +62,8 @@ POND_API pond_check *pond_event_check(const pond_event *event);
  * told: nobody knows it yet. A member that is not there counts from 0; "a.b" is no member, but a path, and cannot be incremented.
  * A replacement or deletion that is accepted later takes the increments before it with it.
  * It is accepted without a look into the store. So one of a document that turns out not to exist, or of a member that is no integer or
- * would leave that range, has nothing to be added to: it is dropped, and counted in `dropped_increments` of the process that found that out.
+ * would leave that range, has nothing to be added to: it is dropped, and counted in `dropped_increments` of the process that found that out. So is one of
+ * which a Redis that came back with an old memory has lost whether the store counts it already.
  *
  * Errors: POND_EKEY, POND_EVALUE (the member, or `by`), POND_EOPTION (the collection has another `write`), POND_EABSENT (it is known that there is no such
  * document), POND_EOVERLOAD (the backlog is full): nothing happened; POND_ECACHE, POND_ETIMEOUT: it was not accepted if the message says so, else it

@@ -23,6 +23,7 @@ typedef struct tally {
     pond_value *base, *whole; /* without and with the increments; `whole` NULL: they are dropped */
     int64_t base_version, whole_version;
     size_t dropped;  /* increments that have nothing to be added to */
+    bool partly;     /* some of them are in `base` already, and nobody knows which */
     pond_error *bad; /* there is no cure for it */
     mp_behind behind;
     char name[MP_NAME_MAX + 1];
@@ -35,9 +36,21 @@ static void forget(tally *t) {
     t->base = t->whole = NULL;
     t->base_version = t->whole_version = 0;
     t->dropped = 0;
+    t->partly = false;
 }
 
 /* ---- what it comes to ---- */
+
+/* The store's document counts some of them, but not all: the cache came back with what it had before the fold that made it. Its record, if it has
+ * one, is what they all were added to. */
+static void go_back(tally *t) {
+    const mp_sums *s = &t->sums;
+    t->partly = !s->value || s->version >= s->first;
+    if (t->partly) return;
+    pond_value_free(t->base);
+    t->base = pond_value_ref(s->value);
+    t->base_version = s->version;
+}
 
 static int add_up(const mp_backlog *b, tally *t, pond_error **err) {
     const mp_sums *s = &t->sums;
@@ -49,8 +62,9 @@ static int add_up(const mp_backlog *b, tally *t, pond_error **err) {
         code = mp_backlog_read(b, t->entry.key + 1, t->entry.key_len - 1, s->value, s->version, &t->base,
                                &t->base_version, err);
     }
-    if (code != POND_OK || !s->newest || t->base_version > s->newest) return code; /* it counts them already */
-    if (pond_value_state(t->base) == POND_ABSENT) t->dropped = s->n;
+    if (code != POND_OK || !s->newest || t->base_version >= s->newest) return code; /* it counts them already */
+    if (t->base_version >= s->first) go_back(t);
+    if (t->partly || pond_value_state(t->base) == POND_ABSENT) t->dropped = s->n;
     else code = mp_increment(t->base, s->sum, s->n, &t->whole, &t->dropped, err);
     return code;
 }
@@ -117,13 +131,15 @@ static void again(tally *t) {
 /* Each was accepted, so it is said which they were. */
 static void report(mp_backlog *b, const tally *t) {
     bool absent = pond_value_state(t->base) == POND_ABSENT;
+    const char *why = t->partly ? "the cache has lost how much of it the document counts already"
+                      : absent  ? "no such document"
+                                : "the field is no integer, or would leave 2^53 - 1";
     pthread_mutex_lock(&b->lock);
     for (size_t i = 0; i < t->sums.n; i++) {
         const mp_sum *sum = &t->sums.sum[i];
-        if (!absent && !sum->dropped) continue;
+        if (!t->partly && !absent && !sum->dropped) continue;
         mp_count(b->policy->space->stats, MP_COUNT_dropped_increments);
-        mp_dropped_note(&b->dropped, t->entry.key + 1, t->entry.key_len - 1, sum,
-                        absent ? "no such document" : "the field is no integer, or would leave 2^53 - 1");
+        mp_dropped_note(&b->dropped, t->entry.key + 1, t->entry.key_len - 1, sum, why);
     }
     pthread_mutex_unlock(&b->lock);
 }

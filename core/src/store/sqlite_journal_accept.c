@@ -250,11 +250,12 @@ static int drop(place *p, const mp_sums *read, bool rest, pond_error **err) {
     return p->row.state < 0 ? mp_jdrop_row(p->j, &p->row, err) : marks(p, 0, 0, err);
 }
 
-static int replace(place *p, const mp_sums *read, bool rest, const pond_value *value, int64_t version, int64_t above,
+/* `version`: that of the newest increment in it, where there is a rest, whose own are greater. */
+static int replace(place *p, const mp_sums *read, bool rest, const pond_value *value, int64_t version,
                    pond_error **err) {
     int rc = subtract(p, read, rest, err);
     if (rc == POND_OK) rc = mp_jrecord(p->j, p->s, &p->row, p->key, p->len, version, p->j->fence, value, err);
-    return rc == POND_OK ? marks(p, rest ? above : 0, rest ? above : 0, err) : rc;
+    return rc == POND_OK ? marks(p, rest ? p->row.newest : 0, rest ? p->row.newest : 0, err) : rc;
 }
 
 int mp_journal_fold(mp_journal *j, const mp_key *key, mp_behind *b, const uint8_t *fence, const pond_value *value,
@@ -263,16 +264,15 @@ int mp_journal_fold(mp_journal *j, const mp_key *key, mp_behind *b, const uint8_
     int rc = go_to(&p, j, key, err);
     if (rc != POND_OK) return rc;
     *version = 0;
-    bool stale = memcmp(fence, j->fence, MP_JOURNAL_FENCE) != 0 || !has_numbers(p.s) ||
-                 p.s->number >= MP_JOURNAL_NUMBERS - 1; /* it takes two */
+    bool stale = memcmp(fence, j->fence, MP_JOURNAL_FENCE) != 0 || !has_numbers(p.s);
     b->verdict = stale ? MP_STALE_FENCE : !p.row.first || p.row.first != b->sums->first ? MP_CHANGED : MP_VERDICT_OK;
     b->epoch = p.s->in_force ? p.s->epoch : 0;
     if (b->verdict != MP_VERDICT_OK) return POND_OK;
     bool rest = p.row.newest != b->sums->newest, goes = !value && !rest && p.row.state < 0;
-    int64_t number = value ? next_version(p.s) : 0, above = value && rest ? next_version(p.s) : 0;
+    int64_t number = !value ? 0 : rest ? b->sums->newest : next_version(p.s);
     rc = mp_jbegin(j, err);
     if (rc != POND_OK) return rc;
-    rc = value ? replace(&p, b->sums, rest, value, number, above, err) : drop(&p, b->sums, rest, err);
+    rc = value ? replace(&p, b->sums, rest, value, number, err) : drop(&p, b->sums, rest, err);
     rc = mp_jend(j, rc, err);
     if (rc != POND_OK) return rc;
     grows(j, 0);

@@ -8,8 +8,9 @@
 --   {-4} the document is known to be absent
 --   {-5} whether it was accepted before is lost with a part of the server's history: nobody knows
 -- The hash: member -> sum, and under '' the version of the newest increment (8B) and that of the first (8B), which names this hash and no other.
--- A document with a greater version than the newest counts them all already: so sums that a server brings back from an old snapshot are known, and
--- dropped. While they wait there is no value: a record that they are to be added to waits in the base hash.
+-- A document with the version of the newest, or a greater one, counts them all already: so sums that a server brings back from an old snapshot are known,
+-- and dropped. One with that of the first, or between the two, counts some of them.
+-- While they wait there is no value: a record that they are to be added to waits in the base hash.
 local call, sub = redis.call, string.sub
 local last, again = call('HGET', KEYS[6], ARGV[6]) or '', ARGV[8] == '1'
 local had, n = last ~= '' and struct.unpack('<I6', last) or 0, struct.unpack('<I6', ARGV[7])

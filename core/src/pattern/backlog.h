@@ -72,6 +72,7 @@ typedef struct mp_backlog {
     size_t batch, batch_most; /* most documents at once: fewer after a conflict */
     mp_refusal refused[MP_REFUSALS];
     size_t refusals;
+    struct mp_unsure *unsure; /* unsure.h */
 } mp_backlog;
 
 /* The pond's, for this namespace and collection; made if there is none. NULL without memory. */

@@ -10,6 +10,7 @@
 #include "pattern/embedded.h"
 #include "pattern/pond.h"
 #include "pattern/refused.h"
+#include "pattern/unsure.h"
 
 enum {
     LINGER_MS = 50, /* what is written again meanwhile costs the store one write */
@@ -167,6 +168,7 @@ void mp_drain_init(mp_backlog *b) {
     b->pause_ms = b->hinted_at = 0;
     b->idle_ms = LINGER_MS;
     b->batch = b->batch_most = MP_BATCH_MOST;
+    b->unsure = NULL;
     mp_random_bytes(b->owner, sizeof b->owner);
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         b->shard[i] = (mp_drained){0};
@@ -176,6 +178,7 @@ void mp_drain_init(mp_backlog *b) {
 
 void mp_drain_clear(mp_backlog *b) {
     mp_refused_clear(b);
+    mp_unsure_clear(b);
     mp_dropped_clear(&b->dropped);
 }
 

@@ -12,6 +12,7 @@
 #include "pattern/pond.h"
 #include "pattern/refused.h"
 #include "pattern/tally.h"
+#include "pattern/unsure.h"
 #include "pattern/wait.h"
 
 enum {
@@ -162,6 +163,7 @@ static bool store_rows(mp_parcel *p, pond_error **err) {
         size_t poison;
         switch (flush(p, &poison, &why)) {
         case MP_FLUSHED:
+            p->untold = true;
             forgive(p);
             if (b->batch < b->batch_most) b->batch = b->batch * 2 < b->batch_most ? b->batch * 2 : b->batch_most;
             return true;
@@ -186,6 +188,7 @@ static bool store_rows(mp_parcel *p, pond_error **err) {
             return false;
         default:
             lose_all(b); /* nobody knows what came of it: taking over decides that */
+            p->untold = true;
             if (err) *err = why;
             else pond_error_free(why);
             return false;
@@ -200,10 +203,16 @@ static int tell_pages(const mp_backlog *b, pond_error **err) {
     return mp_wait_invalidate(b->pond, b->policy, NULL, NULL, 0, b->pages, true, err);
 }
 
+static void clear(mp_parcel *p) {
+    if (p->untold) mp_unsure_note(p->b, p->rows, p->of, p->n);
+    mp_parcel_clear(p);
+}
+
 static int acked(mp_parcel *p, pond_error **err) {
     int code = mp_parcel_ack_end(p, err);
     for (size_t i = 0; code == POND_OK && i < p->n; i++) mp_count(p->b->policy->space->stats, MP_COUNT_flushed);
-    mp_parcel_clear(p);
+    p->untold &= code != POND_OK;
+    clear(p);
     return code;
 }
 
@@ -229,7 +238,8 @@ static int make_ready(mp_parcel *p, pond_error **err) {
 static mp_round run(round *r, pond_error **err) {
     mp_backlog *b = r->b;
     mp_parcel *last = &r->parcel[0], *p = &r->parcel[1], *next = &r->parcel[2];
-    if (ask_hints(r, err) != POND_OK || take_over(b, err) != POND_OK || mp_parcel_take(p, &r->at, err) != POND_OK)
+    if (ask_hints(r, err) != POND_OK || take_over(b, err) != POND_OK || mp_unsure_settle(b, err) != POND_OK ||
+        mp_parcel_take(p, &r->at, err) != POND_OK)
         return MP_ROUND_FAILED;
     if (!p->count) return MP_ROUND_EMPTY;
     for (unsigned number = 1; p->count; number++) {
@@ -267,7 +277,7 @@ mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
     r->to.backlog = b;
     for (size_t i = 0; i < PARCELS; i++) mp_parcel_init(&r->parcel[i], b);
     mp_round how = run(r, err);
-    for (size_t i = 0; i < PARCELS; i++) mp_parcel_clear(&r->parcel[i]);
+    for (size_t i = 0; i < PARCELS; i++) clear(&r->parcel[i]);
     free(r);
     return how;
 }

@@ -213,5 +213,5 @@ void mp_parcel_clear(mp_parcel *p) {
     p->entry = NULL;
     p->of = NULL;
     p->n = p->count = 0;
-    p->more = p->passed = false;
+    p->more = p->passed = p->untold = false;
 }

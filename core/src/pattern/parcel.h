@@ -22,6 +22,7 @@ typedef struct mp_parcel {
     size_t count;                       /* of their entries */
     bool more;                          /* others wait behind them */
     bool passed;                        /* large ones were left where they are */
+    bool untold; /* its rows stand in the store, or may, and Redis has not said that it was told of that */
     /* Those of them that go to the store. */
     mp_flush_row *rows;
     mp_behind_entry **entry; /* of each row */

@@ -62,28 +62,37 @@ static void stored(const char *text) {
     pond_value_free(value);
 }
 
-/* Accepted, and put aside: the letter, and its id. */
-static void put_aside(char letter[48]) {
+static int act(pond_dead_act what, const char *letter) {
+    return pond_collection_dead_act(films, what, letter, strlen(letter), NULL, NULL);
+}
+
+/* One letter with both? Where the worker came between them there are two, which go. */
+static bool is_one(char letter[48]) {
     pond_value *value = NULL;
+    assert_int_equal(pond_collection_dead_list(films, NULL, 0, 10, &value, NULL), POND_OK);
+    const char *text = pond_value_data(value, NULL);
+    bool one = strstr(text, "\"increments\":{\"m\":-2,\"n\":3}") != NULL;
+    if (one && !strstr(text, "\"state\":\"increments\",\"document\":null")) fail_msg("%s", text);
+    for (const char *at = text; (at = strstr(at, "\"id\":\"")); at += 6) {
+        assert_int_equal(sscanf(at + 6, "%40[0-9-]", letter), 1);
+        if (!one) assert_int_equal(act(POND_DEAD_DROP, letter), POND_OK);
+    }
+    pond_value_free(value);
+    return one;
+}
+
+/* Accepted, and put aside: the letter's id. */
+static void put_aside(char letter[48]) {
     changes(POND_REPLACE, "{\"n\":1}");
     flushes();
     sql("CREATE TABLE kept AS SELECT * FROM films");
     sql("PRAGMA ignore_check_constraints = 1");
     sql("UPDATE films SET doc = 'x'");
-    counts("n", 3);
-    counts("m", -2);
-    flushes();
-    assert_int_equal(pond_collection_dead_list(films, NULL, 0, 10, &value, NULL), POND_OK);
-    const char *text = pond_value_data(value, NULL);
-    if (!strstr(text, "\"increments\":{\"m\":-2,\"n\":3}") ||
-        !strstr(text, "\"state\":\"increments\",\"document\":null"))
-        fail_msg("%s", text);
-    assert_int_equal(sscanf(strstr(text, "\"id\":\"") + 6, "%40[0-9-]", letter), 1);
-    pond_value_free(value);
-}
-
-static int act(pond_dead_act what, const char *letter) {
-    return pond_collection_dead_act(films, what, letter, strlen(letter), NULL, NULL);
+    do {
+        counts("n", 3);
+        counts("m", -2);
+        flushes();
+    } while (!is_one(letter));
 }
 
 static void increments_alone(void **state) {

@@ -65,7 +65,7 @@ class ViewOptions(CollectionOptions, total=False):
 class BehindStats(TypedDict):
     """Of a collection that is written behind, in this process."""
 
-    shards: int  # of 16: those from which this process takes what was accepted to the store
+    shards: int  # of 4: those from which this process takes what was accepted to the store
     backlog: int  # documents that wait in these, as last seen
     problem: str | None  # what keeps them from the store, or from being as safe as they could be
     dropped_increments: int

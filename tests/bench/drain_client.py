@@ -1,7 +1,7 @@
 """A worker of write=behind, which begins when it is told to: drain_client.py PORT STORE
 
 Reads `run NAMESPACE COUNT` lines: takes so many documents, which wait already, to the store, and answers with one JSON line. The clock runs from the end of the first
-batch to the end of the last; what comes before, connecting and taking over 16 shards, is told apart (`opened_ms`).
+batch to the end of the last; what comes before, connecting and taking over 4 shards, is told apart (`opened_ms`).
 """
 
 from __future__ import annotations

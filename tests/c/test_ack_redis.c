@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "model/envelope.h"
+#include "pattern/backlog.h"
 #include "support/redis.h"
 #include "support/server.h"
 
@@ -61,7 +62,7 @@ static void well(int code, pond_error *err) {
 /* In the backlog, as this server has it. */
 static long long there(redisContext *in, const char *id) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) {
         redisReply *flags = redis_do(in, "GETRANGE mp:b:{%s/films:%d}s%s 3 3", ns, i, id);
         bool dirty = flags->len == 1 && (unsigned char)flags->str[0] & MP_ENVELOPE_DIRTY;
         n += dirty || redis_number(in, "EXISTS mp:i:{%s/films:%d}s%s", ns, i, id);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "pattern/backlog.h"
 #include "support/redis.h"
 #include "support/server.h"
 
@@ -66,7 +67,7 @@ static void gets_stored(pond *p, const char *id, const char *text) {
 
 static long long waiting(redisContext *redis) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
     return n;
 }
 
@@ -356,7 +357,7 @@ static void an_old_memory_does_not_win(void **state) {
 
 static long long newest_epoch(redisContext *redis) {
     long long newest = 0;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) {
         redisReply *r = redis_do(redis, "HGET mp:m:{%s/films:%d} epoch", ns, i);
         if (r->type == REDIS_REPLY_STRING && atoll(r->str) > newest) newest = atoll(r->str);
     }
@@ -460,7 +461,8 @@ static void a_full_redis_is_emptied(void **state) {
         assert_true(mp_clock_ms() < until);
     assert_true(stored_is(off, "19", "{\"id\":\"19\",\"n\":1}"));
     long long dead = 0;
-    for (int i = 0; i < 16; i++) dead += redis_number(server_client(redis), "XLEN mp:x:{%s/films:%d}", ns, i);
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++)
+        dead += redis_number(server_client(redis), "XLEN mp:x:{%s/films:%d}", ns, i);
     assert_int_equal(dead, 1);
     pond_collection_free(c);
     pond_collection_free(d);
@@ -700,7 +702,7 @@ static void a_dead_letter(void **state) {
     for (int64_t until = mp_clock_after(20000); waiting(redis); usleep(20000)) assert_true(mp_clock_ms() < until);
     films_read(c, "bad", NULL); /* what the store has */
     long long dead = 0;
-    for (int i = 0; i < 16; i++) dead += redis_number(redis, "XLEN mp:x:{%s/films:%d}", ns, i);
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) dead += redis_number(redis, "XLEN mp:x:{%s/films:%d}", ns, i);
     assert_int_equal(dead, 1);
     char row[80];
     snprintf(row, sizeof row, "%s/films", ns);
@@ -833,7 +835,7 @@ static void what_others_have_stored_since_is_forgotten(void **state) {
     pond *on = made("on");
     pond_collection *d = behind(on, NULL, NULL);
     usleep(450000); /* each was refused by now */
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) {
         redis_do(redis, "DEL mp:q:{%s/films:%d}", ns, i);
         for (int k = 0; k < MANY; k++) redis_do(redis, "DEL mp:b:{%s/films:%d}s%d", ns, i, k);
     }
@@ -874,6 +876,34 @@ static void where_it_cannot_be(void **state) {
     server_stop(redis);
 }
 
+/* It was begun by a version that has other shards: its keys would be looked for where they are not. */
+static void one_with_other_shards(void **state) {
+    (void)state;
+    redisContext *redis = redis_open(redis_url());
+    redis_do(redis, "HSET mp:m:{%s/films:0} shards 16", ns);
+    pond *p = made("on");
+    const char *const options[] = {"write", "behind"};
+    pond_collection *c = NULL;
+    pond_error *err = NULL;
+    char said[256];
+    snprintf(said, sizeof said,
+             "%s/films has 16 shards in this cache, and this version uses 4: use the version that began with it, or "
+             "another namespace",
+             ns);
+    assert_int_equal(pond_collection_new(&c, p, "films", options, 1, NULL), POND_OK);
+    assert_int_equal(pond_collection_prepare(c, &err), POND_EOPTION);
+    assert_non_null(strstr(pond_error_message(err), said));
+    pond_error_free(err);
+    assert_int_equal(change_as(c, POND_REPLACE, "1", "{}", &err), POND_EOPTION);
+    assert_non_null(strstr(pond_error_message(err), said));
+    pond_error_free(err);
+    assert_int_equal(redis_number(redis, "HLEN mp:m:{%s/films:0}", ns), 1); /* and it stays as it is */
+    assert_int_equal(waiting(redis), 0);
+    pond_collection_free(c);
+    pond_free(p);
+    redisFree(redis);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -904,6 +934,7 @@ int main(void) {
         CASE(what_is_refused_once_is_stored_later),
         CASE(what_others_have_stored_since_is_forgotten),
         CASE(where_it_cannot_be),
+        CASE(one_with_other_shards),
     };
     return cmocka_run_group_tests_name("backlog_redis", tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "pattern/backlog.h"
 #include "support/redis.h"
 #include "support/server.h"
 
@@ -66,13 +67,13 @@ static void unlock(sqlite3 *db) {
 
 static long long hints(redisContext *redis) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(redis, "EXISTS mp:t:{%s/films:%d}", ns, i);
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) n += redis_number(redis, "EXISTS mp:t:{%s/films:%d}", ns, i);
     return n;
 }
 
 static long long waiting(redisContext *redis) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
     return n;
 }
 

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "pattern/backlog.h"
 #include "support/redis.h"
 #include "support/relay.h"
 #include "support/server.h"
@@ -51,7 +52,7 @@ static void *count_one(void *arg) {
 
 static bool waits(redisContext *redis) {
     long long n = 0;
-    for (int i = 0; i < 16; i++) n += redis_number(redis, "EXISTS mp:i:{%s/films:%d}s1", ns, i);
+    for (int i = 0; i < MP_BACKLOG_SHARDS; i++) n += redis_number(redis, "EXISTS mp:i:{%s/films:%d}s1", ns, i);
     return n > 0;
 }
 

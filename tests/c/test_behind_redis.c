@@ -404,10 +404,10 @@ static void the_servermust_be_fit(void **state) {
     mp_key_make_shard(&a.op.key, a.name, "b", 1, 8, 0);
     assert_int_equal(act_run(&us, &a), MP_DONE);
     epoch(&us, 1);
-    mp_key_make_shard(&a.op.key, a.name, "b", 1, 16, 0);
+    mp_key_make_shard(&a.op.key, a.name, "b", 1, 4, 0);
     assert_int_equal(act_run(&us, &a), MP_FAILED);
     assert_int_equal(pond_error_code(a.op.error), POND_EOPTION);
-    assert_non_null(strstr(pond_error_message(a.op.error), "b has 8 shards in this cache, and this version uses 16"));
+    assert_non_null(strstr(pond_error_message(a.op.error), "b has 8 shards in this cache, and this version uses 4"));
     pond_error_free(a.op.error);
     side off;
     side_open(&off, redis_url(), "off");

@@ -2,6 +2,7 @@
  * letter or waits for the store, and never both or neither.
  *
  * This program replaces malloc and its kin. So do sanitizers: in their builds it is skipped. */
+#include "pattern/backlog.h"
 #include "support/redis.h"
 #include "support/scarce_malloc.h"
 #include "support/support.h"
@@ -71,7 +72,7 @@ static void begin(pond **p) {
     assert_int_equal(pond_collection_prepare(films, NULL), POND_OK);
     assert_int_equal(pond_collection_change(films, POND_REPLACE, "1", 1, "{\"n\":1}", 7, NULL, NULL, NULL, NULL),
                      POND_OK);
-    for (shard = 0; shard < 16 && !waiting(); shard++) continue;
+    for (shard = 0; shard < MP_BACKLOG_SHARDS && !waiting(); shard++) continue;
 }
 
 static void a_letter_is_in_one_place(void **state) {

@@ -294,6 +294,27 @@ static void damaged_rows(void **state) {
     }
 }
 
+/* By a version that has other shards. */
+static void what_others_have_begun(void **state) {
+    (void)state;
+    pond *p = pond_made("memory:", "store", address, "worker", "off", NULL);
+    pond_collection *c = films_of(p);
+    assert_int_equal(pond_collection_prepare(c, NULL), POND_OK);
+    assert_int_equal(puts_to(c, "1", "{}", NULL), POND_OK);
+    pond_collection_free(c);
+    pond_free(p);
+    assert_int_equal(sql(journal, "SELECT shards FROM space"), 4);
+    sql(journal, "UPDATE space SET shards = 16");
+    refused(journal, "films has 16 shards in the journal");
+    assert_int_equal(sql(journal, "SELECT count(*) FROM waiting"), 1);
+    sql(journal, "UPDATE space SET shards = 4");
+    p = pond_made("memory:", "store", address, "worker", "off", NULL);
+    c = films_of(p);
+    films_read(c, "1", "{\"id\":\"1\"}");
+    pond_collection_free(c);
+    pond_free(p);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -305,6 +326,7 @@ int main(void) {
         TEST(a_full_disk),
         TEST(a_disk_that_fails_once),
         TEST(damaged_rows),
+        TEST(what_others_have_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ TOOL = os.environ.get("MILLPOND_TOOL_CRASH", str(HERE.parents[1] / "build/dev/bi
 WRONG = ("textbook", "unfenced")  # kinds of clients
 NAMED = ("accept", "take", "flush", "commit", "ack", "takeover")
 OPTIONS = {"store_timeout": "5s", "write_timeout": "3s", "command_timeout": "1s"}
-SHARDS, OWN_KEYS, SHARED_KEYS, COUNTERS, LANES = 16, 12, 12, 6, 2
+SHARDS, OWN_KEYS, SHARED_KEYS, COUNTERS, LANES = 4, 12, 12, 6, 2
 HINT = 10.0  # HINT_MS of core/src/pattern/flush.c
 DRAIN = 60.0
 

@@ -18,7 +18,7 @@ import uuid
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "servers"))
 LUA = HERE.parents[1] / "core/src/cache/lua"
-SHARDS, HINT_MS, MOST, HEAD, TAG, NEGATIVE, NONE = 16, 10_000, 500, 48, 24, 1, bytes(8)
+SHARDS, HINT_MS, MOST, HEAD, TAG, NEGATIVE, NONE = 4, 10_000, 500, 48, 24, 1, bytes(8)
 
 
 class MongoRows:

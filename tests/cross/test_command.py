@@ -199,7 +199,7 @@ def test_worker(way, redis, ns, tmp_path):
                               stderr=subprocess.PIPE, text=True, env={**CLEAN, "MILLPOND_CACHE": redis.url}) as process:
             films.flush(timeout="10s")
             assert pond.store("films").get("1") == {"id": "1", "n": 1}
-            eventually(lambda: f"{ns}/films: 0 wait, 1 stored, 0 refused; this worker has 16 of 16 shards" in process.stdout.readline())
+            eventually(lambda: f"{ns}/films: 0 wait, 1 stored, 0 refused; this worker has 4 of 4 shards" in process.stdout.readline())
             process.terminate()
             process.communicate(timeout=30)
             assert process.returncode == 0
@@ -244,7 +244,7 @@ def test_a_journal_that_was_left(way, tmp_path):
 def test_worker_in_json(redis, ns, tmp_path):
     with subprocess.Popen([*WAYS["c"](), "worker", "films", "-n", ns, "-o", f"store=sqlite:{tmp_path}/films.db", "-e", "20ms", "-j"],
                           stdout=subprocess.PIPE, text=True, env={**CLEAN, "MILLPOND_CACHE": redis.url}) as process:
-        row = eventually(lambda: (found := json.loads(process.stdout.readline())[f"{ns}/films"])["shards"] == 16 and found)
+        row = eventually(lambda: (found := json.loads(process.stdout.readline())[f"{ns}/films"])["shards"] == 4 and found)
         assert row["backlog"] == row["flushed"] == row["dead_letters"] == 0
         process.terminate()
         process.communicate(timeout=30)

@@ -8,7 +8,7 @@
 
 struct process;
 
-enum { DOCUMENTS_SHARDS = 16 };
+enum { DOCUMENTS_SHARDS = 4 };
 
 typedef struct documents_fence {
     uint8_t owner[16];

@@ -125,7 +125,7 @@ const sim_row sim_rows[] = {
      .clients = 8, .calls = 20, .workers = 3, .keys = 1, .span = 1000, .increments = 900, .tails = 4, .tail = 100},
     {"behind-burst", "changes of one shard that begin together, and connections are cut", BURST, .cuts = 3,
      .overtaken = 20},
-    {"behind-full", "the same, with room for one entry", BURST, .backlog = 16, .overtaken = 20, .slow_loads = 100},
+    {"behind-full", "the same, with room for one entry", BURST, .backlog = 4, .overtaken = 20, .slow_loads = 100},
     {"behind-poison", "the store refuses some documents, and others are stored meanwhile", BURST, .poison = 300,
      .failed_loads = 20},
     {"behind-batches", "one document at once: the next is taken while the store has it, and the last one goes", BATCHES,

@@ -36,7 +36,7 @@ static void print_one(const worker *w, const char *name, yyjson_val *of) {
     uint64_t waiting = yyjson_get_uint(yyjson_obj_get(of, "backlog"));
     const char *problem = yyjson_get_str(yyjson_obj_get(of, "problem"));
     cli_text(name);
-    printf(": %s wait, %s stored, %s refused; this worker has %d of 16 shards", cli_count(shown[0], waiting),
+    printf(": %s wait, %s stored, %s refused; this worker has %d of 4 shards", cli_count(shown[0], waiting),
            cli_count(shown[1], stored), cli_count(shown[2], dead), (int)yyjson_get_int(yyjson_obj_get(of, "shards")));
     if (problem) {
         fputs("; ", stdout);

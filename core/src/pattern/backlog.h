@@ -13,7 +13,8 @@
 #include "pattern/tags.h"
 #include "store/store.h"
 
-enum { MP_BACKLOG_SHARDS = 16, MP_BATCH_MOST = 500, MP_DAY_MS = 86400000 };
+/* Shards: as few as let some workers drain side by side, for changes that go to the same one at once are one call (cache/redis_puts.c). */
+enum { MP_BACKLOG_SHARDS = 4, MP_BATCH_MOST = 500, MP_DAY_MS = 86400000 };
 
 /* What the worker knows of a shard. */
 typedef struct mp_drained {

@@ -347,6 +347,6 @@ int mp_dead_check(const pond_collection *c, const char *letter, size_t len, pond
         return mp_fail(err, POND_EMISUSE, "%.64s is not written behind (write=behind): it has no dead letters",
                        c->name);
     if (read_id(letter, len, &id)) return POND_OK;
-    return mp_fail(err, POND_EKEY, "%.64s: %s is not the id of a dead letter, such as 1790000000000-0-7", c->name,
+    return mp_fail(err, POND_EKEY, "%.64s: %s is not the id of a dead letter, such as 1790000000000-0-3", c->name,
                    mp_quote(shown, letter, len));
 }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/quote.h"
 #include "store/sqlite_journal.h"
 
 /* ---- what this process knows ---- */
@@ -56,13 +57,15 @@ static int read_shards(mp_journal *j, mp_jspace *s, int64_t id, pond_error **err
 
 static int space_new(mp_journal *j, const mp_key *key, mp_jspace **out, pond_error **err) {
     int64_t id, shards;
+    char shown[MP_QUOTE_MAX];
     int rc = space_row(j, key, &id, &shards, err);
     if (rc != POND_OK) return rc;
     if (shards != key->shards)
-        return mp_fail(err, POND_EOPTION,
-                       "write=behind: %.*s has %lld shards in this journal, and this version uses %u: use the version "
-                       "that began with it, or another namespace",
-                       (int)key->ns_len, key->name, (long long)shards, key->shards);
+        return mp_fail(
+            err, POND_EOPTION,
+            "write=behind: %.*s has %lld shards in the journal %s, and this version uses %u: use the version "
+            "that began with it, or another namespace or journal",
+            (int)key->ns_len, key->name, (long long)shards, mp_quote(shown, j->path, strlen(j->path)), key->shards);
     mp_jspace *s = calloc(1, sizeof *s + key->shards * sizeof s->shard[0]);
     if (!s) return mp_jno_memory(err);
     memcpy(s->ns, key->name, key->ns_len);

@@ -74,6 +74,35 @@ static void those_of_one_turn_are_one_call(void **state) {
     assert_int_equal(calls(), 2);
 }
 
+/* The server is busy with eight calls: what comes meanwhile waits for one of them, and goes with others. If none is answered its time runs out with theirs. */
+static void behind_many_calls_more_go_together(void **state) {
+    (void)state;
+    char key[8];
+    put(&us, "sz", "{}", NULL); /* it knows the scripts now */
+    for (int late = 0; late < 2; late++) {
+        redis_do(redis, "CONFIG RESETSTAT");
+        redis_do(redis, late ? "CLIENT PAUSE 1500 ALL" : "CLIENT PAUSE 200 ALL");
+        for (size_t i = 0; i < 40; i++) {
+            snprintf(key, sizeof key, "s%zu", i);
+            prepare(i, key, "{}", MP_EXPECT_ANY, 0);
+            if (late) acts[i].op.timeout_ms = 300;
+            submit(i, i + 1);
+            mp_loop_flush(us.loop);
+        }
+        int64_t began = clock_ms();
+        wait_for(40);
+        if (late) assert_in_range(clock_ms() - began, 200, 1000);
+        for (size_t i = 0; i < 40; i++) {
+            if (late) assert_int_equal(acts[i].op.reply, MP_FAILED);
+            else assert_verdict(i, MP_VERDICT_OK);
+            if (late) pond_error_free(acts[i].op.error);
+        }
+        drop_values(40);
+        rest_ms(late ? 1500 : 0);
+        if (!late) assert_in_range(calls(), 9, 10);
+    }
+}
+
 static void one_sees_what_the_one_before_it_has_left(void **state) {
     (void)state;
     const char *text;
@@ -249,6 +278,7 @@ static void what_was_there(uint32_t seed, const char *fence) {
         if (kind == 3 || kind == 6) {
             redis_do(redis, "HSET mp:i:{b:0}%s f 1", key);
             redis_do(redis, "RPUSH mp:q:{b:0} %s", key);
+            redis_do(redis, "HSET mp:m:{b:0} incr 1");
         }
         if (kind == 6) redis_do(redis, "HSET mp:d:{b:0} %s base", key);
         if (kind == 5) put(&us, key, seed % 2 ? "{}" : NULL, NULL);
@@ -316,6 +346,7 @@ static void together_is_one_by_one(void **state) {
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(those_of_one_turn_are_one_call, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(behind_many_calls_more_go_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_sees_what_the_one_before_it_has_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_bound_holds_within_a_call, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_error_is_of_one, set_up, tear_down),

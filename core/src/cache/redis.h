@@ -71,6 +71,8 @@ struct mp_line {
     mp_node
         puts; /* requests that go out at the end of the turn, under this fence: while it is asked for, there are none */
     unsigned gathered; /* of them */
+    unsigned calls;    /* of changes that are under way */
+    bool held;         /* they wait for the answer to one of those */
     mp_task send_puts;
     int64_t replaced; /* when a connection was given up for what the server said */
     mp_node waiting;  /* operations until the handshake is done */

@@ -1,7 +1,8 @@
 /* Changes of documents that are written behind, on their way to a shard's backlog. Those of one shard that are submitted in the same turn of
  * the loop go as one call of wb_puts.lua, at the end of the turn, which costs the server less than a call for each. As a
  * script is atomic, that is what as many calls, one behind the other, would be; each change has its own answer, and whatever becomes of
- * the call, each goes on by itself. Nobody waits for another turn, and what is submitted while the driver sleeps goes at once. */
+ * the call, each goes on by itself. Nobody waits for another turn, and what is submitted while the driver sleeps goes at once, but behind so many
+ * calls that the server is busy all the same: there changes wait for the next answer, and more of them go together. */
 #include <string.h>
 
 #include "cache/redis.h"
@@ -10,6 +11,7 @@
 #define TOGETHER_MAX 64 /* of one call: the server does nothing else meanwhile, and Lua has no room for thousands */
 #define TOGETHER_BYTES (1 << 20) /* of their values; a larger one goes alone */
 #define GATHERED_MAX 256         /* a longer turn is sent in pieces, so that the server works meanwhile */
+#define CALLS_MOST 8 /* under way: behind so many, what comes next waits for one of them, and goes with others */
 
 static mp_request *request_of(mp_node *node) { return MP_OF(node, mp_request, cmd.node); }
 
@@ -57,8 +59,11 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
     mp_op *op = somebody(q);
     mp_cmd as = *cmd;
     size_t count = 0, i = 0;
-    if (r) mp_line_heard(q->line, cmd);
-    if (op && mp_line_replaced(q->line, op, cmd, r)) return;
+    mp_line *line = q->line;
+    if (r) mp_line_heard(line, cmd);
+    if (op && mp_line_replaced(line, op, cmd, r)) return; /* it will be answered once more */
+    line->calls--;
+    if (line->gathered) mp_loop_defer(line->loop, &line->send_puts);
     for (const mp_request *one = q; one; one = one->together) count++;
     for (mp_request *next; q; q = next) {
         next = q->together;
@@ -72,6 +77,7 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
 }
 
 static void late(mp_cmd *cmd) {
+    mp_puts_send(MP_OF(cmd, mp_request, cmd)->line); /* who waits for it has a deadline, too */
     for (mp_request *q = MP_OF(cmd, mp_request, cmd), *next; q; q = next) {
         next = q->together;
         mp_line_late(q);
@@ -89,16 +95,18 @@ static bool share(mp_line *line, mp_request *first) {
 }
 
 static void send_together(mp_line *line, mp_request *first, size_t count) {
-    int64_t waited = mp_loop_now(line->loop) - first->cmd.sent;
+    int64_t waited = line->held ? 0 : mp_loop_now(line->loop) - first->cmd.sent;
     first->cmd.done = answered;
     first->cmd.late = late;
     bool known = share(line, first);
     mp_buf_reset(&line->scratch);
     if (known) mp_behind_encode_puts(&line->scratch, first, count, line->fence);
+    line->calls++;
     if (known && !line->scratch.failed &&
         mp_conn_send(line->conn, &first->cmd, line->scratch.data, line->scratch.len, first->op->timeout_ms,
                      first->cmd.deadline + waited))
         return;
+    line->calls--;
     for (mp_request *q = first, *next; q; q = next) {
         next = q->together;
         mp_line_unsendable(q);
@@ -133,6 +141,7 @@ void mp_puts_send(mp_line *line) {
     mp_list_init(&all);
     mp_list_move(&all, &line->puts);
     while (!mp_list_empty(&all)) send_from(line, &all, request_of(all.next));
+    line->held = false;
 }
 
 void mp_puts_send_before(mp_line *line, const mp_op *op) {
@@ -145,7 +154,11 @@ void mp_puts_send_before(mp_line *line, const mp_op *op) {
     }
 }
 
-static void end_of_turn(mp_task *task) { mp_puts_send(MP_OF(task, mp_line, send_puts)); }
+static void end_of_turn(mp_task *task) {
+    mp_line *line = MP_OF(task, mp_line, send_puts);
+    line->held = line->calls >= CALLS_MOST;
+    if (!line->held) mp_puts_send(line);
+}
 
 void mp_puts_init(mp_line *line) {
     mp_list_init(&line->puts);

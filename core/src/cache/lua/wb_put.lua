@@ -24,10 +24,10 @@ if again then
   local first = sub(last, at, at + 7)
   if #first == 8 and first ~= NONE then return {1, first} end
 end
-local m = call('HMGET', KEYS[5], 'fence', 'epoch', 'seq')
+local m = call('HMGET', KEYS[5], 'fence', 'epoch', 'seq', 'incr')
 if m[1] ~= ARGV[4] then return {-1, tonumber(m[2] or 0)} end
 local cur = call('GETRANGE', KEYS[1], 0, 23)
-local deltas = cur == '' and call('EXISTS', KEYS[2]) == 1
+local deltas = m[4] and cur == '' and call('EXISTS', KEYS[2]) == 1 -- where nobody has ever incremented, none wait
 local flags = string.byte(cur, 4) or 0
 if ARGV[6] ~= '' then
   if sub(cur, 17, 24) ~= ARGV[4] then return {-3} end

@@ -11,10 +11,10 @@ local call, sub, byte = redis.call, string.sub, string.byte
 local fence, count = ARGV[1], (#KEYS - 4) / 2
 local V, D = 4, 4 + count -- behind what the columns stand
 local U, H, T, X = 4, 4 + count, 4 + 2 * count, 4 + 3 * count
-local m, was = call('HMGET', KEYS[3], 'fence', 'epoch', 'seq'), call('HGET', KEYS[4], ARGV[3])
+local m, was = call('HMGET', KEYS[3], 'fence', 'epoch', 'seq', 'incr'), call('HGET', KEYS[4], ARGV[3])
 local late = was and struct.unpack('<I6', was) >= struct.unpack('<I6', ARGV[4])
-local here = call('EXISTS', unpack(KEYS, V + 1, D)) > 0 -- two calls for all, where most have neither
-local beside = call('EXISTS', unpack(KEYS, D + 1)) > 0
+local here = call('EXISTS', unpack(KEYS, V + 1, D)) > 0 -- a call for all, where most are not there
+local beside = m[4] and call('EXISTS', unpack(KEYS, D + 1)) > 0 -- where nobody has ever incremented, none wait
 local epoch, seq, room = tonumber(m[2] or 0), tonumber(m[3] or 0), false
 local replies, vers, dirty, fresh, gone, names = {}, {}, {}, {}, {}, {}
 local record, all, size = {}, true, 0 -- record: by key: what the changes before leave

@@ -195,6 +195,33 @@ static void a_load_under_way_is_not_stored(void **state) {
     }
 }
 
+/* Increments that come to nothing, for the record that they were to be added to counts them, leave it: it is the value again. */
+static void what_is_dropped_leaves_its_base(void **state) {
+    (void)state;
+    act a, b;
+    const char *text;
+    int64_t version, read;
+    epoch(&us, 1);
+    put(&us, "sa", "{\"n\":1}", &version);
+    increment(&us, "sa", "n", 1);
+    act_make(&a, MP_SUMS, NULL, 0);
+    a.entry = (mp_behind_entry){.key = "sa", .key_len = 2};
+    a.behind.entries = &a.entry;
+    a.behind.count = 1;
+    assert_int_equal(act_run(&us, &a), MP_DONE);
+    act_make(&b, MP_FOLD, "sa", 0);
+    b.behind.sums = a.behind.sums;
+    memcpy(b.op.fence, a.op.fence, sizeof b.op.fence);
+    assert_int_equal(act_run(&us, &b), MP_DONE);
+    mp_sums_clear(a.behind.sums);
+    free(a.behind.sums);
+    assert_int_equal(redis_number(redis, "EXISTS mp:d:{b:0} mp:i:{b:0}sa"), 0);
+    assert_true(redis_record(redis, "sa") && redis_queued(redis, "sa"));
+    assert_int_equal(get(&us, "sa", &text, &read), MP_HIT);
+    assert_string_equal(text, "{\"n\":1}");
+    assert_true(read == version);
+}
+
 static mp_reply invalidated(const char *key) {
     act a;
     act_make(&a, MP_END, key, 77);
@@ -449,6 +476,7 @@ int main(void) {
         TEST(an_absence_has_no_version),
         TEST(what_waits_stays_and_is_cached_then),
         TEST(a_load_under_way_is_not_stored),
+        TEST(what_is_dropped_leaves_its_base),
         TEST(what_waits_is_not_invalidated),
         TEST(a_load_brings_its_version),
         TEST(an_update_names_the_version_that_it_read),

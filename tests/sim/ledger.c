@@ -392,8 +392,11 @@ void ledger_survives(ledger *l, const server_news *news) {
         if (then && then->version > l->due[key].version) l->due[key] = *then;
         for (unsigned i = 1; i < LEDGER_CLIENTS * LEDGER_OPS; i++) {
             ledger_op *op = &l->op[i];
-            bool was_there = op->kind == LEDGER_INCREMENT && op->key == key && op->losses + 1 == l->losses;
-            if (was_there && op->accepted && op->version <= news->version) op->losses = l->losses;
+            /* What an earlier loss had taken is back where this snapshot is older: none of that was folded, so the first is the first of them. */
+            bool was_there = op->losses + 1 == l->losses || op->version >= news->first;
+            if (op->kind == LEDGER_INCREMENT && op->key == key && op->accepted && was_there &&
+                op->version <= news->version)
+                op->losses = l->losses;
         }
         return;
     }

@@ -81,12 +81,12 @@ function backlog.records(space)
   return out
 end
 
--- {key, the newest's version} of each key that has some.
+-- {key, the versions of the newest and the first} of each key that has some.
 function backlog.increments(space)
   local out = {}
   for _, one in ipairs(all(space)) do
     local sums = backlog.sums(space, 'mp:i:' .. one[1] .. one[2])
-    if sums then out[#out + 1] = {one[2], sums:sub(1, 8)} end
+    if sums then out[#out + 1] = {one[2], sums:sub(1, 8), sums:sub(9, 16)} end
   end
   return out
 end

@@ -155,11 +155,11 @@ end
 
 function server:waiting() return backlog.waiting(self.space) end
 
--- The records that wait are given by accept() next, and behind each the version of its newest increment, if some wait.
+-- The records that wait are given by accept() next, and behind each the versions of its newest and its first increment, if some wait.
 function server:recall()
   self.accepted = {}
   for _, one in ipairs(backlog.records(self.space)) do self.accepted[#self.accepted + 1] = {one[1], one[2], 'record', ''} end
-  for _, one in ipairs(backlog.increments(self.space)) do self.accepted[#self.accepted + 1] = {one[1], one[2], 'increment', ''} end
+  for _, one in ipairs(backlog.increments(self.space)) do self.accepted[#self.accepted + 1] = {one[1], one[2], 'increment', '', '', one[3]} end
 end
 
 local reads = {GET = true, PTTL = true}

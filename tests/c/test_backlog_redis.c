@@ -812,6 +812,46 @@ static void what_is_refused_once_is_stored_later(void **state) {
     pond_free(p);
 }
 
+/* What the store will not have now is put behind what others write meanwhile, again and again: a flush waits for it all the same. */
+static void *write_all_over(void *arg) {
+    for (int i = 0; !atomic_load(&enough); i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%d", i % 40); /* in every shard */
+        changes(arg, POND_REPLACE, id, "{}");
+    }
+    return NULL;
+}
+
+static void a_flush_waits_for_what_is_refused(void **state) {
+    (void)state;
+    pond *p = made("on"), *q = made("off");
+    pond_collection *c = behind(p, NULL, NULL), *d = behind(q, NULL, NULL);
+    pthread_t thread;
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT "
+                                  "RAISE(ABORT, 'not now'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    atomic_store(&enough, false);
+    assert_int_equal(pthread_create(&thread, NULL, write_all_over, c), 0);
+    changes(c, POND_REPLACE, "bad", "{}");
+    usleep(300000); /* it was refused by now, and is not tried again for a while */
+    assert_int_equal(pond_collection_flush(d, 500, NULL), POND_ETIMEOUT);
+    assert_int_equal(sqlite3_exec(db, "DROP TRIGGER picky", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(pond_collection_flush(d, 10000, NULL), POND_OK);
+    assert_true(stored_is(q, "bad", "{\"id\":\"bad\"}"));
+    atomic_store(&enough, true);
+    pthread_join(thread, NULL);
+    sqlite3_close(db);
+    pond_collection_free(c);
+    pond_collection_free(d);
+    pond_free(p);
+    pond_free(q);
+}
+
 /* What was refused here, and stored by another worker since, takes no room for ever: what is refused later is tried again, too. */
 static void what_others_have_stored_since_is_forgotten(void **state) {
     (void)state;
@@ -932,6 +972,7 @@ int main(void) {
         CASE(a_trigger_that_fails_on_one),
         CASE(a_table_that_is_gone_for_a_while),
         CASE(what_is_refused_once_is_stored_later),
+        CASE(a_flush_waits_for_what_is_refused),
         CASE(what_others_have_stored_since_is_forgotten),
         CASE(where_it_cannot_be),
         CASE(one_with_other_shards),

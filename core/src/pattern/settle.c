@@ -11,11 +11,11 @@
 
 enum { FIRST_PAUSE_MS = 10, LAST_PAUSE_MS = 100 };
 
-/* Each shard is asked for its oldest entry. What waits there has its place by the time when it came; what was written again while the store
- * got it goes to the end. So a shard
- * is done when its oldest entry came after the one that was its newest at first; and, as what went to the end meanwhile may have been written before this
- * call, once more after the one that is its newest then. Whoever takes that to the store has looked at it since. What the store has refused for now goes to the
- * end as well, each time that others get there before it: that is waited for wherever it goes. */
+/* Each shard is asked for its oldest entry. What waits there has its place by the time when it came; what was written again while the store got
+ * it goes to the end. So a shard is done when its oldest entry came after the one that was its newest at first; and, as what went to the end
+ * meanwhile may have been written before this call, once more after the one that is its newest then. Whoever takes that to the store has looked
+ * at it since. What the store has refused for now goes to the end as well, each time that others get there before it: that is waited for wherever
+ * it goes. */
 typedef struct settling settling;
 typedef struct asked {
     mp_op op;

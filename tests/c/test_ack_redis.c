@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "model/envelope.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "support/redis.h"
 #include "support/server.h"
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "support/redis.h"
 #include "support/server.h"
 

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "support/redis.h"
 #include "support/relay.h"
 #include "support/server.h"

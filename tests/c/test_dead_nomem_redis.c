@@ -2,7 +2,7 @@
  * letter or waits for the store, and never both or neither.
  *
  * This program replaces malloc and its kin. So do sanitizers: in their builds it is skipped. */
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "support/redis.h"
 #include "support/scarce_malloc.h"
 #include "support/support.h"

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "model/key.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "support/redis.h"
 
 static char folder[SHOP_FOLDER], address[SHOP_ADDRESS], ns[64], room[256];

@@ -5,11 +5,11 @@
 #include "cuts_disk.h"
 
 #include "base/clock.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/collection.h"
-#include "pattern/embedded.h"
+#include "pattern/behind/embedded.h"
 #include "pattern/pond.h"
-#include "pattern/shards.h"
+#include "pattern/behind/shards.h"
 #include "store/sqlite_journal.h"
 
 enum { KEYS = 7, COUNTERS = 2, LETTER = 6 /* whose changes are buried, and tried again */, OPS = 70, MOST = 400 };

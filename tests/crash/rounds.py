@@ -29,7 +29,7 @@ WRONG = ("textbook", "unfenced")  # kinds of clients
 NAMED = ("accept", "take", "flush", "commit", "ack", "takeover")
 OPTIONS = {"store_timeout": "5s", "write_timeout": "3s", "command_timeout": "1s"}
 SHARDS, OWN_KEYS, SHARED_KEYS, COUNTERS, LANES = 4, 12, 12, 6, 2
-HINT = 10.0  # HINT_MS of core/src/pattern/flush.c
+HINT = 10.0  # HINT_MS of core/src/pattern/behind/flush.c
 DRAIN = 60.0
 
 

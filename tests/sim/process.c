@@ -9,7 +9,7 @@
 #include "engine/loop_private.h"
 #include "jobs.h"
 #include "loading.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/collection.h"
 #include "pattern/pond.h"
 #include "pattern/tags.h"

@@ -5,7 +5,7 @@
 #include "api/start.h"
 #include "base/error.h"
 #include "pattern/collection.h"
-#include "pattern/settle.h"
+#include "pattern/behind/settle.h"
 #include "pattern/wait.h"
 
 static int check(pond_collection *c, int64_t timeout_ms, pond_error **err) {

@@ -1,5 +1,5 @@
 /* Dead letters, blocking and on queues. */
-#include "pattern/dead.h"
+#include "pattern/behind/dead.h"
 
 #include "api/check.h"
 #include "api/start.h"

@@ -4,7 +4,7 @@
 #include "api/check.h"
 #include "base/error.h"
 #include "observe/metrics.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/wait.h"
 
 const char *pond_version(void) { return POND_VERSION_TEXT; }

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "base/quote.h"
-#include "pattern/accept.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/accept.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/wait.h"

@@ -7,12 +7,12 @@
 #include "base/error.h"
 #include "base/quote.h"
 #include "model/duration.h"
-#include "pattern/backlog.h"
-#include "pattern/embedded.h"
+#include "pattern/behind/backlog.h"
+#include "pattern/behind/embedded.h"
 #include "pattern/load.h"
 #include "pattern/pond.h"
 #include "pattern/read.h"
-#include "pattern/tally.h"
+#include "pattern/behind/tally.h"
 #include "pattern/wait.h"
 
 enum {

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "pattern/call.h"
-#include "pattern/embedded.h"
+#include "pattern/behind/embedded.h"
 #include "pattern/flight.h"
 #include "pattern/pond.h"
 #include "pattern/source.h"

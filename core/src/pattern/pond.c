@@ -4,8 +4,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "pattern/backlog.h"
-#include "pattern/embedded.h"
+#include "pattern/behind/backlog.h"
+#include "pattern/behind/embedded.h"
 #include "pattern/load.h"
 
 mp_lane *mp_pond_blocking_lane(pond *p, pond_error **err) {

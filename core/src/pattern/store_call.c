@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "pattern/collection.h"
-#include "pattern/dead.h"
+#include "pattern/behind/dead.h"
 #include "pattern/pond.h"
 
 typedef struct store_job store_job;

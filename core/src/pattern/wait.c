@@ -10,7 +10,7 @@
 #include "pattern/pond.h"
 #include "pattern/read.h"
 #include "pattern/set.h"
-#include "pattern/settle.h"
+#include "pattern/behind/settle.h"
 #include "pattern/stream.h"
 
 static int no_memory(pond_error **err) { return mp_fail(err, POND_ENOMEM, "no memory for a call"); }

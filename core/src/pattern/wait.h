@@ -6,7 +6,7 @@
 #define MP_PATTERN_WAIT_H
 
 #include "model/key.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/batch.h"
 #include "pattern/call.h"
 #include "pattern/change.h"

@@ -22,7 +22,7 @@ mp_write *mp_write_new(mp_lane *lane, const pond_policy *policy, const char *con
 void mp_write_begin(mp_write *write);
 /* Instead of that: it ends with this error, which is taken over. */
 void mp_write_refuse(mp_write *write, pond_error *error);
-/* Instead of that: it was accepted by a backlog (pattern/accept.h). */
+/* Instead of that: it was accepted by a backlog (pattern/behind/accept.h). */
 void mp_write_accepted(mp_write *write);
 /* Lock held: the host takes the handle, if it was offered: from now on an answer is owed. */
 pond_writing *mp_write_take(mp_call *call);

@@ -1,4 +1,4 @@
-#include "pattern/dropped.h"
+#include "pattern/behind/dropped.h"
 
 #include <stdlib.h>
 

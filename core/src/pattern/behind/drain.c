@@ -6,11 +6,11 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
-#include "pattern/backlog.h"
-#include "pattern/embedded.h"
+#include "pattern/behind/backlog.h"
+#include "pattern/behind/embedded.h"
 #include "pattern/pond.h"
-#include "pattern/refused.h"
-#include "pattern/unsure.h"
+#include "pattern/behind/refused.h"
+#include "pattern/behind/unsure.h"
 
 enum {
     LINGER_MS = 50, /* what is written again meanwhile costs the store one write */

@@ -1,4 +1,4 @@
-#include "pattern/unsure.h"
+#include "pattern/behind/unsure.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "model/behind.h"
 #include "pattern/pond.h"
-#include "pattern/shards.h"
+#include "pattern/behind/shards.h"
 #include "pattern/wait.h"
 
 /* Of no record, and of no entry: such an ack takes none away. */

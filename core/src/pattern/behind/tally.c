@@ -1,11 +1,11 @@
-#include "pattern/tally.h"
+#include "pattern/behind/tally.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "pattern/pond.h"
-#include "pattern/shards.h"
+#include "pattern/behind/shards.h"
 #include "pattern/wait.h"
 
 enum { TRIES = 8 };

@@ -1,10 +1,10 @@
 /* Documents that the store may have got, and of which Redis was not told: the flush was not answered, or the ack. As a rule they wait there still, and are
  * flushed again. But Redis may have lost them meanwhile, and then nobody would ack them: what was cached in between, from the store and older than
  * what it has now, would stand for its ttl. */
-#ifndef MP_PATTERN_UNSURE_H
-#define MP_PATTERN_UNSURE_H
+#ifndef MP_PATTERN_BEHIND_UNSURE_H
+#define MP_PATTERN_BEHIND_UNSURE_H
 
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "store/store.h"
 
 /* The job's own. Without memory it is forgotten. */

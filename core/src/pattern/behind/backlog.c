@@ -1,4 +1,4 @@
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "model/behind.h"
 #include "pattern/pond.h"
-#include "pattern/shards.h"
+#include "pattern/behind/shards.h"
 #include "pattern/wait.h"
 
 enum { LEAVE_MS = 50 }; /* for all shards to be given back; else others wait for the end of their time */

@@ -1,4 +1,4 @@
-#include "pattern/parcel.h"
+#include "pattern/behind/parcel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
-#include "pattern/refused.h"
+#include "pattern/behind/refused.h"
 
 enum { BYTES_MOST = 8 * 1024 * 1024 }; /* of one transaction in MongoDB; a single document may have more */
 

@@ -1,9 +1,9 @@
 /* Acceptance: a change of a write-behind collection goes into the backlog (protocol.md, section 8), and counts from then on. */
-#ifndef MP_PATTERN_ACCEPT_H
-#define MP_PATTERN_ACCEPT_H
+#ifndef MP_PATTERN_BEHIND_ACCEPT_H
+#define MP_PATTERN_BEHIND_ACCEPT_H
 
 #include "model/behind.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/collection.h"
 
 typedef enum mp_accepted {

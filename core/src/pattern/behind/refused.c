@@ -1,4 +1,4 @@
-#include "pattern/refused.h"
+#include "pattern/behind/refused.h"
 
 #include <stdlib.h>
 #include <string.h>

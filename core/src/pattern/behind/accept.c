@@ -1,4 +1,4 @@
-#include "pattern/accept.h"
+#include "pattern/behind/accept.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,12 +2,12 @@
  * does with it is flush.c's.
  *
  * Taking and acknowledging have two halves each, so that the store has one parcel while the next one is on its way, and the last one goes. */
-#ifndef MP_PATTERN_PARCEL_H
-#define MP_PATTERN_PARCEL_H
+#ifndef MP_PATTERN_BEHIND_PARCEL_H
+#define MP_PATTERN_BEHIND_PARCEL_H
 
 #include "model/behind.h"
-#include "pattern/backlog.h"
-#include "pattern/shards.h"
+#include "pattern/behind/backlog.h"
+#include "pattern/behind/shards.h"
 
 /* Where in each shard what was taken last ends. Zero: nowhere yet. */
 typedef struct mp_parcel_place {

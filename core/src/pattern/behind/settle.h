@@ -1,8 +1,8 @@
 /* A wait until a backlog has no more of what was in it when the wait began. */
-#ifndef MP_PATTERN_SETTLE_H
-#define MP_PATTERN_SETTLE_H
+#ifndef MP_PATTERN_BEHIND_SETTLE_H
+#define MP_PATTERN_BEHIND_SETTLE_H
 
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/call.h"
 
 /* Lane's lock held. Ends with OK, or POND_ETIMEOUT. `backlog` NULL: there is none. NULL without memory. */

@@ -1,9 +1,9 @@
 /* Errands to the shards of a backlog: what is asked of some of them, or of all, and one wait. */
-#ifndef MP_PATTERN_SHARDS_H
-#define MP_PATTERN_SHARDS_H
+#ifndef MP_PATTERN_BEHIND_SHARDS_H
+#define MP_PATTERN_BEHIND_SHARDS_H
 
 #include "model/behind.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/errand.h"
 #include "pattern/wait.h"
 

@@ -1,6 +1,6 @@
 /* Dead letters of a write-behind collection (millpond/dead.h): what the store would not have is listed, retried and dropped. */
-#ifndef MP_PATTERN_DEAD_H
-#define MP_PATTERN_DEAD_H
+#ifndef MP_PATTERN_BEHIND_DEAD_H
+#define MP_PATTERN_BEHIND_DEAD_H
 
 #include "pattern/collection.h"
 #include <millpond/dead.h>

@@ -1,7 +1,7 @@
 /* The last increments that this process had to drop, as there was nothing that they could be added to: they were accepted, so somebody may
  * want to know which. */
-#ifndef MP_PATTERN_DROPPED_H
-#define MP_PATTERN_DROPPED_H
+#ifndef MP_PATTERN_BEHIND_DROPPED_H
+#define MP_PATTERN_BEHIND_DROPPED_H
 
 #include <stddef.h>
 #include "base/buf.h"

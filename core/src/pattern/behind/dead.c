@@ -1,4 +1,4 @@
-#include "pattern/dead.h"
+#include "pattern/behind/dead.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,9 +8,9 @@
 #include "base/error.h"
 #include "base/quote.h"
 #include "model/behind.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 #include "pattern/pond.h"
-#include "pattern/shards.h"
+#include "pattern/behind/shards.h"
 
 enum {
     LIST_BYTES = 4 * 1024 * 1024, /* of documents in one list, about */

@@ -1,4 +1,4 @@
-#include "pattern/settle.h"
+#include "pattern/behind/settle.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "model/behind.h"
 #include "pattern/pond.h"
-#include "pattern/shards.h"
+#include "pattern/behind/shards.h"
 
 enum { FIRST_PAUSE_MS = 10, LAST_PAUSE_MS = 100 };
 

@@ -1,7 +1,7 @@
 /* Write-behind without a Redis: the cache is this process's memory, and what was accepted waits in a journal beside it (store/journal.h). This is
  * what makes the two one, on the terms of cache/cache.h. */
-#ifndef MP_PATTERN_EMBEDDED_H
-#define MP_PATTERN_EMBEDDED_H
+#ifndef MP_PATTERN_BEHIND_EMBEDDED_H
+#define MP_PATTERN_BEHIND_EMBEDDED_H
 
 #include "pattern/lane.h"
 

@@ -1,9 +1,9 @@
 /* The worker's book of documents that the store has refused: how often, and until when each of them rests. */
-#ifndef MP_PATTERN_REFUSED_H
-#define MP_PATTERN_REFUSED_H
+#ifndef MP_PATTERN_BEHIND_REFUSED_H
+#define MP_PATTERN_BEHIND_REFUSED_H
 
 #include "model/behind.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 
 /* Was it refused a short while ago? A newer version is another matter. */
 bool mp_refused_rests(mp_backlog *b, const mp_behind_entry *e, int64_t now_ms);

@@ -2,13 +2,13 @@
  *
  * It stands in Redis, in shards; this is a process's side of it, one for all handles of the collection. accept.c puts changes into it,
  * drain.c takes them to the store. */
-#ifndef MP_PATTERN_BACKLOG_H
-#define MP_PATTERN_BACKLOG_H
+#ifndef MP_PATTERN_BEHIND_BACKLOG_H
+#define MP_PATTERN_BEHIND_BACKLOG_H
 
 #include <pthread.h>
 #include "engine/loop.h"
 #include "engine/pool.h"
-#include "pattern/dropped.h"
+#include "pattern/behind/dropped.h"
 #include "pattern/policy.h"
 #include "pattern/tags.h"
 #include "store/store.h"

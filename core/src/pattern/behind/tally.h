@@ -1,10 +1,10 @@
 /* Increments that wait become a part of their documents (protocol.md, section 8: fold), when somebody wants the document: a reader, or the worker
  * before it flushes. What is flushed is so always a whole document with a version, which may be repeated. */
-#ifndef MP_PATTERN_TALLY_H
-#define MP_PATTERN_TALLY_H
+#ifndef MP_PATTERN_BEHIND_TALLY_H
+#define MP_PATTERN_BEHIND_TALLY_H
 
 #include "model/behind.h"
-#include "pattern/backlog.h"
+#include "pattern/behind/backlog.h"
 
 /* Blocks; no lock held, here and below. For a reader: *out is the document as it is with all that was accepted when this began, or the absence. */
 int mp_tally_read(mp_backlog *b, uint8_t shard, const char *key, size_t len, pond_value **out, pond_error **err);

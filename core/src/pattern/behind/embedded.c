@@ -1,4 +1,4 @@
-#include "pattern/embedded.h"
+#include "pattern/behind/embedded.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "pattern/shards.h"
+#include "pattern/behind/shards.h"
 
 void mp_shard_key(const mp_backlog *b, mp_key *key, char name[MP_NAME_MAX + 1], uint8_t shard) {
     mp_key_make_shard(key, name, b->policy->options.namespace, b->policy->ns_len, MP_BACKLOG_SHARDS, shard);

@@ -49,6 +49,8 @@ typedef struct mp_request {
     redisReply *odd;          /* the same, if it was no number; the request's */
     struct mp_request *timed; /* PTTL: the GET behind it; NULL: it was not sent */
     bool gathered;            /* a put that waits for the end of the turn, in the line's puts */
+    bool held;                /* or, behind that, for an answer */
+    int64_t after;            /* a put that was sent: how long after the call's deadline its own is */
     struct mp_request
         *together; /* a put: the next one of the same call, of which the first one's command stands for all */
     uint8_t fence[MP_FENCE_LEN];
@@ -72,8 +74,8 @@ struct mp_line {
         puts; /* requests that go out at the end of the turn, under this fence: while it is asked for, there are none */
     unsigned gathered; /* of them */
     unsigned calls;    /* of changes that are under way */
-    bool held;         /* they wait for the answer to one of those */
     mp_task send_puts;
+    mp_timer held;    /* the earliest deadline of those that wait for the answer to one of the calls */
     int64_t replaced; /* when a connection was given up for what the server said */
     mp_node waiting;  /* operations until the handshake is done */
     mp_timer timer;   /* the earliest of their deadlines */

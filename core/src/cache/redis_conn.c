@@ -438,6 +438,7 @@ static void timed_out(mp_timer *timer) {
             if (!cmd->is_late) {
                 cmd->is_late = true;
                 cmd->late(cmd);
+                if (!cmd->is_late && cmd->deadline < look) look = cmd->deadline;
             }
         }
         if (look < next) next = look;

@@ -16,7 +16,8 @@ typedef struct mp_cmd {
     int64_t sent, deadline, timeout;
     /* Once. `reply` is the callee's (mp_reply_free), or NULL, and then `error` says why (borrowed). */
     void (*done)(struct mp_cmd *cmd, redisReply *reply, pond_error *error);
-    /* The deadline passed; `done` will still be called, when the reply or the connection's end comes. */
+    /* The deadline passed; `done` will still be called, when the reply or the connection's end comes. What stands for several may set the deadline of
+     * the next, and be late no more: then it is called again. */
     void (*late)(struct mp_cmd *cmd);
     bool is_late; /* or given up with its connection, on which nothing was heard in time */
     bool unsent;  /* it waits to be written */

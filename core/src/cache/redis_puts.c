@@ -2,7 +2,8 @@
  * the loop go as one call of wb_puts.lua, at the end of the turn, which costs the server less than a call for each. As a
  * script is atomic, that is what as many calls, one behind the other, would be; each change has its own answer, and whatever becomes of
  * the call, each goes on by itself. Nobody waits for another turn, and what is submitted while the driver sleeps goes at once, but behind so many
- * calls that the server is busy all the same: there changes wait for the next answer, and more of them go together. */
+ * calls that the server is busy all the same: there changes are held back until the next answer, and more of them go together. Their time runs
+ * meanwhile, so those of a call may have come at different times, and each has its own deadline. */
 #include <string.h>
 
 #include "cache/redis.h"
@@ -69,19 +70,25 @@ static void answered(mp_cmd *cmd, redisReply *r, pond_error *error) {
         next = q->together;
         q->cmd.cut = as.cut;
         q->cmd.is_late = as.is_late;
-        q->cmd.deadline = as.deadline;
+        q->cmd.deadline = as.deadline + q->after;
         redisReply version;
         mp_line_conclude(q, part_of(r, i++, count, &version), error);
     }
     mp_reply_free(r);
 }
 
+/* For those whose time is over; the others of the call have theirs yet. */
 static void late(mp_cmd *cmd) {
-    mp_puts_send(MP_OF(cmd, mp_request, cmd)->line); /* who waits for it has a deadline, too */
-    for (mp_request *q = MP_OF(cmd, mp_request, cmd), *next; q; q = next) {
-        next = q->together;
-        mp_line_late(q);
+    mp_request *first = MP_OF(cmd, mp_request, cmd);
+    int64_t passed = mp_loop_now(first->line->loop) - cmd->deadline, next = INT64_MAX;
+    for (mp_request *q = first; q; q = q->together) {
+        if (q->after <= passed) mp_line_late(q);
+        else if (q->op && q->after < next) next = q->after;
     }
+    if (next == INT64_MAX) return;
+    cmd->is_late = false;
+    cmd->deadline += next;
+    for (mp_request *q = first; q; q = q->together) q->after -= next;
 }
 
 /* ---- the call ---- */
@@ -94,8 +101,26 @@ static bool share(mp_line *line, mp_request *first) {
     return true;
 }
 
+/* What is sent in the turn in which it came begins now, and of what was held back the time has run. But if it is over, though what it waited for is
+ * there, the host was late to look. */
+static int64_t deadline_of(const mp_request *q, int64_t now) {
+    if (!q->held) return q->cmd.deadline + now - q->cmd.sent;
+    return q->cmd.deadline >= now ? q->cmd.deadline : now + q->op->timeout_ms;
+}
+
+/* The earliest of theirs, and how long after it each one's is. */
+static int64_t set_deadlines(mp_request *first, int64_t now) {
+    int64_t earliest = INT64_MAX;
+    for (mp_request *q = first; q; q = q->together) {
+        q->after = deadline_of(q, now);
+        if (q->after < earliest) earliest = q->after;
+    }
+    for (mp_request *q = first; q; q = q->together) q->after -= earliest;
+    return earliest;
+}
+
 static void send_together(mp_line *line, mp_request *first, size_t count) {
-    int64_t waited = line->held ? 0 : mp_loop_now(line->loop) - first->cmd.sent;
+    int64_t deadline = set_deadlines(first, mp_loop_now(line->loop));
     first->cmd.done = answered;
     first->cmd.late = late;
     bool known = share(line, first);
@@ -103,8 +128,7 @@ static void send_together(mp_line *line, mp_request *first, size_t count) {
     if (known) mp_behind_encode_puts(&line->scratch, first, count, line->fence);
     line->calls++;
     if (known && !line->scratch.failed &&
-        mp_conn_send(line->conn, &first->cmd, line->scratch.data, line->scratch.len, first->op->timeout_ms,
-                     first->cmd.deadline + waited))
+        mp_conn_send(line->conn, &first->cmd, line->scratch.data, line->scratch.len, first->op->timeout_ms, deadline))
         return;
     line->calls--;
     for (mp_request *q = first, *next; q; q = next) {
@@ -140,8 +164,8 @@ void mp_puts_send(mp_line *line) {
     if (mp_conn_doomed(line->conn)) return; /* mp_puts_end comes */
     mp_list_init(&all);
     mp_list_move(&all, &line->puts);
+    mp_loop_timer_stop(line->loop, &line->held);
     while (!mp_list_empty(&all)) send_from(line, &all, request_of(all.next));
-    line->held = false;
 }
 
 void mp_puts_send_before(mp_line *line, const mp_op *op) {
@@ -154,21 +178,64 @@ void mp_puts_send_before(mp_line *line, const mp_op *op) {
     }
 }
 
+/* ---- those that are held back ---- */
+
+static bool wake_at(mp_line *line, int64_t at) {
+    mp_timer *timer = &line->held;
+    return (timer->place && timer->at <= at) || mp_loop_timer_set(line->loop, timer, at);
+}
+
+/* Their time begins at the end of the turn in which they came. False: there is no memory for its end. */
+static bool hold_back(mp_line *line) {
+    int64_t now = mp_loop_now(line->loop), earliest = INT64_MAX;
+    for (mp_node *n = line->puts.prev; n != &line->puts && !request_of(n)->held; n = n->prev) {
+        mp_request *q = request_of(n);
+        q->cmd.deadline += now - q->cmd.sent;
+        q->cmd.sent = now;
+        q->held = true;
+        if (q->cmd.deadline < earliest) earliest = q->cmd.deadline;
+    }
+    return earliest == INT64_MAX || wake_at(line, earliest);
+}
+
 static void end_of_turn(mp_task *task) {
     mp_line *line = MP_OF(task, mp_line, send_puts);
-    line->held = line->calls >= CALLS_MOST;
-    if (!line->held) mp_puts_send(line);
+    if (line->calls < CALLS_MOST || !hold_back(line)) mp_puts_send(line);
+}
+
+/* They were not sent, so nothing has become of them. */
+static void held_too_long(mp_timer *timer) {
+    mp_line *line = MP_OF(timer, mp_line, held);
+    int64_t now = mp_loop_now(line->loop), next = INT64_MAX;
+    if (line->calls < CALLS_MOST) { /* an answer came in this turn, and they go at its end */
+        mp_loop_defer(line->loop, &line->send_puts);
+        return;
+    }
+    for (mp_node *n = line->puts.next, *after; n != &line->puts; n = after) {
+        after = n->next;
+        mp_request *q = request_of(n);
+        if (q->held && q->cmd.deadline <= now) {
+            mp_line_late(q);
+            after = line->puts.next; /* the list may have changed under the owner's hands */
+            next = INT64_MAX;
+        } else if (q->held && q->cmd.deadline < next) {
+            next = q->cmd.deadline;
+        }
+    }
+    if (next != INT64_MAX && !wake_at(line, next)) mp_puts_send(line);
 }
 
 void mp_puts_init(mp_line *line) {
     mp_list_init(&line->puts);
     line->send_puts.run = end_of_turn;
+    line->held.fire = held_too_long;
 }
 
 bool mp_is_put(const mp_op *op) { return op->kind == MP_ACCEPT && !op->behind->member; }
 
 void mp_puts_add(mp_line *line, mp_request *q, int64_t deadline) {
     q->gathered = q->cmd.unsent = true;
+    q->held = false;
     q->cmd.sent = mp_loop_now(line->loop);
     q->cmd.deadline = deadline;
     mp_list_push(&line->puts, &q->cmd.node);
@@ -187,6 +254,7 @@ void mp_puts_end(mp_line *line, pond_error *why) {
     mp_list_init(&all);
     mp_list_move(&all, &line->puts);
     mp_loop_unpost(line->loop, &line->send_puts);
+    mp_loop_timer_stop(line->loop, &line->held);
     while (!mp_list_empty(&all)) {
         mp_request *q = request_of(all.next);
         take_out(q);

@@ -7,7 +7,7 @@
 
 typedef struct fake fake;
 
-enum { FAKE_ARGS = 16, FAKE_ROOM = 1 << 16 };
+enum { FAKE_ARGS = 512, FAKE_ROOM = 1 << 16 };
 
 typedef enum fake_kind {
     FAKE_GET,

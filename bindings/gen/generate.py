@@ -121,6 +121,17 @@ def camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
+def as_sentence(text: str) -> str:
+    """With a capital, unless what it begins with is spelled like that."""
+    return text if re.match(r"\w+(=|://)", text) else text[0].upper() + text[1:]
+
+
+def in_camels(text: str) -> str:
+    """Options by the names that they have in JavaScript."""
+    names = {row["name"] for row in read_options()}
+    return re.sub(r"\b[a-z]+(?:_[a-z]+)+\b", lambda found: camel(found[0]) if found[0] in names else found[0], text)
+
+
 def takes_names(option: dict) -> bool:
     return option["type"] == "text" and option["range"].startswith("names with commas")
 
@@ -246,7 +257,7 @@ def node_options(options: list[dict]) -> list[str]:
     lines = []
     for option in options:
         default = f" Default: {option['default']}." if option["default"] else ""
-        lines += [f"  /** {option['text'][0].upper() + option['text'][1:]}.{default} */",
+        lines += [f"  /** {as_sentence(in_camels(option['text']))}.{default} */",
                   f"  {camel(option['name'])}?: {node_type(option)} | null | undefined"]
     return lines
 
@@ -276,7 +287,7 @@ def node_types_file(errors: list[dict], options: list[dict], counters: list[dict
     lines += node_options([option for option in options if option["scope"] == "collection"])
     lines += ["}", "", "/** A row of stats(): counted since open. */", "export interface Counters {"]
     for counter in counters:
-        lines += [f"  /** {counter['text'][0].upper() + counter['text'][1:]}. */", f"  {counter['name']}: number"]
+        lines += [f"  /** {as_sentence(in_camels(counter['text']))}. */", f"  {counter['name']}: number"]
     lines += ["  /** Hits and negative hits by all reads. */", "  hit_rate: number", "}", ""]
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ const { DeadLetters } = require('./dead.cjs')
 const { succeeded } = require('./view.cjs')
 const { checkId, checkIds } = require('./store.cjs')
 const { fromStore } = require('./documents.cjs')
-const { milliseconds, parse, inOurNames, show } = require('./options.cjs')
+const { parse, inOurNames, patience, show } = require('./options.cjs')
 const { toCore } = require('./query.cjs')
 const { KIND } = require('./values.cjs')
 const { classes: { Absent, InvalidValue, OptionError }, fromAddon } = require('./errors.cjs')
@@ -51,15 +51,16 @@ class Collection {
   }
 
   /** Written behind: waits until all that was accepted before, by any process, is in the store. */
-  async flush ({ timeout = '30s' } = {}) {
-    const patience = milliseconds('timeout', timeout)
-    await this.#view.start((native, number) => native.flush(this.#index, patience, number))
+  async flush (options) {
+    const timeout = patience('flush', options)
+    await this.#view.start((native, number) => native.flush(this.#index, timeout, number))
   }
 
   /** Written behind: adds a whole number to a member of a document. */
   async increment (id, field, by = 1) {
     checkId(id)
     if (typeof field !== 'string') throw new InvalidValue(`increment: the field is the name of a member, not ${show(field)}`)
+    if (typeof by === 'bigint') by = Number(by) // one that no Number holds exactly is too large for the core, too
     if (!Number.isInteger(by)) throw new InvalidValue(`increment: by: ${show(by)} is no whole number`)
     await this.#view.start((native, number) => native.increment(this.#index, id, field, by, number))
   }

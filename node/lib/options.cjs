@@ -136,4 +136,13 @@ function milliseconds (name, value) {
   return Math.min(Number(number) * UNITS[unit], 2 ** 31 - 1)
 }
 
-module.exports = { parse, inOurNames, milliseconds, show }
+/** The milliseconds of a call that takes { timeout }, and nothing else. */
+function patience (call, options = {}) {
+  if (typeof options !== 'object' || options === null) throw new OptionError(`${call}: ${show(options)} is not an object of options: write { timeout: '30s' }`)
+  for (const name of Object.keys(options)) {
+    if (name !== 'timeout') throw new OptionError(`unknown option ${JSON.stringify(name)}: ${call}({ timeout }) has no other`)
+  }
+  return milliseconds('timeout', options.timeout ?? '30s')
+}
+
+module.exports = { parse, inOurNames, patience, show }

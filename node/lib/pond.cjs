@@ -11,7 +11,7 @@ const { Collection } = require('./collection.cjs')
 const { fetchMany, entries, warm } = require('./bulk.cjs')
 const { keyMaker } = require('./cached.cjs')
 const { checkSignal, unlessAborted } = require('./abort.cjs')
-const { parse, milliseconds, show } = require('./options.cjs')
+const { parse, patience, show } = require('./options.cjs')
 const { runLoader, declineLoad, insideLoad, deadlock } = require('./loading.cjs')
 const { KIND, decode } = require('./values.cjs')
 const { classes: { Absent, InvalidKey, InvalidValue, MisuseError, OptionError, TimeoutError }, fromAddon } = require('./errors.cjs')
@@ -352,10 +352,10 @@ class Pond {
     return JSON.parse(value)
   }
 
-  async close ({ timeout = '30s' } = {}) {
+  async close (options) {
     const pond = this.#root ?? this
-    const patience = milliseconds('timeout', timeout)
-    pond.#closing ??= pond.#close(patience)
+    const timeout = patience('close', options)
+    pond.#closing ??= pond.#close(timeout)
     return pond.#closing
   }
 

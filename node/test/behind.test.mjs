@@ -133,19 +133,24 @@ for (const [where, place] of Object.entries(places)) test(`increments, by way of
   await films.prepare()
   await films.create({ id: '1', title: 'Heat' })
   await Promise.all(Array.from({ length: 200 }, () => films.increment('1', 'views')))
-  assert.equal(await films.increment('1', 'likes', -3), undefined)
+  assert.equal(await films.increment('1', 'likes', -2), undefined)
+  await films.increment('1', 'likes', -1n)
   assert.deepEqual(await films.get('1'), { id: '1', title: 'Heat', views: 200, likes: -3 })
   await films.flush()
   assert.deepEqual(await pond.store('films').get('1'), { id: '1', title: 'Heat', views: 200, likes: -3 })
-  for (const [field, by] of [['a.b', 1], ['', 1], [7, 1], ['n', 1.5], ['n', '1'], ['n', 2 ** 53]]) {
+  for (const [field, by] of [['a.b', 1], ['', 1], [7, 1], ['n', 1.5], ['n', '1'], ['n', 2 ** 53], ['n', 2n ** 53n], ['n', -(2n ** 80n)]]) {
     await assert.rejects(films.increment('1', field, by), InvalidValue)
   }
   await assert.rejects(films.increment(1, 'n'), InvalidKey)
+  for (const options of ['10s', null, { timeOut: '10s' }]) await assert.rejects(films.flush(options), OptionError)
   await films.increment('none', 'n')
   await films.flush()
   assert.equal(await films.get('none'), null)
   await assert.rejects(films.increment('none', 'n'), Absent)
   assert.equal((await pond.stats()).total.dropped_increments, 1)
+  const [{ at_ms: at, ...dropped }] = Object.values((await pond.stats()).behind)[0].last_dropped
+  assert.deepEqual(dropped, { document_id: 'none', field: 'n', by: 1, why: 'no such document' })
+  assert.ok(Math.abs(Date.now() - at) < 60_000)
   await assert.rejects(pond.collection('books').increment('1', 'n'), OptionError)
 })
 

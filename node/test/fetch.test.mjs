@@ -306,6 +306,8 @@ for (const cache of ['memory', 'redis']) {
       await assert.rejects(other.close({ timeout: '30ms' }), TimeoutError)
       await ended
       await assert.rejects(other.close({ timeout: '10 parsecs' }), { name: 'OptionError' })
+      await assert.rejects(other.close('30ms'), { name: 'OptionError', message: /write \{ timeout: '30s' \}/ })
+      await assert.rejects(other.close({ timeOut: 30 }), { name: 'OptionError', message: /timeOut.*close\(\{ timeout \}\)/ })
     })
 
     test('a pond may be closed from a loader and from what waits for one', async t => {

@@ -55,10 +55,11 @@ await catalogue.invalidate(['0001'])
 const reads: number = pond.stats().total.hits + pond.stat('misses')
 const rate: number | undefined = pond.stats().namespaces.shop?.hit_rate
 const waiting: number | undefined = pond.stats().behind?.['shop/views']?.backlog
+const dropped: number | undefined = pond.stats().behind?.['shop/views']?.last_dropped[0]?.by
 const broker: string | null | undefined = pond.stats().events?.problem
 // @ts-expect-error there is no such counter
 pond.stat('strikes')
-use(reads, rate, waiting, broker, pond.metrics().split('\n'))
+use(reads, rate, waiting, dropped, broker, pond.metrics().split('\n'))
 
 const films = pond.store<{ title: string }>('films')
 await films.create()

@@ -116,19 +116,19 @@ export interface PolicyOptions {
   ttl?: Duration | null | undefined
   /** How long an absence is served; 0: absences are not cached. Default: 30s. */
   negativeTtl?: Duration | null | undefined
-  /** Percent of ttl and negative_ttl by which an entry may end earlier, so that what was cached together does not end together. Default: 10. */
+  /** Percent of ttl and negativeTtl by which an entry may end earlier, so that what was cached together does not end together. Default: 10. */
   jitter?: number | string | null | undefined
   /** For so long after its ttl a value is served, as stale, while one caller loads it anew; 0: never. Default: 0ms. */
   grace?: Duration | null | undefined
   /** For so long after its ttl a value is served, as stale, where its load fails; 0: never. Default: 0ms. */
   staleIfError?: Duration | null | undefined
-  /** Off: this caller gets nothing that is past its ttl; what it loads is kept as grace and stale_if_error say. Default: on. */
+  /** Off: this caller gets nothing that is past its ttl; what it loads is kept as grace and staleIfError say. Default: on. */
   allowStale?: boolean | 'on' | 'off' | null | undefined
   /** Percent: before a value ends one caller loads it anew, the sooner the longer its load took (100: the beta of 1 of XFetch); 0: never. Default: 0. */
   earlyRefresh?: number | string | null | undefined
   /** Pause after a load that failed while its value can still be served; it doubles with each, 32-fold at most. Default: 1s. */
   refreshBackoff?: Duration | null | undefined
-  /** Absences that this process caches per namespace and negative_ttl; more are answered but not cached. Default: 100000. */
+  /** Absences that this process caches per namespace and negativeTtl; more are answered but not cached. Default: 100000. */
   negativeMax?: number | string | null | undefined
   /** Longest wait for the cache's answer to one command. Default: 500ms. */
   commandTimeout?: Duration | null | undefined
@@ -140,7 +140,7 @@ export interface PolicyOptions {
   callTimeout?: Duration | null | undefined
   /** Longest time that a load is waited for and its lease renewed. Default: 30s. */
   loadTimeout?: Duration | null | undefined
-  /** When wait_timeout has passed: an error, or an own load that is not cached. Default: error. */
+  /** When waitTimeout has passed: an error, or an own load that is not cached. Default: error. */
   whenWaitEnds?: 'error' | 'load' | null | undefined
   /** When the cache cannot be reached: load without it, or an error. Default: store. */
   whenCacheDown?: 'store' | 'error' | null | undefined
@@ -160,15 +160,15 @@ export interface PondOptions extends PolicyOptions {
   username?: string | null | undefined
   /** The cache's password; wins over the address. */
   password?: string | null | undefined
-  /** Rediss://: whom to trust to sign the server's certificate; not given: the machine's authorities. */
+  /** rediss://: whom to trust to sign the server's certificate; not given: the machine's authorities. */
   tlsCa?: string | null | undefined
-  /** Rediss://: the client's certificate, with those between it and its authority. */
+  /** rediss://: the client's certificate, with those between it and its authority. */
   tlsCert?: string | null | undefined
-  /** Rediss://: the client's key, not encrypted; not given: it stands in tls_cert. */
+  /** rediss://: the client's key, not encrypted; not given: it stands in tlsCert. */
   tlsKey?: string | null | undefined
-  /** Rediss://: whom the server's certificate must name; not given: the host of the address. */
+  /** rediss://: whom the server's certificate must name; not given: the host of the address. */
   tlsServerName?: string | null | undefined
-  /** Rediss://: check the server's certificate; off: whoever is on the way can read and change everything. Default: on. */
+  /** rediss://: check the server's certificate; off: whoever is on the way can read and change everything. Default: on. */
   tlsVerify?: boolean | 'on' | 'off' | null | undefined
   /** Bound of a memory: cache, its own overhead included. Default: 256MiB. */
   memoryMax?: number | string | null | undefined
@@ -190,9 +190,9 @@ export interface PondOptions extends PolicyOptions {
   events?: string | null | undefined
   /** How often what this process counts is put into Redis, for `millpond stats`; 0: never. Default: 0ms. */
   publishStats?: Duration | null | undefined
-  /** Write=behind with a memory: cache: the file in which what was accepted waits; not given: that of the sqlite: store, and .behind. */
+  /** write=behind with a memory: cache: the file in which what was accepted waits; not given: that of the sqlite: store, and .behind. */
   journal?: string | null | undefined
-  /** Write=behind: this process takes what was accepted, by whomever, to the store. Default: on. */
+  /** write=behind: this process takes what was accepted, by whomever, to the store. Default: on. */
   worker?: boolean | 'on' | 'off' | null | undefined
 }
 
@@ -200,11 +200,11 @@ export interface PondOptions extends PolicyOptions {
 export interface CollectionOptions extends PolicyOptions {
   /** Through: after a change is in the store the new document is cached; aside: the old one is only dropped; behind: the cache accepts the change, and a worker takes it to the store later. Default: through. */
   write?: 'through' | 'aside' | 'behind' | null | undefined
-  /** Write=behind: most documents that wait to be taken to the store, about. Default: 100000. */
+  /** write=behind: most documents that wait to be taken to the store, about. Default: 100000. */
   backlogMax?: number | string | null | undefined
-  /** Write=behind: when so many wait: wait for room (write_timeout at most), or fail at once. Default: wait. */
+  /** write=behind: when so many wait: wait for room (writeTimeout at most), or fail at once. Default: wait. */
   backlogFull?: 'wait' | 'fail' | null | undefined
-  /** Write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too. With a memory: cache: when its journal has it; or has it on the disk (fsync). Default: memory. */
+  /** write=behind: when a change counts: when Redis has it in its memory; when its append-only file is on the disk, too; or when so many replicas have it, too. With a memory: cache: when its journal has it; or has it on the disk (fsync). Default: memory. */
   ack?: string | null | undefined
   /** What the changes of the collection are routed by, e.g. product.{event}: created, updated or deleted; off: they are not told of. Default: {collection}.{event}. */
   eventKey?: string | null | undefined
@@ -242,7 +242,7 @@ export interface Counters {
   negative_hits: number
   /** Reads that the cache could not answer. */
   misses: number
-  /** Reads answered with a value past its ttl (grace, stale_if_error), not counted as hits. */
+  /** Reads answered with a value past its ttl (grace, staleIfError), not counted as hits. */
   stale_hits: number
   /** Misses answered by another caller's load. */
   waits: number

@@ -89,13 +89,15 @@ export type Entry<T> =
 
 /** Of a collection that is written behind, in this process. */
 export interface BehindStats {
-  /** Of 16: those from which this process takes what was accepted to the store. */
+  /** Of 4: those from which this process takes what was accepted to the store. */
   shards: number
   /** Documents that wait in these, as last seen. */
   backlog: number
   /** What keeps them from the store, or from being as safe as they could be. */
   problem: string | null
   dropped_increments: number
+  /** The last 16 of these, oldest first; by this process. */
+  last_dropped: Array<{ document_id: string, field: string, by: number, why: string, at_ms: number }>
 }
 
 export interface Stats {
@@ -188,7 +190,6 @@ export interface QueryExplanation {
   cached: Explanation
 }
 
-/** A collection of the store, through the cache. */
 /** Some members of a document; null removes one. */
 export type Patch<T> = T extends object ? T extends readonly unknown[] | Date ? T : { [K in keyof T]?: Patch<T[K]> | null } : T
 
@@ -247,6 +248,7 @@ export interface DeadLetters<D extends object = Record<string, unknown>> extends
   drop(id: string): Promise<void>
 }
 
+/** A collection of the store, through the cache. */
 export interface Collection<D extends object = Record<string, unknown>> {
   /** Makes the table and the declared indexes, where they are missing. */
   prepare(): Promise<void>
@@ -268,18 +270,20 @@ export interface Collection<D extends object = Record<string, unknown>> {
    * new value is not told; and where nobody knows yet that there is no such document, or that the member is no integer, it is dropped later, and counted
    * in stats() as dropped_increments. Rejects with InvalidValue for a field that is none (a path with dots), with Absent if it is known that there is no
    * such document. */
-  increment(id: string, field: string, by?: number): Promise<void>
+  increment(id: string, field: string, by?: number | bigint): Promise<void>
   /** Of a collection that is written behind: what the store would not have. */
   readonly deadLetters: DeadLetters<D>
   /** Writes a document that is not there yet, and gives it. Its id is its `id`; without one it gets one (24 hexadecimal digits).
-   * Rejects with DuplicateError if there is one. The store is written to first, then the cache; every page of the collection goes. */
+   * Rejects with DuplicateError if there is one. The store is written to first, then the cache; every page of the collection goes. (Of a
+   * collection that is written behind it is accepted, and goes to the store later; so with those that follow.) */
   create(document: Omit<D, 'id'> & { id?: string }): Promise<D & { id: string }>
-  /** Writes the whole of a document that is there, and gives it. Rejects with Absent if there is none. */
+  /** Writes the whole of a document that is there, and gives it. Rejects with Absent if there is none; written behind, it is not looked
+   * whether there is one: then there is now. */
   replace(id: string, document: Omit<D, 'id'> & { id?: string }): Promise<D & { id: string }>
   /** Changes some members, and gives the whole document. The patch is a JSON merge patch (RFC 7386): null removes a member, objects are
    * merged, arrays are replaced. Of several updates at once none is lost. Rejects with Absent if there is no such document. */
   update(id: string, patch: Patch<D>): Promise<D & { id: string }>
-  /** Rejects with Absent if there is none. */
+  /** Rejects with Absent if there is none; written behind, it is not looked whether there is one. */
   delete(id: string): Promise<void>
   /** Drops the cached documents, and all pages. */
   invalidate(ids: string | readonly string[]): Promise<void>

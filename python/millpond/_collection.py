@@ -104,7 +104,8 @@ class Collection(_core.SyncCollection):
         return cast("dict[str, Any]", self._changed(CREATE, None, document_text(doc)))
 
     def replace(self, id: str, doc: dict[str, Any]) -> dict[str, Any]:
-        """Writes the whole of a document that is there, and returns it. Absent: there is none."""
+        """Writes the whole of a document that is there, and returns it. Absent: there is none; written behind, it is not looked whether
+        there is one: then there is now."""
         return cast("dict[str, Any]", self._changed(REPLACE, id, document_text(doc)))
 
     def update(self, id: str, patch: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class Collection(_core.SyncCollection):
         return cast("dict[str, Any]", self._changed(UPDATE, id, document_text(patch)))
 
     def delete(self, id: str) -> None:
-        """Absent: there is none."""
+        """Absent: there is none; written behind, it is not looked whether there is one."""
         self._changed(DELETE, id, None)
 
     def increment(self, id: str, field: str, by: int = 1) -> None:

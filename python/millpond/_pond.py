@@ -203,7 +203,8 @@ class Pond(_core.SyncHandle):
 
         What a query may ask for is bounded by `filterable`, `sortable` and `searchable` (lists of fields; not given: all), `max_limit` and
         `default_limit`. `indexes` are made by prepare(). `ttl` is that of documents (default 1h), `find_ttl` and `search_ttl` those of pages.
-        `absent="raise"`: get() raises Absent for what is not there.
+        `absent="raise"`: get() raises Absent for what is not there. `write="behind"`: a change is accepted by the cache, and taken to the
+        store later; a collection is written behind or not, for good, in all processes.
         """
         return Collection(self, name, **options)
 

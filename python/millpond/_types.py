@@ -62,6 +62,14 @@ class ViewOptions(CollectionOptions, total=False):
     on_change: Callable[[dict[str, Any]], Any] | None
 
 
+class DroppedIncrement(TypedDict):
+    document_id: str
+    field: str
+    by: int
+    why: str
+    at_ms: int  # since 1970
+
+
 class BehindStats(TypedDict):
     """Of a collection that is written behind, in this process."""
 
@@ -69,6 +77,7 @@ class BehindStats(TypedDict):
     backlog: int  # documents that wait in these, as last seen
     problem: str | None  # what keeps them from the store, or from being as safe as they could be
     dropped_increments: int
+    last_dropped: list[DroppedIncrement]  # the last 16 of these, oldest first
 
 
 class EventStats(TypedDict):

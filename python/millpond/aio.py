@@ -227,7 +227,10 @@ class Pond(_core.LoopHandle):
         return _core.metrics(self)
 
     async def close(self, timeout: Duration = "30s") -> None:
-        """Refuses new work, waits for what is under way, ends the rest with ClosedError. Again: nothing happens."""
+        """Refuses new work, waits for what is under way, ends the rest with ClosedError. Again: nothing happens.
+
+        What is written behind and is not in the store by then is taken there by another process.
+        """
         wait = milliseconds("timeout", timeout)
         # In a thread: what is under way in this loop must go on meanwhile.
         await asyncio.get_running_loop().run_in_executor(None, _core.close, self, wait)
@@ -291,7 +294,8 @@ class Collection(_core.LoopCollection):
         return cast("dict[str, Any]", await self._changed(CREATE, None, document_text(doc)))
 
     async def replace(self, id: str, doc: dict[str, Any]) -> dict[str, Any]:
-        """Writes the whole of a document that is there, and gives it. Absent: there is none."""
+        """Writes the whole of a document that is there, and gives it. Absent: there is none; written behind, it is not looked whether
+        there is one: then there is now."""
         return cast("dict[str, Any]", await self._changed(REPLACE, id, document_text(doc)))
 
     async def update(self, id: str, patch: dict[str, Any]) -> dict[str, Any]:
@@ -300,7 +304,7 @@ class Collection(_core.LoopCollection):
         return cast("dict[str, Any]", await self._changed(UPDATE, id, document_text(patch)))
 
     async def delete(self, id: str) -> None:
-        """Absent: there is none."""
+        """Absent: there is none; written behind, it is not looked whether there is one."""
         await self._changed(DELETE, id, None)
 
     async def increment(self, id: str, field: str, by: int = 1) -> None:

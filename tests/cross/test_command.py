@@ -241,6 +241,20 @@ def test_a_journal_that_was_left(way, tmp_path):
         assert [id for (id,) in db.execute("SELECT id FROM films")] == ["good"]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_store_that_is_a_plugin(way, redis, ns):
+    """Each of them finds it. Nothing is asked of the store, so there need be none."""
+    if not list((harness.ROOT / "build/dev").rglob("libmillpond-mongodb.so")):
+        pytest.skip("built without libmongoc")
+    options = ["films", "-n", ns, "-o", "store=mongodb://127.0.0.1:1/shop?replicaSet=rs"]
+    assert lines_of("dead", "list", *options, way=way, cache=redis.url) == ["no dead letters of films"]
+
+
+def test_python_runs_it_too():
+    done = subprocess.run([sys.executable, "-m", "millpond", "--version"], capture_output=True, text=True, timeout=30, env=CLEAN)
+    assert (done.returncode, done.stdout) == (0, f"millpond {millpond.__version__}\n"), done
+
+
 def test_worker_in_json(redis, ns, tmp_path):
     with subprocess.Popen([*WAYS["c"](), "worker", "films", "-n", ns, "-o", f"store=sqlite:{tmp_path}/films.db", "-e", "20ms", "-j"],
                           stdout=subprocess.PIPE, text=True, env={**CLEAN, "MILLPOND_CACHE": redis.url}) as process:

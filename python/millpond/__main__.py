@@ -1,0 +1,5 @@
+"""python -m millpond: the command millpond."""
+
+from ._command import main
+
+main()

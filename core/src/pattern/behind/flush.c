@@ -219,10 +219,11 @@ static int acked(mp_parcel *p, pond_error **err) {
 /* The journal's operations are over when they are asked for: nothing goes on meanwhile. */
 static bool is_embedded(const mp_backlog *b) { return b->pond->cache->vt->peek != NULL; }
 
-/* May the next one be taken while the store has this one? Not for ever: others want the thread, too. */
+/* May the next one be taken while the store has this one? Not for ever: others want the thread, too. Where none of this one goes to the store, for
+ * it has refused them a short while ago, what is behind them must not wait for them, in a journal neither. */
 static bool goes_on(const mp_parcel *p, unsigned number) {
     mp_backlog *b = p->b;
-    return p->more && p->n && !p->passed && number < PARCELS_MOST && hints_are_fresh(b) && !is_embedded(b) &&
+    return p->more && !p->passed && number < PARCELS_MOST && hints_are_fresh(b) && (!p->n || !is_embedded(b)) &&
            !mp_drain_over(b) && !mp_pool_waits(mp_pond_pool(b->pond));
 }
 

@@ -294,6 +294,96 @@ static void damaged_rows(void **state) {
     }
 }
 
+/* The same of dead letters: a list of them has an answer, and so has whatever is done with each; none stays that can neither be retried nor dropped. */
+static void damaged_letters(void **state) {
+    (void)state;
+    static const char *const damage[] = {
+        "UPDATE dead SET state = 9",
+        "UPDATE dead SET state = 'x'",
+        "UPDATE dead SET codec = 77",
+        "UPDATE dead SET version = -5",
+        "UPDATE dead SET version = 9223372036854775807",
+        "UPDATE dead SET value = NULL",
+        "UPDATE dead SET value = 'text'",
+        "UPDATE dead SET value = x'ff'",
+        "UPDATE dead SET state = NULL",
+        "UPDATE dead SET key = x''",
+        "UPDATE dead SET key = x'73'",
+        "UPDATE dead SET key = 'text'",
+        "UPDATE dead SET key = zeroblob(10000)",
+        "UPDATE dead SET key = 7",
+        "UPDATE dead SET why = zeroblob(100000)",
+        "UPDATE dead SET why = 7",
+        "UPDATE dead SET why = x'c3'",
+        "UPDATE dead SET first = 0, newest = 0",
+        "UPDATE dead SET first = -9, newest = -9",
+        "UPDATE dead SET first = 9, newest = 3",
+        "UPDATE dead SET newest = 9223372036854775807",
+        "UPDATE dead SET ms = 0, n = n - 1",
+        "UPDATE dead SET ms = -7",
+        "UPDATE dead SET n = -n",
+        "UPDATE dead SET n = 9223372036854775807 - n",
+        "UPDATE dead SET ms = 9223372036854775807 - n",
+        "UPDATE dead_sums SET by = 9223372036854775807",
+        "UPDATE dead_sums SET by = 'text'",
+        "UPDATE dead_sums SET by = x'00'",
+        "UPDATE dead_sums SET member = x''",
+        "UPDATE dead_sums SET member = x'ff'",
+        "UPDATE dead_sums SET member = 7",
+        "UPDATE dead_sums SET member = zeroblob(10000)",
+        "DELETE FROM dead_sums",
+        "INSERT INTO dead_sums SELECT ms, n, x'00', 1 FROM dead",
+    };
+    for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
+        pond *p = pond_made("memory:", "store", address, "worker", "off", NULL);
+        pond_collection *c = films_of(p);
+        pond_error *err = NULL;
+        pond_value *value = NULL;
+        assert_int_equal(pond_collection_prepare(c, NULL), POND_OK);
+        assert_int_equal(puts_to(c, "1", "{\"n\":1}", NULL), POND_OK);
+        assert_int_equal(pond_collection_increment(c, "2", 1, "n", 1, 1, NULL), POND_OK);
+        assert_int_equal(puts_to(c, "3", "{\"n\":3}", NULL), POND_OK);
+        assert_int_equal(pond_collection_increment(c, "3", 1, "n", 1, 4, NULL), POND_OK);
+        pond_collection_free(c);
+        pond_free(p);
+        sql(journal,
+            "INSERT INTO dead SELECT 1790000000000, place, shard, key, version, first, newest, CAST('why' AS "
+            "BLOB), state, codec, value FROM waiting; INSERT INTO dead_sums SELECT 1790000000000, place, member, "
+            "by FROM sums JOIN waiting USING (shard, key); DELETE FROM sums; DELETE FROM waiting");
+        assert_int_equal(sql(journal, "SELECT count(*) FROM dead"), 3);
+        sql(journal, damage[i]);
+        p = pond_made("memory:", "store", address, NULL);
+        c = films_of(p);
+        int rc = pond_collection_prepare(c, &err);
+        if (rc == POND_OK) rc = pond_collection_dead_list(c, NULL, 0, 100, &value, &err);
+        if (rc == POND_OK) {
+            char letter[64];
+            if (strstr(damage[i], "dead_sums SET by") && !strstr(pond_value_data(value, NULL), "\"damaged\""))
+                fail_msg("%s: %s", damage[i], pond_value_data(value, NULL));
+            for (const char *at = pond_value_data(value, NULL); (at = strstr(at, "\"id\":\"")); at += 6) {
+                pond_value *shown = NULL;
+                assert_int_equal(sscanf(at + 6, "%60[0-9-]", letter), 1);
+                if (strcmp(letter, "1") == 0) continue; /* a document's */
+                pond_collection_dead_act(c, POND_DEAD_SHOW, letter, strlen(letter), &shown, NULL);
+                pond_value_free(shown);
+                pond_collection_dead_act(c, POND_DEAD_RETRY, letter, strlen(letter), NULL, NULL);
+                pond_collection_dead_act(c, POND_DEAD_DROP, letter, strlen(letter), NULL, NULL);
+            }
+            pond_value_free(value);
+            if (pond_collection_flush(c, 5000, &err) != POND_OK) fail_msg("%s: %s", damage[i], pond_error_message(err));
+            if (sql(journal, "SELECT count(*) FROM waiting") != 0) fail_msg("%s: something waits", damage[i]);
+            if (sql(journal, "SELECT count(*) FROM dead") != 0) fail_msg("%s: letters are left", damage[i]);
+        } else if (!strstr(pond_error_message(err), journal)) {
+            fail_msg("%s: %s", damage[i], pond_error_message(err));
+        }
+        pond_error_free(err);
+        pond_collection_free(c);
+        pond_free(p);
+        shop_remove(folder);
+        mkdir(folder, 0700);
+    }
+}
+
 /* By a version that has other shards. */
 static void what_others_have_begun(void **state) {
     (void)state;
@@ -326,6 +416,7 @@ int main(void) {
         TEST(a_full_disk),
         TEST(a_disk_that_fails_once),
         TEST(damaged_rows),
+        TEST(damaged_letters),
         TEST(what_others_have_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,8 +16,6 @@
 
 enum { APPLICATION = 0x6d706a31, /* "mpj1": whose file it is, and in which form */ LOG_BYTES = 4 << 20 };
 
-static const int64_t PLACES = INT64_C(1) << 62;
-
 static const char journal[] = "the journal of write=behind"; /* what errors call it */
 
 /* `place` is the order in which they came. Who was written again while the store got it goes to the end. */
@@ -191,18 +189,25 @@ static int make_tables(mp_journal *j, pond_error **err) {
     return mp_jend(j, rc, err);
 }
 
-/* No journal has such rows: whoever looked for them would not find them, or could take no epoch above theirs. */
-static int check_rows(mp_journal *j, pond_error **err) {
+static int has_none(mp_journal *j, pond_error **err, const char *table, const char *sql) {
     int64_t wrong = 0;
-    int rc = mp_jnumber(j, &wrong, err,
-                        "SELECT count(*) FROM waiting WHERE place <= 0 OR typeof(key) <> 'blob' OR max(version, "
-                        "newest) >> 40 >= 8388607",
-                        "");
-    if (rc != POND_OK || (!wrong && j->place <= PLACES)) return rc;
     char shown[MP_QUOTE_MAX];
+    int rc = mp_jnumber(j, &wrong, err, sql, "");
+    if (rc != POND_OK || !wrong) return rc;
     return mp_fail(err, POND_EPROTOCOL,
-                   "%s %s is damaged: its table waiting has rows with a place, key or version that no journal gives",
-                   journal, mp_quote(shown, j->path, strlen(j->path)));
+                   "%s %s is damaged: its table %s has rows with a place, key or version that no journal gives",
+                   journal, mp_quote(shown, j->path, strlen(j->path)), table);
+}
+
+/* No journal has such rows: whoever looked for them would not find them, or could take no epoch above theirs, or name no letter behind them. */
+static int check_rows(mp_journal *j, pond_error **err) {
+    int rc = has_none(j, err, "waiting",
+                      "SELECT count(*) FROM waiting WHERE place <= 0 OR place > (1 << 62) OR typeof(key) <> 'blob' OR "
+                      "max(version, newest) >> 40 >= 8388607");
+    if (rc != POND_OK) return rc;
+    return has_none(
+        j, err, "dead",
+        "SELECT count(*) FROM dead WHERE ms NOT BETWEEN 0 AND 9999999999999 OR n NOT BETWEEN 0 AND 999999999");
 }
 
 static int read_places(mp_journal *j, pond_error **err) {

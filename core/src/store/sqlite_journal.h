@@ -83,8 +83,8 @@ int mp_jrecord(mp_journal *j, const mp_jshard *s, mp_jrow *row, const char *key,
                const uint8_t *fence, const pond_value *value, pond_error **err);
 int mp_jdrop_sums(mp_journal *j, const mp_jshard *s, const char *key, size_t len, pond_error **err);
 int mp_jdrop_row(mp_journal *j, const mp_jrow *row, pond_error **err);
-/* The sums of one key, into `out`. */
-int mp_jsums_read(mp_journal *j, const mp_jshard *s, const char *key, size_t len, mp_sums *out, pond_error **err);
+/* What the statement has, members and numbers, into `out`; it ends. */
+int mp_jsums_read(mp_journal *j, sqlite3_stmt *statement, mp_sums *out, pond_error **err);
 int mp_jno_memory(pond_error **err);
 
 #endif

@@ -154,45 +154,6 @@ int mp_journal_find(mp_journal *j, const mp_key *key, mp_waiting *out, pond_erro
 
 /* ---- increments ---- */
 
-int mp_jsums_read(mp_journal *j, const mp_jshard *s, const char *key, size_t len, mp_sums *out, pond_error **err) {
-    sqlite3_stmt *statement;
-    size_t room = 0;
-    int rc = mp_jask(j, &statement, err, "SELECT member, by FROM sums WHERE shard = ?1 AND key = ?2", "ib", s->id,
-                     (const void *)key, len);
-    if (rc != POND_OK) return rc;
-    for (bool row = true; rc == POND_OK;) {
-        rc = mp_jstep(j, statement, &row, err);
-        if (rc != POND_OK || !row) break;
-        if (out->n == room) {
-            room = room ? room * 2 : 4;
-            mp_sum *sum = realloc(out->sum, room * sizeof *sum);
-            if (!sum) {
-                rc = mp_jno_memory(err);
-                break;
-            }
-            out->sum = sum;
-        }
-        const void *member = sqlite3_column_blob(statement, 0);
-        size_t bytes = (size_t)sqlite3_column_bytes(statement, 0);
-        int64_t by = sqlite3_column_int64(statement, 1);
-        if (!bytes || sqlite3_column_type(statement, 1) != SQLITE_INTEGER || by > MP_INCREMENT_MOST ||
-            by < -MP_INCREMENT_MOST) {
-            out->damaged = true;
-            continue;
-        }
-        char *copy = member ? malloc(bytes + 1) : NULL;
-        if (!copy) {
-            rc = mp_jno_memory(err);
-            break;
-        }
-        memcpy(copy, member, bytes);
-        copy[bytes] = 0;
-        out->sum[out->n++] = (mp_sum){.member = copy, .len = bytes, .by = by};
-    }
-    mp_sqlite_done(statement);
-    return rc;
-}
-
 /* Nothing, where the record is still the one that was taken and no increments wait. */
 static int sums_of(mp_journal *j, mp_jshard *s, const mp_behind_entry *e, mp_sums *out, pond_error **err) {
     place p = {.j = j, .s = s, .key = e->key, .len = e->key_len};
@@ -208,8 +169,11 @@ static int sums_of(mp_journal *j, mp_jshard *s, const mp_behind_entry *e, mp_sum
     out->first = p.row.first;
     out->newest = p.row.newest;
     out->damaged |= p.row.first < 0 || p.row.newest < p.row.first;
-    if (rc == POND_OK && p.row.first) rc = mp_jsums_read(j, s, p.key, p.len, out, err);
-    return rc;
+    sqlite3_stmt *statement;
+    if (rc != POND_OK || !p.row.first) return rc;
+    rc = mp_jask(j, &statement, err, "SELECT member, by FROM sums WHERE shard = ?1 AND key = ?2", "ib", s->id,
+                 (const void *)p.key, p.len);
+    return rc == POND_OK ? mp_jsums_read(j, statement, out, err) : rc;
 }
 
 int mp_journal_sums(mp_journal *j, const mp_key *key, mp_behind *b, pond_error **err) {

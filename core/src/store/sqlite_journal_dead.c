@@ -78,7 +78,7 @@ static int read_letter(sqlite3_stmt *row, mp_behind_entry *e, pond_error **err) 
     e->why[e->why_len] = 0;
     int64_t first = sqlite3_column_int64(row, 9), newest = sqlite3_column_int64(row, 10);
     if (first && !(e->increments = calloc(1, sizeof *e->increments))) return mp_jno_memory(err);
-    if (first) *e->increments = (mp_sums){.first = first, .newest = newest};
+    if (first) *e->increments = (mp_sums){.first = first, .newest = newest, .damaged = first < 0 || newest < first};
     if (sqlite3_column_type(row, 6) == SQLITE_NULL) {
         e->damaged = !first;
         if (first) e->version = newest; /* of a letter that has nothing else */
@@ -102,27 +102,13 @@ static int list(mp_journal *j, sqlite3_stmt *statement, mp_behind *b, int64_t mo
     }
 }
 
-/* Its increments. */
+/* Its increments. A letter that has nothing else is damaged if they are. */
 static int read_sums(mp_journal *j, mp_behind_entry *e, pond_error **err) {
-    mp_sums *sums = e->increments;
     letter l = read_id(e->id);
     sqlite3_stmt *statement;
-    bool row = true;
     int rc = mp_jask(j, &statement, err, "SELECT member, by FROM dead_sums WHERE ms = ?1 AND n = ?2", "ii", l.ms, l.n);
-    if (rc != POND_OK) return rc;
-    while ((rc = mp_jstep(j, statement, &row, err)) == POND_OK && row) {
-        mp_sum *more = realloc(sums->sum, (sums->n + 1) * sizeof *more);
-        if (more) sums->sum = more;
-        size_t len = (size_t)sqlite3_column_bytes(statement, 0);
-        char *member = more ? calloc(1, len + 1) : NULL;
-        if (!member) {
-            rc = mp_jno_memory(err);
-            break;
-        }
-        if (len) memcpy(member, sqlite3_column_blob(statement, 0), len);
-        sums->sum[sums->n++] = (mp_sum){.member = member, .len = len, .by = sqlite3_column_int64(statement, 1)};
-    }
-    mp_sqlite_done(statement);
+    if (rc == POND_OK) rc = mp_jsums_read(j, statement, e->increments, err);
+    e->damaged |= !e->value && e->increments->damaged;
     return rc;
 }
 

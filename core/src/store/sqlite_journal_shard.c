@@ -195,3 +195,32 @@ int mp_jdrop_sums(mp_journal *j, const mp_jshard *s, const char *key, size_t len
 int mp_jdrop_row(mp_journal *j, const mp_jrow *row, pond_error **err) {
     return mp_jrun(j, err, "DELETE FROM waiting WHERE place = ?1", "i", row->place);
 }
+
+/* ---- increments ---- */
+
+/* What no increment is makes all of them `damaged`. */
+static int add_sum(sqlite3_stmt *row, mp_sums *out, pond_error **err) {
+    const void *member = sqlite3_column_blob(row, 0);
+    size_t len = (size_t)sqlite3_column_bytes(row, 0);
+    int64_t by = sqlite3_column_int64(row, 1);
+    if (!len || sqlite3_column_type(row, 1) != SQLITE_INTEGER || by > MP_INCREMENT_MOST || by < -MP_INCREMENT_MOST) {
+        out->damaged = true;
+        return POND_OK;
+    }
+    mp_sum *sum = realloc(out->sum, (out->n + 1) * sizeof *sum);
+    if (sum) out->sum = sum;
+    char *copy = sum && member ? malloc(len + 1) : NULL;
+    if (!copy) return mp_jno_memory(err);
+    memcpy(copy, member, len);
+    copy[len] = 0;
+    out->sum[out->n++] = (mp_sum){.member = copy, .len = len, .by = by};
+    return POND_OK;
+}
+
+int mp_jsums_read(mp_journal *j, sqlite3_stmt *statement, mp_sums *out, pond_error **err) {
+    int rc;
+    for (bool row; (rc = mp_jstep(j, statement, &row, err)) == POND_OK && row;)
+        if ((rc = add_sum(statement, out, err)) != POND_OK) break;
+    mp_sqlite_done(statement);
+    return rc;
+}

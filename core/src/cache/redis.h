@@ -195,8 +195,12 @@ mp_reply mp_behind_decode(mp_op *op, redisReply *reply, const uint8_t *fence); /
 mp_reply mp_behind_dirty(mp_op *op, redisReply *reply,
                          const uint8_t *fence); /* the same of a LEASE that found a record */
 typedef enum mp_taken { MP_TAKEN, MP_TAKEN_ODD, MP_TAKEN_NO_MEMORY } mp_taken;
-/* An entry of three elements: its id, the key, the record, whose value may be taken out of the reply. */
-mp_taken mp_behind_take(mp_behind_entry *entry, redisReply **of, const uint8_t *fence);
+/* An entry out of so many elements of a reply, whose value may be taken out of it. */
+typedef mp_taken mp_take_one(mp_behind_entry *entry, redisReply **of, const uint8_t *fence);
+mp_take_one mp_behind_take; /* three: its id, the key, the record */
+/* `n` of them, of `width` elements each: op->behind->entries. */
+mp_reply mp_behind_take_all(mp_op *op, redisReply **from, size_t n, size_t width, mp_take_one *take,
+                            const uint8_t *fence);
 /* A hash of increments that wait, members and sums in turn. What cannot be read is `damaged`. */
 mp_taken mp_behind_take_sums(mp_sums *out, const redisReply *hash);
 mp_reply mp_behind_no_memory(mp_op *op, const char *what);

@@ -169,6 +169,19 @@ mp_taken mp_behind_take(mp_behind_entry *e, redisReply **of, const uint8_t *fenc
     return MP_TAKEN;
 }
 
+mp_reply mp_behind_take_all(mp_op *op, redisReply **from, size_t n, size_t width, mp_take_one *take,
+                            const uint8_t *fence) {
+    mp_behind *b = op->behind;
+    mp_taken how = MP_TAKEN;
+    b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
+    if (n && !b->entries) how = MP_TAKEN_NO_MEMORY;
+    for (b->count = 0; b->count < n && how == MP_TAKEN; b->count++)
+        how = take(&b->entries[b->count], from + width * b->count, fence);
+    if (how == MP_TAKEN) return MP_DONE;
+    mp_behind_clear(b);
+    return how == MP_TAKEN_ODD ? mp_op_odd(op) : mp_behind_no_memory(op, "what waits for the store");
+}
+
 static mp_reply taken_in(mp_op *op, redisReply *r, const uint8_t *fence) {
     mp_behind *b = op->behind;
     if (r->type != REDIS_REPLY_ARRAY || r->elements < 4 || r->elements % 3 != 1 || !is_text(r->element[2]))
@@ -180,16 +193,7 @@ static mp_reply taken_in(mp_op *op, redisReply *r, const uint8_t *fence) {
     b->epoch = mp_reply_integer(r, 1);
     if (b->backlog < 0 || b->epoch < 0 || mp_reply_integer(r, 3) < 0) return mp_op_odd(op);
     b->increments = mp_reply_integer(r, 3) > 0;
-    b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
-    if (n && !b->entries) return mp_behind_no_memory(op, "what waits for the store");
-    for (b->count = 0; b->count < n;) {
-        mp_taken how = mp_behind_take(&b->entries[b->count], r->element + 4 + 3 * b->count, fence);
-        b->count++;
-        if (how == MP_TAKEN) continue;
-        mp_behind_clear(b);
-        return how == MP_TAKEN_ODD ? mp_op_odd(op) : mp_behind_no_memory(op, "what waits for the store");
-    }
-    return MP_DONE;
+    return mp_behind_take_all(op, r->element + 4, n, 3, mp_behind_take, fence);
 }
 
 /* ---- increments ---- */

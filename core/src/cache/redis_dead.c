@@ -42,16 +42,7 @@ mp_reply mp_dead_list_decode(mp_op *op, redisReply *r, const uint8_t *fence) {
     b->backlog = mp_reply_integer(r, 0);
     b->more = more == 1;
     if (b->backlog < 0 || more < 0 || (more && !n)) return mp_op_odd(op);
-    b->entries = n ? calloc(n, sizeof *b->entries) : NULL;
-    if (n && !b->entries) return mp_behind_no_memory(op, "a list of dead letters");
-    for (b->count = 0; b->count < n;) {
-        mp_taken how = take(&b->entries[b->count], r->element + 2 + 5 * b->count, fence);
-        b->count++;
-        if (how == MP_TAKEN) continue;
-        mp_behind_clear(b);
-        return how == MP_TAKEN_ODD ? mp_op_odd(op) : mp_behind_no_memory(op, "a list of dead letters");
-    }
-    return MP_DONE;
+    return mp_behind_take_all(op, r->element + 2, n, 5, take, fence);
 }
 
 mp_reply mp_dead_retry_decode(mp_op *op, const redisReply *r) {

@@ -98,6 +98,14 @@ void mp_lane_release(mp_lane *lane, const mp_key *key, const uint8_t *token, int
     mp_lane_submit(lane, &r->op);
 }
 
+bool mp_lane_post(mp_lane *lane, mp_task *task) {
+    mp_lane_lock(lane);
+    bool open = !lane->closed;
+    if (open) mp_loop_post(lane->loop, task);
+    mp_lane_unlock(lane);
+    return open;
+}
+
 size_t mp_lane_close(mp_lane *lane, bool silently) {
     size_t ended = 0;
     mp_lane_lock(lane);

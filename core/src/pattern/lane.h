@@ -49,6 +49,8 @@ void mp_lane_lock(mp_lane *lane);
 void mp_lane_unlock(mp_lane *lane);
 /* Lock held, after submitting from outside a turn: sends it, or sees to it that somebody does. */
 void mp_lane_kick(mp_lane *lane, bool waits); /* waits: the caller will now wait for its own answer */
+/* From a thread of the pool, no lock held. False: the lane is closed, and nobody drives it any more. */
+bool mp_lane_post(mp_lane *lane, mp_task *task);
 /* Lock held. An operation on the lane's link; without one it ends at once with FAILED. */
 void mp_lane_submit(mp_lane *lane, mp_op *op);
 void mp_lane_forget(mp_lane *lane, mp_op *op);

@@ -124,14 +124,9 @@ static void work(mp_job *self, bool refused) {
         }
     }
     mp_lane *lane = job->lane;
-    mp_lane_lock(lane);
-    bool closed = lane->closed; /* then nobody drives it any more */
-    if (!closed) mp_loop_post(lane->loop, &job->task);
-    mp_lane_unlock(lane);
-    if (closed) {
-        job_free(job);
-        mp_lane_unref(lane);
-    }
+    if (mp_lane_post(lane, &job->task)) return;
+    job_free(job);
+    mp_lane_unref(lane);
 }
 
 mp_call *mp_store_call_start(mp_lane *lane, const mp_store_args *args, uint64_t user) {

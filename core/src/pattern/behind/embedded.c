@@ -300,11 +300,7 @@ static void sync_now(mp_job *job, bool refused) {
     mp_lane *lane = s->lane;
     s->code = refused ? mp_fail(&s->error, POND_ECLOSED, "the pond is closed") : mp_journal_sync(s->journal, &s->error);
     mp_journal_close(s->journal);
-    mp_lane_lock(lane);
-    bool closed = lane->closed; /* then nobody drives it any more */
-    if (!closed) mp_loop_post(lane->loop, &s->task);
-    mp_lane_unlock(lane);
-    if (!closed) return;
+    if (mp_lane_post(lane, &s->task)) return;
     pond_error_free(s->error);
     free(s);
     mp_lane_unref(lane);

@@ -6,7 +6,7 @@
     python bindings/gen/generate.py --check    writes nothing; exits 1 and says what differs if a file is out of date
 
 Read: POND_ERROR_MAP and the reasons of a query's error in core/include/millpond/error.h, core/src/model/options.def,
-core/src/observe/counters.def and gauges.def, and the kinds of what crosses into JavaScript in bindings/napi/addon.h. The files written are
+core/src/observe/counters.def, gauges.def and behind.def, and the kinds of what crosses into JavaScript in bindings/napi/addon.h. The files written are
 committed. A new error code needs a row in ERROR_CLASSES here: its class is part of both languages' public face.
 """
 
@@ -23,6 +23,7 @@ ERRORS = "core/include/millpond/error.h"
 OPTIONS = "core/src/model/options.def"
 COUNTERS = "core/src/observe/counters.def"
 GAUGES = "core/src/observe/gauges.def"
+BEHIND = "core/src/observe/behind.def"
 VALUE = "core/include/millpond/value.h"
 ADDON = "bindings/napi/addon.h"
 
@@ -114,6 +115,10 @@ def read_counters() -> list[dict]:
 
 def read_gauges() -> list[dict]:
     return [{"name": name, "kind": kind, "text": meaning} for name, kind, meaning in read_def(GAUGES, "GAUGE", 2, 1)]
+
+
+def read_behind_gauges() -> list[dict]:
+    return [{"name": name, "text": meaning} for name, meaning in read_def(BEHIND, "BEHIND", 1, 1)]
 
 
 def camel(name: str) -> str:
@@ -329,6 +334,10 @@ GAUGES_INTRO = """
 Beside the counters `metrics()` has these, of what the pond's cache is, and per namespace the histogram `millpond_load_seconds`.
 """
 
+BEHIND_INTRO = """
+And these of each collection that is written behind, with the labels `namespace` and `collection`; with `worker=off` they are 0.
+"""
+
 ERRORS_INTRO = """
 ## Errors
 
@@ -355,6 +364,8 @@ def manual_file(errors: list[dict], options: list[dict], counters: list[dict]) -
     lines += [COUNTERS_INTRO.strip("\n"), "", *table(["counter", "what it counts"], [[code(row["name"]), row["text"]] for row in counters]), ""]
     rows = [[code(f"millpond_{row['name']}{'_total' if row['kind'] == 'counter' else ''}"), row["kind"], row["text"]] for row in read_gauges()]
     lines += [GAUGES_INTRO.strip("\n"), "", *table(["metric", "kind", "what it tells"], rows), ""]
+    rows = [[code(f"millpond_behind_{row['name']}"), "gauge", row["text"]] for row in read_behind_gauges()]
+    lines += [BEHIND_INTRO.strip("\n"), "", *table(["metric", "kind", "what it tells"], rows), ""]
     lines += [ERRORS_INTRO.strip("\n"), ""]
     lines += table(["code", "number", "class in Python and Node", "retriable", "meaning"],
                    [[code("POND_E" + row["code"]), str(row["number"]), code(row["class"]), "yes" if row["retriable"] else "no", row["text"]]

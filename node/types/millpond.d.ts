@@ -91,8 +91,10 @@ export type Entry<T> =
 export interface BehindStats {
   /** Of 4: those from which this process takes what was accepted to the store. */
   shards: number
-  /** Documents that wait in these, as last seen. */
+  /** Documents that wait in these, or, while the store is away, in those that it looks after, as last seen. */
   backlog: number
+  /** How long the oldest of them has waited at most, as far as this process has seen; 0: none waits. */
+  lag_ms: number
   /** What keeps them from the store, or from being as safe as they could be. */
   problem: string | null
   dropped_increments: number

@@ -74,7 +74,8 @@ class BehindStats(TypedDict):
     """Of a collection that is written behind, in this process."""
 
     shards: int  # of 4: those from which this process takes what was accepted to the store
-    backlog: int  # documents that wait in these, as last seen
+    backlog: int  # documents that wait in these, or, while the store is away, in those that it looks after, as last seen
+    lag_ms: int  # how long the oldest of them has waited at most, as far as this process has seen; 0: none waits
     problem: str | None  # what keeps them from the store, or from being as safe as they could be
     dropped_increments: int
     last_dropped: list[DroppedIncrement]  # the last 16 of these, oldest first

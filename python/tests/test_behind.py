@@ -221,6 +221,44 @@ def test_a_full_backlog(asynchronous, place, tmp_path, name):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+def test_what_waits_is_seen_while_the_store_is_away(asynchronous, place, tmp_path, name):
+    async def main():
+        call = Mode(asynchronous)
+        url, more = place
+        pond = call.open(url, namespace=name, store=f"sqlite:{tmp_path}/films.db", store_timeout="100ms", command_timeout="5s", **more)
+        films = pond.collection("films", write="behind")
+
+        async def seen(check):
+            until = time.monotonic() + 20
+            while not check(found := (await call(pond.stats()))["behind"][f"{name}/films"]):
+                assert time.monotonic() < until, found
+                await asyncio.sleep(0.01)
+            return found
+
+        async def change_all():
+            for n in range(40):
+                await call(films.replace(str(n), {"n": n}))
+
+        await call(films.prepare())
+        await change_all()
+        await call(films.flush())
+        await seen(lambda found: (found["shards"], found["backlog"], found["lag_ms"]) == (4, 0, 0))
+        with sqlite3.connect(f"{tmp_path}/films.db", isolation_level=None) as db:
+            db.execute("BEGIN IMMEDIATE")
+            await change_all()
+            found = await seen(lambda found: found["problem"] is not None and "locked" in found["problem"] and found["backlog"] == 40)
+            assert found["shards"] == 0 and found["lag_ms"] > 0
+            await seen(lambda later: later["lag_ms"] > found["lag_ms"] + 200)
+            assert f'\nmillpond_behind_backlog{{namespace="{name}",collection="films"}} 40\n' in await call(pond.metrics())
+            db.execute("COMMIT")
+        await call(films.flush())
+        await seen(lambda found: (found["shards"], found["backlog"], found["lag_ms"]) == (4, 0, 0))
+        await call(pond.close(timeout="5s"))
+
+    asyncio.run(main())
+
+
 def counts(url, store, namespace, name, times):
     with millpond.open(url, namespace=namespace, store=store, command_timeout="5s") as pond:
         films = pond.collection(name, write="behind")

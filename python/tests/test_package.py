@@ -190,7 +190,7 @@ def test_generated_files_are_those_of_the_tables():
 
 def test_a_stale_generated_file_is_found(tmp_path):
     for part in ("core/include/millpond/error.h", "core/include/millpond/value.h", "core/src/model/options.def", "core/src/observe/counters.def",
-                 "core/src/observe/gauges.def", "bindings/napi/addon.h", "bindings/gen/generate.py", "python/millpond/_generated.py"):
+                 "core/src/observe/gauges.def", "core/src/observe/behind.def", "bindings/napi/addon.h", "bindings/gen/generate.py", "python/millpond/_generated.py"):
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_text((TREE / part).read_text())
     program = [sys.executable, str(tmp_path / "bindings/gen/generate.py")]

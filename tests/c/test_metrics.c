@@ -88,6 +88,19 @@ static void loads_stand_in_buckets(void **state) {
     has("\nmillpond_load_seconds_count{namespace=\"n\"} 10\n");
 }
 
+static void what_is_written_behind_has_gauges(void **state) {
+    (void)state;
+    mp_behind_row rows[] = {{"shop/views", {4, 17, 1234}}, {"shop/a\"b", {0, 0, 0}}};
+    mp_metrics_behind(rows, 0, &text);
+    assert_int_equal(text.len, 0);
+    mp_metrics_behind(rows, 2, &text);
+    has("# TYPE millpond_behind_shards gauge\nmillpond_behind_shards{namespace=\"shop\",collection=\"views\"} 4\n");
+    has("\nmillpond_behind_backlog{namespace=\"shop\",collection=\"views\"} 17\n");
+    has("\nmillpond_behind_backlog{namespace=\"shop\",collection=\"a\\\"b\"} 0\n");
+    has("\nmillpond_behind_lag_seconds{namespace=\"shop\",collection=\"views\"} 1.234\n");
+    assert_int_equal(lines_with("# HELP"), MP_BEHIND_GAUGES);
+}
+
 /* Namespaces may come from anywhere; what a scraper must read is bounded, and no sum ever falls. */
 static void rows_are_bounded(void **state) {
     (void)state;
@@ -170,6 +183,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(rows_have_labels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_unknown_is_left_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(loads_stand_in_buckets, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_written_behind_has_gauges, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_may_come_meanwhile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_pond_has_metrics, set_up, tear_down),

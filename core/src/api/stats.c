@@ -49,6 +49,7 @@ int pond_metrics(pond *p, pond_value **out, pond_error **err) {
     if (mp_notifier_is_open(&p->notifier)) gauges[MP_GAUGE_waiting_events] = mp_notifier_waiting(&p->notifier);
     p->cache->vt->measure(p->cache, gauges);
     mp_metrics_text(p->stats, gauges, POND_VERSION_TEXT, p->cache->vt->scheme, &text);
+    mp_backlogs_measure(p, &text);
     return give(&text, POND_TEXT, out, err);
 }
 

@@ -43,7 +43,9 @@ static void print_json(yyjson_val *value) {
 }
 
 static const char *ago(char *to, yyjson_val *letter) {
-    int64_t ms = (int64_t)time(NULL) * 1000 - number_of(letter, "at_ms");
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - number_of(letter, "at_ms");
     return cli_time(to, ms > 0 ? ms : 0);
 }
 

@@ -31,13 +31,16 @@ static int open_collections(worker *w) {
 }
 
 static void print_one(const worker *w, const char *name, yyjson_val *of) {
-    char shown[3][CLI_SHOWN];
+    char shown[4][CLI_SHOWN];
     uint64_t stored = pond_stat(w->c->pond, name, "flushed"), dead = pond_stat(w->c->pond, name, "dead_letters");
     uint64_t waiting = yyjson_get_uint(yyjson_obj_get(of, "backlog"));
+    int64_t lag_ms = yyjson_get_sint(yyjson_obj_get(of, "lag_ms"));
     const char *problem = yyjson_get_str(yyjson_obj_get(of, "problem"));
     cli_text(name);
-    printf(": %s wait, %s stored, %s refused; this worker has %d of 4 shards", cli_count(shown[0], waiting),
-           cli_count(shown[1], stored), cli_count(shown[2], dead), (int)yyjson_get_int(yyjson_obj_get(of, "shards")));
+    printf(": %s wait", cli_count(shown[0], waiting));
+    if (lag_ms) printf(", for up to %s", cli_time(shown[3], lag_ms));
+    printf(", %s stored, %s refused; this worker has %d of 4 shards", cli_count(shown[1], stored),
+           cli_count(shown[2], dead), (int)yyjson_get_int(yyjson_obj_get(of, "shards")));
     if (problem) {
         fputs("; ", stdout);
         cli_text(problem);

@@ -20,6 +20,15 @@ static const struct {
 #undef GAUGE
 };
 
+static const struct {
+    const char *name, *text;
+    bool seconds;
+} behind[] = {
+#define BEHIND(name, text) {#name, text, MP_BEHIND_GAUGE_##name == MP_BEHIND_GAUGE_lag_seconds},
+#include "observe/behind.def"
+#undef BEHIND
+};
+
 static const char *const bounds[] = {
 #define BOUND(ms, seconds) seconds,
 #include "observe/load_bounds.def"
@@ -44,15 +53,18 @@ static void label(mp_buf *out, const char *name, const char *value, size_t len) 
     mp_buf_text(out, "\"");
 }
 
+static void collection_labels(mp_buf *out, const char *row, const char *slash, const char *mark) {
+    label(out, "namespace", row, slash ? (size_t)(slash - row) : strlen(row));
+    if (!slash) return;
+    mp_buf_text(out, ",");
+    label(out, "collection", slash + 1, mark ? (size_t)(mark - slash - 1) : strlen(slash + 1));
+}
+
 /* A namespace N, or one of the rows of its collection C: N/C, N/C?, N/C?total. */
 static void row_labels(mp_buf *out, const char *row) {
     const char *slash = strchr(row, '/'), *mark = slash ? strchr(slash, '?') : NULL;
-    label(out, "namespace", row, slash ? (size_t)(slash - row) : strlen(row));
-    if (!slash) return;
-    const char *part = !mark ? "documents" : mark[1] ? "totals" : "pages";
-    mp_buf_text(out, ",");
-    label(out, "collection", slash + 1, mark ? (size_t)(mark - slash - 1) : strlen(slash + 1));
-    mp_buf_printf(out, ",part=\"%s\"", part);
+    collection_labels(out, row, slash, mark);
+    if (slash) mp_buf_printf(out, ",part=\"%s\"", !mark ? "documents" : mark[1] ? "totals" : "pages");
 }
 
 static void count_lines(const mp_stats_view *v, size_t i, mp_buf *out) {
@@ -84,6 +96,20 @@ static void load_lines(const mp_stats_view *v, mp_buf *out) {
         mp_buf_printf(out, "%llu.%03llu\n", ms / 1000, ms % 1000);
         load_line(row, "count", NULL, out);
         mp_buf_printf(out, "%llu\n", sum);
+    }
+}
+
+void mp_metrics_behind(const mp_behind_row *rows, size_t n, mp_buf *out) {
+    for (size_t i = 0; n && i < MP_BEHIND_GAUGES; i++) {
+        mp_buf_printf(out, "# HELP millpond_behind_%s %s\n# TYPE millpond_behind_%s gauge\n", behind[i].name,
+                      behind[i].text, behind[i].name);
+        for (size_t k = 0; k < n; k++) {
+            long long value = rows[k].values[i];
+            mp_buf_printf(out, "millpond_behind_%s{", behind[i].name);
+            collection_labels(out, rows[k].name, strchr(rows[k].name, '/'), NULL);
+            if (behind[i].seconds) mp_buf_printf(out, "} %lld.%03lld\n", value / 1000, value % 1000);
+            else mp_buf_printf(out, "} %lld\n", value);
+        }
     }
 }
 

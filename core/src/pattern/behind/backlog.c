@@ -232,6 +232,16 @@ int mp_backlog_read(const mp_backlog *b, const char *id, size_t len, pond_value 
 
 int64_t mp_backlog_most(int64_t backlog_max) { return (backlog_max + MP_BACKLOG_SHARDS - 1) / MP_BACKLOG_SHARDS; }
 
+void mp_backlogs_measure(pond *p, mp_buf *metrics) {
+    mp_behind_row rows[MP_BEHIND_ROWS];
+    size_t n = 0;
+    for (mp_backlog *b = p->backlogs; b && n < MP_BEHIND_ROWS; b = b->next, n++) {
+        rows[n].name = b->policy->options.namespace;
+        mp_drain_measure(b, rows[n].values);
+    }
+    mp_metrics_behind(rows, n, metrics);
+}
+
 void mp_backlogs_describe(pond *p, mp_buf *json) {
     bool first = true;
     for (mp_backlog *b = p->backlogs; b; b = b->next, first = false) {

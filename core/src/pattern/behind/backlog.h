@@ -8,7 +8,9 @@
 #include <pthread.h>
 #include "engine/loop.h"
 #include "engine/pool.h"
+#include "observe/metrics.h"
 #include "pattern/behind/dropped.h"
+#include "pattern/behind/lag.h"
 #include "pattern/policy.h"
 #include "pattern/tags.h"
 #include "store/store.h"
@@ -18,9 +20,10 @@ enum { MP_BACKLOG_SHARDS = 4, MP_BATCH_MOST = 500, MP_DAY_MS = 86400000 };
 
 /* What the worker knows of a shard. */
 typedef struct mp_drained {
-    bool hinted; /* Redis says that it is ours */
-    bool owned;  /* so does the store */
-    int64_t left;
+    bool hinted;  /* Redis says that it is ours */
+    bool owned;   /* so does the store */
+    int64_t left; /* that wait, as far as was seen */
+    mp_lag lag;
     int64_t swept;            /* the day on which old sessions were dropped */
     char name[MP_NS_MAX + 8]; /* "ns/s3": its fence document */
 } mp_drained;
@@ -63,8 +66,8 @@ typedef struct mp_backlog {
     mp_job job;
     mp_timer timer; /* on the lane of blocking calls, whose lock guards `timed` */
     bool timed;
-    size_t shown_shards; /* of the last round, for describe */
-    int64_t shown_left;
+    size_t shown_shards;             /* of the last round, for describe */
+    int64_t shown_left, shown_since; /* mp_lag's, the oldest of those where something waits; 0: nothing does */
     /* The job's own. */
     uint8_t owner[16];
     mp_drained shard[MP_BACKLOG_SHARDS];
@@ -108,6 +111,7 @@ bool mp_drain_wait(mp_backlog *b, int64_t until);
 /* Gives the shards back, in so much time. False: a job is under way, and does that when it ends; until then it has a reference to the pond. */
 bool mp_drain_leave(mp_backlog *b, int64_t timeout_ms);
 void mp_drain_describe(mp_backlog *b, mp_buf *json); /* :{...} */
+void mp_drain_measure(mp_backlog *b, int64_t values[MP_BEHIND_GAUGES]);
 
 /* flush.c: one round of it. */
 typedef enum mp_round {
@@ -131,5 +135,6 @@ bool mp_backlogs_wait(struct pond *p, int64_t until);
 size_t mp_backlogs_leave(struct pond *p);
 void mp_backlogs_free(struct pond *p);
 void mp_backlogs_describe(struct pond *p, mp_buf *json);
+void mp_backlogs_measure(struct pond *p, mp_buf *metrics);
 
 #endif

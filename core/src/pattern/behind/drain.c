@@ -108,10 +108,13 @@ static int64_t one_round(mp_backlog *b) {
         snprintf(b->problem, sizeof b->problem, "%s", why ? pond_error_message(why) : "no memory");
     else b->problem[0] = 0;
     b->shown_shards = 0;
-    b->shown_left = 0;
+    b->shown_left = b->shown_since = 0;
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        b->shown_shards += b->shard[i].owned;
-        b->shown_left += b->shard[i].owned ? b->shard[i].left : 0;
+        const mp_drained *d = &b->shard[i];
+        b->shown_shards += d->owned;
+        if (!d->hinted || !d->left) continue; /* while the store is away none is owned, and all the more waits */
+        b->shown_left += d->left;
+        if (!b->shown_since || d->lag.since < b->shown_since) b->shown_since = d->lag.since;
     }
     int64_t ms = pause_after(b, how, accepted);
     bool paid = b->owes && how == MP_ROUND_EMPTY && b->accepted == accepted && all_in_store(b);
@@ -249,9 +252,21 @@ bool mp_drain_leave(mp_backlog *b, int64_t timeout_ms) {
     return !works;
 }
 
+/* Lock held. */
+static int64_t lag(const mp_backlog *b) { return b->shown_since ? mp_clock_ms() - b->shown_since : 0; }
+
+void mp_drain_measure(mp_backlog *b, int64_t values[MP_BEHIND_GAUGES]) {
+    pthread_mutex_lock(&b->lock);
+    values[MP_BEHIND_GAUGE_shards] = (int64_t)b->shown_shards;
+    values[MP_BEHIND_GAUGE_backlog] = b->shown_left;
+    values[MP_BEHIND_GAUGE_lag_seconds] = lag(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
 void mp_drain_describe(mp_backlog *b, mp_buf *json) {
     pthread_mutex_lock(&b->lock);
-    mp_buf_printf(json, ":{\"shards\":%zu,\"backlog\":%lld,\"problem\":", b->shown_shards, (long long)b->shown_left);
+    mp_buf_printf(json, ":{\"shards\":%zu,\"backlog\":%lld,\"lag_ms\":%lld,\"problem\":", b->shown_shards,
+                  (long long)b->shown_left, (long long)lag(b));
     if (b->problem[0]) mp_buf_json(json, b->problem, strlen(b->problem));
     else if (b->forgetful) mp_buf_printf(json, "\"%s\"", forgetful);
     else mp_buf_text(json, "null");

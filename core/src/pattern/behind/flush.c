@@ -67,7 +67,10 @@ static int ask_hints(round *r, pond_error **err) {
     for (size_t i = 0; i < r->to.n; i++) {
         mp_drained *d = &b->shard[r->to.shard[i]];
         d->hinted = r->to.errand[i].op.reply == MP_STORED;
-        if (!d->hinted) d->owned = false;
+        if (d->hinted) continue;
+        d->owned = false;
+        d->left = 0;
+        d->lag = (mp_lag){0};
     }
     b->hinted_at = now;
     return forget_sessions(r, err);
@@ -82,6 +85,25 @@ static int take_over(mp_backlog *b, pond_error **err) {
     int code = n ? store->vt->behind_own(store, b->owner, names, n, err) : POND_OK;
     for (size_t i = 0; code == POND_OK && i < MP_BACKLOG_SHARDS; i++) b->shard[i].owned = b->shard[i].hinted;
     return code;
+}
+
+/* Nothing can be taken to the store. How much waits is looked at all the same, for whoever asks what is the matter. */
+static void look(round *r) {
+    mp_backlog *b = r->b;
+    r->to.n = 0;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
+        if (!b->shard[i].hinted) continue;
+        mp_behind *head = add(r, MP_TAKE, i)->behind;
+        head->most = head->bytes_most = 1;
+    }
+    mp_shards_send(&r->to, NULL);
+    for (size_t i = 0; i < r->to.n; i++) {
+        if (r->to.errand[i].op.reply != MP_DONE) continue;
+        mp_drained *d = &b->shard[r->to.shard[i]];
+        d->left = r->to.behind[i].backlog;
+        mp_lag_look(&d->lag, &r->to.behind[i], mp_clock_ms());
+        mp_behind_clear(&r->to.behind[i]);
+    }
 }
 
 static void lose_all(mp_backlog *b) {
@@ -208,9 +230,16 @@ static void clear(mp_parcel *p) {
     mp_parcel_clear(p);
 }
 
+static void are_gone(mp_parcel *p) {
+    for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++)
+        for (size_t k = 0; k < p->taken[i].count; k++)
+            if (p->taken[i].entries[k].acked && p->b->shard[i].left) p->b->shard[i].left--;
+}
+
 static int acked(mp_parcel *p, pond_error **err) {
     int code = mp_parcel_ack_end(p, err);
     for (size_t i = 0; code == POND_OK && i < p->n; i++) mp_count(p->b->policy->space->stats, MP_COUNT_flushed);
+    if (code == POND_OK) are_gone(p);
     p->untold &= code != POND_OK;
     clear(p);
     return code;
@@ -239,9 +268,12 @@ static int make_ready(mp_parcel *p, pond_error **err) {
 static mp_round run(round *r, pond_error **err) {
     mp_backlog *b = r->b;
     mp_parcel *last = &r->parcel[0], *p = &r->parcel[1], *next = &r->parcel[2];
-    if (ask_hints(r, err) != POND_OK || take_over(b, err) != POND_OK || mp_unsure_settle(b, err) != POND_OK ||
-        mp_parcel_take(p, &r->at, err) != POND_OK)
+    if (ask_hints(r, err) != POND_OK) return MP_ROUND_FAILED;
+    if (take_over(b, err) != POND_OK) {
+        if (!mp_drain_over(b)) look(r);
         return MP_ROUND_FAILED;
+    }
+    if (mp_unsure_settle(b, err) != POND_OK || mp_parcel_take(p, &r->at, err) != POND_OK) return MP_ROUND_FAILED;
     if (!p->count) return MP_ROUND_EMPTY;
     for (unsigned number = 1; p->count; number++) {
         if (make_ready(p, err) != POND_OK) return MP_ROUND_FAILED;

@@ -104,6 +104,9 @@ int mp_parcel_take(mp_parcel *p, mp_parcel_place *at, pond_error **err) {
     ask_all(p, left, NULL);
     int code = mp_shards_send(&p->to, err);
     keep_taken(p);
+    if (code == POND_OK)
+        for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++)
+            if (p->b->shard[i].owned) mp_lag_look(&p->b->shard[i].lag, &p->taken[i], mp_clock_ms());
     if (code == POND_OK) code = take_large(p, err);
     look(p, at, NULL);
     return code;

@@ -54,13 +54,8 @@ static void destroy(mp_call *call) {
 
 static const mp_call_vt vt = {.unhook = unhook, .destroy = destroy};
 
-/* "ms-n": is a later than b? */
-static bool is_later(const char *a, const char *b) {
-    char *rest;
-    unsigned long long a_ms = strtoull(a, &rest, 10), a_n = *rest ? strtoull(rest + 1, NULL, 10) : 0;
-    unsigned long long b_ms = strtoull(b, &rest, 10), b_n = *rest ? strtoull(rest + 1, NULL, 10) : 0;
-    return a_ms != b_ms ? a_ms > b_ms : a_n > b_n;
-}
+/* Places; what follows that of the newest one behind a '-' does not count. */
+static bool is_later(const char *a, const char *b) { return strtoull(a, NULL, 10) > strtoull(b, NULL, 10); }
 
 /* Its oldest entry is behind what was waited for. Is there more to wait for? */
 static bool goes_on(asked *a, const mp_behind *b) {

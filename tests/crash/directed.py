@@ -15,13 +15,13 @@ import millpond
 
 from rounds import HINT, Client, Round, Write
 from storms import KINDS
-from trap import COMMIT, FENCED, ROWS, TAKE
+from trap import COMMIT, FENCED, FOLD, ROWS, TAKE
 
-# Where it sleeps: with what it has taken (of which the store has heard nothing), in the transaction before the fence, before the rows, before the commit; in SQLite also before
-# the lock.
-POINTS = {"mongodb": ("take", "fence", "rows", "commit"), "sqlite": ("take", "lock")}
+# Where it sleeps: with what it has taken (of which the store has heard nothing), before what it has folded is put back, in the transaction before the
+# fence, before the rows, before the commit; in SQLite also before the lock.
+POINTS = {"mongodb": ("take", "fold", "fence", "rows", "commit"), "sqlite": ("take", "fold", "lock")}
 UNFENCED = {"mongodb": ("take", "rows"), "sqlite": ("take", "lock")}  # those that a worker without a fence has
-MARKS = {"take": TAKE, "fence": FENCED, "rows": ROWS, "commit": COMMIT}
+MARKS = {"take": TAKE, "fold": FOLD, "fence": FENCED, "rows": ROWS, "commit": COMMIT}
 KEYS = 60
 
 
@@ -47,6 +47,8 @@ class Directed:
             keys = [f"directed.{number}" for number in range(KEYS)]
             for key in keys:
                 self.write("create", key)
+                if self.point == "fold":
+                    self.docs.increment(key, "more")
             sleeper = self.sleeper()
             for number, key in enumerate(keys):
                 self.write("delete" if number % 3 else "replace", key)
@@ -88,7 +90,7 @@ class Directed:
             self.catch(sleeper, "take", Client.stop, True)
             sleeper.redis.pass_on()
         else:
-            self.catch(sleeper, "flush", Client.stop, False)
+            self.catch(sleeper, "fold" if self.point == "fold" else "flush", Client.stop, False)
         return sleeper
 
     def catch(self, sleeper: Client, point: str, blow, deliver: bool) -> None:
@@ -108,6 +110,8 @@ class Directed:
 
     def wake(self, sleeper: Client) -> None:
         """The server first gets what was kept back."""
-        if sleeper.mongo and self.point != "take":
+        if self.point == "fold":
+            sleeper.redis.pass_on()
+        elif sleeper.mongo and self.point != "take":
             sleeper.mongo.pass_on()
         sleeper.go_on()

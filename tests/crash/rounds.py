@@ -21,12 +21,12 @@ import millpond
 from judge import Write, judge, read_log
 from mongodb_server import MongoServer
 from redis_server import RedisServer, ServerError
-from trap import ACK, COMMIT, FENCED, INCREMENT, OWN, OWN_IN_STORE, PUT, TAKE, Trap
+from trap import ACK, COMMIT, FENCED, FOLD, INCREMENT, OWN, OWN_IN_STORE, PUT, SUMS, TAKE, Trap
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOOL = os.environ.get("MILLPOND_TOOL_CRASH", str(HERE.parents[1] / "build/dev/bin/tool_crash"))
 WRONG = ("textbook", "unfenced")  # kinds of clients
-NAMED = ("accept", "take", "flush", "commit", "ack", "takeover")
+NAMED = ("accept", "take", "fold", "flush", "commit", "ack", "takeover")
 OPTIONS = {"store_timeout": "5s", "write_timeout": "3s", "command_timeout": "1s"}
 SHARDS, OWN_KEYS, SHARED_KEYS, COUNTERS, LANES = 4, 12, 12, 6, 2
 HINT = 10.0  # HINT_MS of core/src/pattern/behind/flush.c
@@ -105,8 +105,17 @@ class Client:
         self.signal(signal.SIGKILL)
 
     def stop(self) -> None:
+        """Returns when it stands: until one thread of it has had the processor, for the signal, the others go on."""
         self.stopped = True
         self.signal(signal.SIGSTOP)
+        end = time.monotonic() + 2
+        while not self.stands() and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.0002)
+
+    def stands(self) -> bool:
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/stat"))
+        return False
 
     def go_on(self) -> None:
         self.signal(signal.SIGCONT)
@@ -119,10 +128,11 @@ class Client:
 
     def trap(self, point: str, blow, deliver: bool, marks: tuple[bytes, ...] | None = None) -> Trap:
         """At the next moment of that name, or of `marks`: `blow`; then the command goes on its way, or, with `deliver` False, does not."""
+        dice = self.round.random.random() < 0.5
         trap, named = {
-            "accept": (self.redis, PUT + INCREMENT), "take": (self.redis, TAKE), "ack": (self.redis, ACK),
+            "accept": (self.redis, PUT + INCREMENT), "take": (self.redis, TAKE), "fold": (self.redis, FOLD if dice else SUMS), "ack": (self.redis, ACK),
             "flush": (self.mongo, FENCED + COMMIT), "commit": (self.mongo, COMMIT) if self.mongo else (self.redis, ACK),
-            "takeover": (self.mongo, OWN_IN_STORE) if self.mongo and self.round.random.random() < 0.5 else (self.redis, OWN)}[point]
+            "takeover": (self.mongo, OWN_IN_STORE) if self.mongo and dice else (self.redis, OWN)}[point]
         trap.set(marks or named, blow, deliver)
         return trap
 

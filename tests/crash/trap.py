@@ -25,7 +25,7 @@ def script(name: str) -> tuple[bytes, ...]:
 
 
 PUT = script("wb_put") + script("wb_puts")
-INCREMENT, TAKE, ACK, OWN = (script(f"wb_{name}") for name in ("incr", "take", "ack", "own"))
+INCREMENT, TAKE, SUMS, FOLD, ACK, OWN = (script(f"wb_{name}") for name in ("incr", "take", "sums", "fold", "ack", "own"))
 FENCED, COMMIT, OWN_IN_STORE = (b"startTransaction",), (b"commitTransaction",), (b"killSessions", b"millpond_fence")
 ROWS = (b"$replaceWith",)
 TAIL = 64  # a mark may come in two pieces

@@ -51,6 +51,7 @@ static void writes(const char *worker, unsigned keys) {
     printf("%d accepts, %u keys, worker %s: the log had %lld KiB at most\n", n, keys, worker, (long long)most >> 10);
     assert_true(most < MOST);
     pond_collection_free(c);
+    assert_int_equal(pond_close(p, 60000), POND_OK); /* no worker is at its files any more */
     pond_free(p);
 }
 

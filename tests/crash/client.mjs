@@ -67,4 +67,4 @@ say('R')
 await Promise.all(Array.from({ length: Number(words.lanes) }, (_, number) => lane(number)))
 await ended // without lanes it only works
 say('X')
-await pond.close('30s')
+await pond.close({ timeout: '30s' })

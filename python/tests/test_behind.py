@@ -259,6 +259,38 @@ def test_what_waits_is_seen_while_the_store_is_away(asynchronous, place, tmp_pat
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+def test_an_error_says_that_nothing_was_accepted(asynchronous, own_redis, tmp_path, name):
+    """Where that is certain: who repeats an increment wants to know."""
+
+    async def main():
+        call = Mode(asynchronous)
+        pond = call.open(own_redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db", store_timeout="100ms", command_timeout="300ms",
+                         breaker_failures=0)
+        films = pond.collection("films", write="behind")
+        await call(films.prepare())
+        with sqlite3.connect(f"{tmp_path}/films.db", isolation_level=None) as db:
+            db.execute("BEGIN IMMEDIATE")
+            with pytest.raises(millpond.StoreError, match="^nothing was accepted: the first changes after a start of Redis need the store: ") as failed:
+                await call(films.replace("1", {}))
+            assert failed.value.retriable
+        await call(films.create({"id": "1", "n": 1}))
+        own_redis.pause()
+        with pytest.raises(millpond.CacheError, match="^cache ") as failed:  # it was sent
+            await call(films.increment("1", "n"))
+        own_redis.stop()
+        with pytest.raises(millpond.CacheError):  # on the connection that is lost, perhaps
+            await call(films.increment("1", "n"))
+        with pytest.raises(millpond.CacheError, match="^nothing was accepted: cache .*refused") as failed:
+            await call(films.increment("1", "n"))
+        assert failed.value.retriable
+        with pytest.raises(millpond.CacheError, match="^nothing was accepted: cache "):
+            await call(films.update("1", {"n": 2}))
+        await call(pond.close(timeout="100ms"))
+
+    asyncio.run(main())
+
+
 def counts(url, store, namespace, name, times):
     with millpond.open(url, namespace=namespace, store=store, command_timeout="5s") as pond:
         films = pond.collection(name, write="behind")

@@ -232,6 +232,7 @@ static int make_ready_behind(pond_check *c, pond_error **err) {
     int code = mp_collection_ready(c->collection, err);
     bool reads = change->kind == MP_CHANGE_UPDATE || c->accept->tries > 0;
     if (code == POND_OK && reads) code = read_base(c, err);
+    if (code != POND_OK && err && *err) *err = mp_accept_nothing(*err, "");
     if (code != POND_OK || change->kind == MP_CHANGE_INCREMENT) return code;
     change->based = change->kind == MP_CHANGE_UPDATE;
     change->base = c->base;
@@ -315,6 +316,8 @@ static void run(pond_check *c) {
             if (apply(c)) return;
     } else if (c->step == TAKE_EPOCH) {
         c->code = mp_backlog_epoch(c->collection->behind, c->accept->op.key.shard, c->accept->seen, &c->error);
+        if (c->code != POND_OK)
+            c->error = mp_accept_nothing(c->error, "the first changes after a start of Redis need the store: ");
     } else {
         make_ready(c);
     }

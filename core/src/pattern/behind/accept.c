@@ -154,6 +154,22 @@ static void confirm(mp_accept *a) {
     mp_lane_submit(a->lane, &a->confirm);
 }
 
+pond_error *mp_accept_nothing(pond_error *why, const char *because) {
+    int code = pond_error_code(why);
+    if (code != POND_ESTORE && code != POND_ECACHE && code != POND_ETIMEOUT) return why;
+    pond_error *out = mp_error_new_retriable(code, pond_error_retriable(why), "nothing was accepted: %s%s", because,
+                                             pond_error_message(why));
+    pond_error_free(why);
+    return out;
+}
+
+/* A Redis is sent no change without the fence that it goes under. */
+static bool was_sent(const mp_accept *a) {
+    static const uint8_t none[MP_FENCE_LEN];
+    bool is_embedded = a->backlog->pond->cache->vt->peek != NULL;
+    return is_embedded || memcmp(a->op.fence, none, sizeof none) != 0;
+}
+
 static void answered(mp_op *op) {
     mp_accept *a = MP_OF(op, mp_accept, op);
     a->flying = false;
@@ -169,7 +185,8 @@ static void answered(mp_op *op) {
     default: {
         pond_error *error = op->error;
         op->error = NULL;
-        fail(a, error ? error : mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here"));
+        if (!error) error = mp_error_new(POND_EPROTOCOL, "the cache gave an answer that makes no sense here");
+        fail(a, was_sent(a) ? error : mp_accept_nothing(error, ""));
     }
     }
 }

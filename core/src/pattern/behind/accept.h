@@ -45,6 +45,9 @@ mp_accept *mp_accept_new(mp_lane *lane, const pond_collection *c, const char *id
 void mp_accept_send(mp_accept *a, mp_expect expect, int64_t version, pond_value *value);
 /* The same of an increment; the member is borrowed until done. */
 void mp_accept_increment(mp_accept *a, const char *member, size_t len, int64_t by);
+/* That error, which it consumes, with a word in front: nothing was accepted, `because` (may be ""). Where the caller's own doing is at fault it goes
+ * without saying. */
+pond_error *mp_accept_nothing(pond_error *why, const char *because);
 /* `done` is not called any more; what is under way may be accepted all the same. */
 void mp_accept_leave(mp_accept *a);
 void mp_accept_free(mp_accept *a);

@@ -77,23 +77,28 @@ static put_one *sends(int n, int64_t timeout_ms, bool turns) {
     return p;
 }
 
+static side opened(const char *url) {
+    mp_options options;
+    side s = {.loop = mp_loop_new()};
+    assert_true(mp_options_init(&options));
+    free(options.cache);
+    options.cache = strdup(url);
+    options.breaker_failures = 0;
+    assert_int_equal(mp_redis_open(&s.cache, &options, NULL), POND_OK);
+    mp_options_free(&options);
+    mp_loop_lock(s.loop);
+    s.link = s.cache->vt->link_open(s.cache, s.loop);
+    return s;
+}
+
 static int set_up(void **state) {
     (void)state;
-    mp_options options;
     virtual_begin(1);
     server = peer_new(says, NULL);
     began = virtual_now();
     calls = 0;
     for (int i = 0; i < MOST; i++) answer_at[i] = -1;
-    assert_true(mp_options_init(&options));
-    free(options.cache);
-    options.cache = strdup(peer_url(server));
-    options.breaker_failures = 0;
-    us = (side){.loop = mp_loop_new()};
-    assert_int_equal(mp_redis_open(&us.cache, &options, NULL), POND_OK);
-    mp_options_free(&options);
-    mp_loop_lock(us.loop);
-    us.link = us.cache->vt->link_open(us.cache, us.loop);
+    us = opened(peer_url(server));
     act a;
     act_make(&a, MP_GET, "sx", 0); /* the connection stands */
     us.link->vt->submit(us.link, &a.op);
@@ -225,6 +230,135 @@ static void who_leaves_leaves_nothing_behind(void **state) {
     assert_int_equal(calls, CALLS);
 }
 
+/* ---- a server that says anything ---- */
+
+enum { ROUNDS = 15000, SHARED = 24, TIME = 500 };
+
+typedef struct one {
+    act a; /* first */
+    int64_t sent_at;
+    size_t at;
+} one;
+
+static one *under_way[SHARED];
+static unsigned went_well, went_wrong, gave_up;
+
+static void one_ended(mp_op *op) {
+    one *o = (one *)op;
+    if (op->reply == MP_FAILED) went_wrong++;
+    else went_well += op->reply == MP_STORED;
+    assert_int_not_equal(op->reply, MP_PENDING);
+    assert_true((op->reply == MP_FAILED) == (op->error != NULL));
+    assert_true(virtual_now() - o->sent_at <= TIME); /* not a millisecond more, whatever was said */
+    assert_ptr_equal(under_way[o->at], o);
+    under_way[o->at] = NULL;
+    pond_error_free(op->error);
+    pond_value_free(op->value);
+    free(o);
+}
+
+static void one_begins(void) {
+    static const mp_expect expects[] = {MP_EXPECT_ANY, MP_EXPECT_ANY, MP_EXPECT_ABSENT, MP_EXPECT_VERSION};
+    size_t at = dice(SHARED);
+    if (under_way[at]) return;
+    one *o = under_way[at] = malloc(sizeof *o);
+    char key[8];
+    snprintf(key, sizeof key, "s%u", dice(6));
+    if (dice(6)) {
+        accept_make(&us, &o->a, key, dice(9) ? "{}" : NULL);
+        o->a.behind.expect = expects[dice(4)];
+    } else {
+        act_make(&o->a, MP_ACCEPT, key, 0);
+        o->a.behind.member = "n";
+        o->a.behind.member_len = 1;
+    }
+    o->at = at;
+    o->a.op.timeout_ms = TIME;
+    o->a.op.done = one_ended;
+    o->sent_at = virtual_now();
+    us.link->vt->submit(us.link, &o->a.op);
+}
+
+/* Its memory goes with it: whoever looks at it after that is found out by a checker of memory. */
+static void one_gives_up(void) {
+    one *o = under_way[dice(SHARED)];
+    if (!o) return;
+    gave_up++;
+    under_way[o->at] = NULL;
+    us.link->vt->forget(us.link, &o->a.op);
+    pond_value_free(o->a.op.value);
+    free(o);
+}
+
+static size_t add_version(char *out) { return (size_t)sprintf(out, "$8\r\n%.8s\r\n", "12345678"); }
+
+/* What comes for each of `n`. */
+static size_t some_parts(char *out, int n) {
+    static const char *const parts[] = {"*1\r\n:-3\r\n",     "*2\r\n:-1\r\n:5\r\n",
+                                        "*1\r\n:-4\r\n",     "*1\r\n:0\r\n",
+                                        "*1\r\n:-2\r\n",     "$-1\r\n",
+                                        "*-1\r\n",           ":1\r\n",
+                                        "*1\r\n:-5\r\n",     "-WRONGTYPE x\r\n",
+                                        "-NOSCRIPT x\r\n",   "-READONLY x\r\n",
+                                        "$7\r\n1234567\r\n", "*2\r\n:1\r\n$-1\r\n",
+                                        "*2\r\n:1\r\n:1\r\n"};
+    size_t len = (size_t)sprintf(out, "*%d\r\n", n);
+    for (int i = 0; i < n; i++)
+        len += dice(2) ? add_version(out + len)
+                       : (size_t)sprintf(out + len, "%s", parts[dice(sizeof parts / sizeof parts[0])]);
+    return len;
+}
+
+static peer_reply says_anything(const fake_conn *c, void *ctx) {
+    static char text[4096];
+    static const char *const errors[] = {
+        "-NOSCRIPT x\r\n", "-MOVED 7 1.2.3.4:5\r\n", "-READONLY x\r\n", "-LOADING x\r\n", "-OOM x\r\n",
+        "-BUSY x\r\n",     "-MASTERDOWN x\r\n",      "-ERR x\r\n",      "-NOAUTH x\r\n",  "-CLUSTERDOWN x\r\n",
+        "-MISCONF x\r\n"};
+    (void)ctx;
+    int64_t after = dice(3) ? dice(30) : dice(10) ? 0 : dice(1200);
+    int n = c->argc > 2 && c->len[2] < 6 ? (atoi(c->argv[2]) - 4) / 2 : 0;
+    bool one_put = c->argc == 19, many = n > 1 && c->argc > 19;
+    if (!one_put && !many) return dice(30) ? (peer_reply){0} : (peer_reply){.act = (peer_act)(2 + dice(4))};
+    if (dice(40) == 0) return (peer_reply){.act = (peer_act)(2 + dice(4)), .after_ms = after};
+    if (dice(4) == 0)
+        return (peer_reply){.act = PEER_SAY, .after_ms = after, .text = errors[dice(sizeof errors / sizeof errors[0])]};
+    if (one_put) n = 1;
+    if (n > 20) n = 20;
+    int said = dice(5) ? n : n - 1 + (int)dice(3);
+    if (many && dice(2)) {
+        size_t len = (size_t)sprintf(text, "$%d\r\n", 8 * said);
+        memset(text + len, 5, 8 * (size_t)said);
+        strcpy(text + len + 8 * (size_t)said, "\r\n");
+    } else if (one_put && dice(2)) {
+        add_version(text + sprintf(text, "*2\r\n:1\r\n"));
+    } else {
+        some_parts(text, said);
+    }
+    if (strlen(text) > 500) return (peer_reply){.act = PEER_SAY, .text = "*0\r\n", .after_ms = after};
+    return (peer_reply){.act = PEER_SAY, .text = text, .after_ms = after};
+}
+
+static void whatever_it_says(void **state) {
+    (void)state;
+    for (int life = 0; life < 40; life++) {
+        began = virtual_now();
+        server = peer_new(says_anything, NULL);
+        us = opened(peer_url(server));
+        for (int i = 0; i < (slow_build() ? ROUNDS / 5 : ROUNDS); i++) {
+            for (uint32_t many = dice(8); many > 0; many--) one_begins();
+            if (dice(5) == 0) one_gives_up();
+            if (dice(3)) pass_to(now() + dice(dice(4) ? 20 : 300));
+        }
+        if (life % 2) pass_to(now() + TIME);
+        side_close(&us); /* whatever is under way ends with it */
+        for (int i = 0; i < SHARED; i++) assert_null(under_way[i]);
+        peer_free(server);
+    }
+    printf("           %u went well, %u went wrong, %u gave up\n", went_well, went_wrong, gave_up);
+    assert_true(went_well > 1000 && went_wrong > 1000 && gave_up > 100);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -236,6 +370,7 @@ int main(void) {
         CASE(a_host_that_was_busy),
         CASE(a_turn_that_took_long),
         CASE(who_leaves_leaves_nothing_behind),
+        cmocka_unit_test(whatever_it_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

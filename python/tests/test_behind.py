@@ -259,6 +259,28 @@ def test_what_waits_is_seen_while_the_store_is_away(asynchronous, place, tmp_pat
     asyncio.run(main())
 
 
+def test_what_waits_is_seen_by_who_comes_while_the_store_is_away(redis, tmp_path, name):
+    """What others have accepted on a store of another kind looks the same from a Redis."""
+    with millpond.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db", worker=False) as pond:
+        films = pond.collection("films", write="behind")
+        films.prepare()
+        for n in range(40):
+            films.replace(str(n), {})
+    try:
+        pond = millpond.open(redis.url, namespace=name, store="mongodb://127.0.0.1:1/shop?replicaSet=rs", store_timeout="100ms")
+    except millpond.StoreError as error:
+        pytest.skip(str(error))
+    films = pond.collection("films", write="behind")
+    with pytest.raises(millpond.StoreError):
+        films.prepare()
+    until = time.monotonic() + 20
+    while (found := pond.stats()["behind"][f"{name}/films"])["backlog"] != 40 or not found["lag_ms"]:
+        assert time.monotonic() < until, found
+        time.sleep(0.02)
+    assert found["shards"] == 0 and "MongoDB" in found["problem"]
+    pond.close("100ms")
+
+
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
 def test_an_error_says_that_nothing_was_accepted(asynchronous, own_redis, tmp_path, name):
     """Where that is certain: who repeats an increment wants to know."""

@@ -121,6 +121,8 @@ typedef enum mp_round {
     MP_ROUND_FAILED /* *err says why: again after a pause */
 } mp_round;
 mp_round mp_flush_round(mp_backlog *b, pond_error **err);
+/* In its place, where the store could not even be opened: how much waits, in all shards. */
+void mp_flush_look(mp_backlog *b);
 /* The shards are for others to take, at once. `closed`: the pond's lanes may be. Blocks for so long at most; no lock held. */
 void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed);
 

@@ -102,7 +102,9 @@ static int64_t one_round(mp_backlog *b) {
     uint64_t accepted = b->accepted;
     pthread_mutex_unlock(&b->lock);
     mp_embedded_tidy(b->pond);
-    mp_round how = mp_backlog_open(b, &why) == POND_OK ? mp_flush_round(b, &why) : MP_ROUND_FAILED;
+    bool opened = mp_backlog_open(b, &why) == POND_OK;
+    if (!opened && pond_error_code(why) == POND_ESTORE) mp_flush_look(b);
+    mp_round how = opened ? mp_flush_round(b, &why) : MP_ROUND_FAILED;
     pthread_mutex_lock(&b->lock);
     if (how == MP_ROUND_FAILED)
         snprintf(b->problem, sizeof b->problem, "%s", why ? pond_error_message(why) : "no memory");
@@ -112,7 +114,8 @@ static int64_t one_round(mp_backlog *b) {
     for (size_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
         const mp_drained *d = &b->shard[i];
         b->shown_shards += d->owned;
-        if (!d->hinted || !d->left) continue; /* while the store is away none is owned, and all the more waits */
+        if (!d->left || (opened && !d->hinted))
+            continue; /* while the store is away none is owned, and all the more waits */
         b->shown_left += d->left;
         if (!b->shown_since || d->lag.since < b->shown_since) b->shown_since = d->lag.since;
     }

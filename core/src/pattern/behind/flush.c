@@ -92,7 +92,7 @@ static void look(round *r) {
     mp_backlog *b = r->b;
     r->to.n = 0;
     for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) {
-        if (!b->shard[i].hinted) continue;
+        if (!b->shard[i].hinted && atomic_load(&b->opened)) continue;
         mp_behind *head = add(r, MP_TAKE, i)->behind;
         head->most = head->bytes_most = 1;
     }
@@ -313,6 +313,15 @@ mp_round mp_flush_round(mp_backlog *b, pond_error **err) {
     for (size_t i = 0; i < PARCELS; i++) clear(&r->parcel[i]);
     free(r);
     return how;
+}
+
+void mp_flush_look(mp_backlog *b) {
+    round *r = calloc(1, sizeof *r);
+    if (!r) return;
+    r->b = b;
+    r->to.backlog = b;
+    look(r);
+    free(r);
 }
 
 void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed) {

@@ -235,6 +235,8 @@ def test_a_journal_that_was_left(way, tmp_path):
         eventually(lambda: "/films: 0 wait" in process.stdout.readline())
         busy = run("dead", "list", *options, way=way)
         assert busy.returncode == 1 and "open in another process" in busy.stderr
+        busy = run("worker", *options, way=way)
+        assert busy.returncode == 1 and "open in another process" in busy.stderr
         process.terminate()
         process.stdout.read()
     with sqlite3.connect(store) as db:

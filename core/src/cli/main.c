@@ -150,7 +150,9 @@ static int read_options(cli *c, pond_config *config, int argc, char **argv, bool
     char *url = getenv("MILLPOND_CACHE");
     if (!cache && url && *url) how = set(config, "cache", url);
     else if (!cache && optind < argc)
-        how = cli_usage("no cache: give --cache redis://host:port/database, or set MILLPOND_CACHE");
+        how =
+            cli_usage("no cache: give --cache redis://host:port/database (memory: for what waits in a journal), or set "
+                      "MILLPOND_CACHE");
     *end = how != CLI_DONE;
     return how;
 }

@@ -21,11 +21,14 @@ static int open_collections(worker *w) {
     for (int i = 0; i < w->c->count; i++) {
         pond_error *error = NULL;
         int code = pond_collection_new(&w->collections[i], w->c->pond, w->c->words[i], options, 2, &error);
-        if (code == POND_OK) code = pond_collection_prepare(w->collections[i], &error);
-        if (code == POND_OK) continue;
+        if (code != POND_OK) {
+            cli_failed(error);
+            return code == POND_EOPTION ? CLI_USAGE : CLI_FAILED;
+        }
+        if (pond_collection_prepare(w->collections[i], &error) == POND_OK) continue;
         bool later = pond_error_retriable(error) != 0; /* what cannot be reached now is waited for, as later on */
         cli_failed(error);
-        if (!later) return code == POND_EOPTION ? CLI_USAGE : CLI_FAILED;
+        if (!later) return CLI_FAILED;
     }
     return CLI_DONE;
 }

@@ -219,14 +219,15 @@ static PyObject *await_cancelled(PyObject *self, PyObject *unused) {
 }
 
 static void cancel(mp_await *self, PyObject *message) {
-    mp_py_queue *queue = self->arriving ? NULL : self->queue; /* about to be told: the queue finds it cancelled */
+    /* About to be told, or nothing that the core can be told to end (pond_request): then it stays in the list, and its answer finds it cancelled. */
+    mp_py_queue *queue = self->arriving || !self->request ? NULL : self->queue;
     PyObject *key = queue && self->loader ? Py_NewRef(self->key) : NULL;
     self->state = MP_PY_CANCELLED;
     self->result = message && message != Py_None ? Py_NewRef(message) : NULL;
     if (queue) {
         Py_INCREF((PyObject *)queue);
         mp_py_queue_unlist(self);
-        if (self->request && queue->queue) pond_request_cancel(self->request);
+        if (queue->queue) pond_request_cancel(self->request);
         self->request = NULL;
         mp_py_queue_touch(queue);
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import inspect
@@ -377,6 +378,64 @@ def test_ways_to_go_away(run):
         assert await pond.fetch("k", aloader(2)) == 2
 
     run(test)
+
+
+CALLS = {
+    "fetch": lambda pond, films: pond.fetch("k", aloader(1)),
+    "fetch_many": lambda pond, films: pond.fetch_many(["k", "l"], lambda keys: {key: 1 for key in keys}),
+    "lookup": lambda pond, films: pond.lookup("other"),
+    "set_many": lambda pond, films: pond.set_many({"s": 1}),
+    "invalidate": lambda pond, films: pond.invalidate("k", tags=["t"]),
+    "write": lambda pond, films: pond.write("k", aloader(1)),
+    "explain": lambda pond, films: pond.explain("k"),
+    "store.create": lambda pond, films: pond.store("films").create(),
+    "store.get": lambda pond, films: pond.store("films").get("1"),
+    "store.get_many": lambda pond, films: pond.store("films").get_many(["1", "2"]),
+    "store.put": lambda pond, films: pond.store("films").put("1", {}),
+    "store.delete": lambda pond, films: pond.store("films").delete("2"),
+    "prepare": lambda pond, films: films.prepare(),
+    "get": lambda pond, films: films.get("1"),
+    "get_many": lambda pond, films: films.get_many(["1", "2"]),
+    "find": lambda pond, films: films.find(""),
+    "explain a query": lambda pond, films: films.explain(""),
+    "invalidate documents": lambda pond, films: films.invalidate("1"),
+    "create": lambda pond, films: films.create({}),
+    "replace": lambda pond, films: films.replace("1", {}),
+    "update": lambda pond, films: films.update("1", {}),
+    "delete": lambda pond, films: films.delete("2"),
+    "increment": lambda pond, films: films.increment("1", "n"),
+    "flush": lambda pond, films: films.flush(),
+    "dead_letters.list": lambda pond, films: films.dead_letters.list(),
+    "dead_letters.get": lambda pond, films: films.dead_letters.get("1790000000000-0-3"),
+    "dead_letters.drop": lambda pond, films: films.dead_letters.drop("1790000000000-0-3"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_whatever_is_under_way_can_be_cancelled(run, tmp_path, call):
+    """The core may have an answer for it all the same."""
+
+    async def test(pond):
+        films = pond.collection("films", write="behind")
+        await films.prepare()
+        await films.replace("1", {"n": 1})
+
+        async def one():
+            return await call(pond, films)
+
+        for turns in (0, 1, 2) * 5:
+            task = asyncio.create_task(one())
+            for _ in range(1 + turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, millpond.Error):
+                await task
+            with contextlib.suppress(asyncio.TimeoutError, millpond.Error):
+                await asyncio.wait_for(one(), 0.0001)
+        await asyncio.sleep(0.05)
+        assert await pond.fetch("afterwards", aloader(1)) == 1
+
+    run(test, store=f"sqlite:{tmp_path}/films.db")
 
 
 def test_cancelling_within_a_batch(run):

@@ -96,6 +96,7 @@ static void drop_answer(act *a) {
 static void nothing_before(void) {}
 static void a_record(void) { put(&us, "sa", "{\"n\":1}", NULL); }
 static void a_sum(void) { increment(&us, "sa", "n", 3); }
+static void another_sum(void) { increment(&us, "sa", "m", 3); }
 static void a_record_and_sums(void) {
     a_record();
     a_sum();
@@ -253,6 +254,7 @@ static const story stories[] = {
     {"increment", nothing_before, make_increment},
     {"increment a record", a_record, make_increment},
     {"increment again", a_record_and_sums, make_increment},
+    {"increment another member", another_sum, make_increment},
     {"take", three_records, make_take},
     {"take sums", a_record_and_sums, make_take},
     {"ack", three_taken, make_ack},

@@ -240,6 +240,20 @@ static void large_ones_are_listed_a_few_at_a_time(void **state) {
     assert_true(lists > 4);
 }
 
+/* As many as a list may have, all of one shard. */
+static void the_longest_list(void **state) {
+    (void)state;
+    pond_value *value = NULL;
+    pond_error *err = NULL;
+    for (int i = 0; i < 1001; i++) redis_do(redis, "XADD mp:x:{%s/films:2} * k s%d r %s e no", ns, i, "");
+    if (pond_collection_dead_list(films, NULL, 0, 1000, &value, &err) != POND_OK)
+        fail_msg("%s", pond_error_message(err));
+    const char *text = pond_value_data(value, NULL);
+    assert_int_equal(letters_in(text), 1000);
+    assert_true(has(text, "\"total\":1001,"));
+    pond_value_free(value);
+}
+
 static void one_is_shown_and_dropped(void **state) {
     (void)state;
     char letter[48], other[48], expected[256];
@@ -659,6 +673,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(they_are_listed_oldest_first),
         CASE(large_ones_are_listed_a_few_at_a_time),
+        CASE(the_longest_list),
         CASE(one_is_shown_and_dropped),
         CASE(bad_calls_are_told),
         CASE(a_retry_gets_to_the_store),

@@ -217,6 +217,45 @@ static void what_cannot_be_counted(void **state) {
 
 enum { THREADS = 4, EACH = 250 };
 
+/* More members than an answer of the server holds, or a script: they are folded on the way. */
+static void many_members(const char *url) {
+    enum { MEMBERS = 5000 };
+    char member[16], want[32];
+    pond *p = made(url, "off");
+    pond_collection *c = films(p, "behind");
+    pond_value *value = NULL;
+    replaces(c, "1", "{}");
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(member, sizeof member, "m%d", i);
+        counts(c, "1", member, i + 1);
+    }
+    for (int i = 0; i < MEMBERS / 10; i++) counts(c, "1", "m0", 2); /* no more of them */
+    pond *worker = made(url, "on");
+    pond_collection *d = films(worker, "behind");
+    assert_int_equal(pond_collection_flush(d, 10000, NULL), POND_OK);
+    assert_int_equal(pond_store_get(worker, "films", "1", 1, &value, NULL), POND_OK);
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(want, sizeof want, "\"m%d\":%d", i, i ? i + 1 : 1 + MEMBERS / 5);
+        const char *at = strstr(pond_value_data(value, NULL), want);
+        if (!at || !strchr(",}", at[strlen(want)])) fail_msg("%s", want);
+    }
+    pond_value_free(value);
+    pond_collection_free(d);
+    pond_free(worker);
+    pond_collection_free(c);
+    pond_free(p);
+}
+
+static void many_members_in_redis(void **state) {
+    (void)state;
+    many_members(redis_url());
+}
+
+static void many_members_in_a_journal(void **state) {
+    (void)state;
+    many_members("memory:");
+}
+
 static void *count_on(void *arg) {
     for (int i = 0; i < EACH; i++) counts(arg, "hot", "n", 1);
     return NULL;
@@ -358,6 +397,8 @@ static void a_fold_that_the_cache_has_lost_with_what_it_was_made_of(void **state
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_counts_once_where_answers_are_lost),
+        TEST(many_members_in_redis),
+        TEST(many_members_in_a_journal),
         TEST(counters_are_read_and_stored),
         TEST(what_cannot_be_counted),
         TEST(the_last_that_were_dropped),

@@ -20,7 +20,7 @@
 #define BACKOFF_LAST_MS 1000
 #define UNSENT_MAX (64u << 20)
 #define REPLY_MAX (257u << 20) /* max_value and an envelope; what is longer is none of ours */
-#define ELEMENTS_MAX 4096      /* of an array: a reply of the protocol has 4 * MP_BEHIND_MOST + 1 at most */
+#define ELEMENTS_MAX 5120 /* of an array: one of the protocol's has 5 * MP_BEHIND_MOST + 2 at most (wb_dead_list.lua) */
 
 /* hiredis connects, buffers and parses. Its asynchronous layer is not used: it keeps a list of callbacks beside ours, and gives up
  * (an assertion) when a server answers what nobody asked. */

@@ -12,6 +12,7 @@
 
 #define MP_BEHIND_ID_MAX                                                                                               \
     40 /* an entry's id, its place in the queue; of a dead letter "ms-seq". What is longer is no id */
+#define MP_BEHIND_SUMS 100  /* members of a document whose increments wait: of others only when those are folded */
 #define MP_BEHIND_MOST 1000 /* entries of one answer, whatever is asked for */
 
 /* What an ACCEPT relies on. */

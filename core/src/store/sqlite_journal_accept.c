@@ -72,6 +72,16 @@ static int sum_of(place *p, const mp_behind *b, int64_t *out, pond_error **err) 
                       p->s->id, (const void *)p->key, p->len, (const void *)b->member, b->member_len);
 }
 
+/* Would this member be one too many? Where its sum is 0 it may be there all the same, and then that is to be folded earlier than it had to be. */
+static int is_too_many(place *p, int64_t sum, bool *out, pond_error **err) {
+    int64_t members = 0;
+    int rc = sum ? POND_OK
+                 : mp_jnumber(p->j, &members, err, "SELECT count(*) FROM sums WHERE shard = ?1 AND key = ?2", "ib",
+                              p->s->id, (const void *)p->key, p->len);
+    *out = members >= MP_BEHIND_SUMS;
+    return rc;
+}
+
 static int add(place *p, const mp_behind *b, int64_t sum, int64_t version, pond_error **err) {
     mp_journal *j = p->j;
     int rc = mp_jbegin(j, err);
@@ -103,9 +113,11 @@ int mp_journal_accept(mp_journal *j, const mp_key *key, mp_behind *b, const pond
                                    : judge(b, &p.row, cached);
     if (b->verdict == MP_VERDICT_OK && !p.row.place && p.s->waiting >= b->most) b->verdict = MP_FULL;
     if (b->verdict == MP_VERDICT_OK && b->member) {
+        bool too_many = false;
         if (p.row.first) rc = sum_of(&p, b, &sum, err);
+        if (p.row.first && rc == POND_OK) rc = is_too_many(&p, sum, &too_many, err);
         sum += b->by; /* both are below 2^53 */
-        if (sum > MP_INCREMENT_MOST || sum < -MP_INCREMENT_MOST) b->verdict = MP_CHANGED;
+        if (too_many || sum > MP_INCREMENT_MOST || sum < -MP_INCREMENT_MOST) b->verdict = MP_CHANGED;
     }
     if (rc != POND_OK || b->verdict != MP_VERDICT_OK) return rc;
     bool is_new = !p.row.place;

@@ -227,6 +227,12 @@ function commands.HDEL(server, name, ...)
   return n
 end
 
+function commands.HLEN(server, name)
+  local key, n = server.space:find(name, 'hash'), 0
+  for _ in pairs(key and key.value or {}) do n = n + 1 end
+  return n
+end
+
 function commands.HSTRLEN(server, name, field)
   local key = server.space:find(name, 'hash')
   return key and #(key.value[field] or '') or 0

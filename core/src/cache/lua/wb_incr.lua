@@ -4,7 +4,8 @@
 --   3=by (an integer within +-(2^53 - 1)) 4=fence 5=most entries of the queue 6=session and slot 7=n 8='1': it was sent before (these as wb_put.lua)
 --   9='1': and under another fence
 -- reply {1, version 8B}   {0}   {-1, epoch}   {-2} as wb_put.lua
---   {-3} what waits is of an earlier epoch, or the sum would leave +-(2^53 - 1), up to which Lua counts exactly: fold, and again
+--   {-3} what waits is of an earlier epoch, or of 100 other members, or the sum would leave +-(2^53 - 1), up to which Lua counts exactly: fold,
+--     and again
 --   {-4} the document is known to be absent
 --   {-5} whether it was accepted before is lost with a part of the server's history: nobody knows
 -- The hash: member -> sum, and under '' the version of the newest increment (8B) and that of the first (8B), which names this hash and no other.
@@ -34,7 +35,9 @@ if not sums then
   if not dirty and call('LLEN', KEYS[4]) >= tonumber(ARGV[5]) then return {-2} end
 end
 if tonumber(m[3] or 0) >= 1099511627774 then return {-1, tonumber(m[2] or 0)} end
-local was = tonumber(call('HGET', KEYS[2], ARGV[2]) or 0)
+local was = call('HGET', KEYS[2], ARGV[2])
+if sums and not was and call('HLEN', KEYS[2]) > 100 then return {-3} end -- whoever folds them reads them all, and beside those of other documents
+was = tonumber(was or 0)
 if not was or was % 1 ~= 0 or math.abs(was + tonumber(ARGV[3])) > 9007199254740991 then return {-3} end
 local ver = struct.pack('<I5I3', call('HINCRBY', KEYS[5], 'seq', 1), tonumber(m[2]))
 if sums then call('HSET', KEYS[2], '', ver .. sub(sums, 9))

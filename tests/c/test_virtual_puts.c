@@ -16,7 +16,9 @@ typedef struct put_one {
 static peer *server;
 static side us;
 static int64_t began, answer_at[MOST]; /* by call; < 0: never */
-static int calls, changes[MOST];       /* that came, and of how many changes each was */
+static int64_t read_after;             /* how long a GET takes */
+static act reading;
+static int calls, changes[MOST]; /* that came, and of how many changes each was */
 static put_one puts_[2 * CALLS];
 
 static bool is_script(const fake_conn *c, mp_script_id id) {
@@ -27,7 +29,7 @@ static peer_reply says(const fake_conn *c, void *ctx) {
     static char text[400];
     (void)ctx;
     bool one = is_script(c, MP_SCRIPT_wb_put), many = is_script(c, MP_SCRIPT_wb_puts);
-    if (!one && !many) return (peer_reply){0};
+    if (!one && !many) return (peer_reply){.after_ms = c->argc == 2 ? read_after : 0}; /* a GET's */
     assert_true(calls < MOST);
     int call = calls++, n = one ? 1 : (atoi(c->argv[2]) - 4) / 2;
     changes[call] = n;
@@ -91,8 +93,17 @@ static side opened(const char *url) {
     return s;
 }
 
+/* Something is heard of the server, then, whatever becomes of changes. */
+static void hears_at(int64_t ms) {
+    read_after = ms - now();
+    act_make(&reading, MP_GET, "sx", 0);
+    us.link->vt->submit(us.link, &reading.op);
+    turn();
+}
+
 static int set_up(void **state) {
     (void)state;
+    read_after = 0;
     virtual_begin(1);
     server = peer_new(says, NULL);
     began = virtual_now();
@@ -130,17 +141,38 @@ static void is_well(const put_one *p, int64_t at) {
     assert_int_equal(p->a.op.reply, MP_STORED);
 }
 
+/* The calls are under way for longer than those who wait for them have. */
 static void others_may_have_longer(void **state) {
     (void)state;
+    hears_at(100);
     for (int i = 0; i < CALLS; i++) sends(i, 5000, true);
-    assert_int_equal(calls, CALLS);
+    put_one *p = sends(CALLS, 500, true), *q = sends(CALLS + 1, 300, true);
+    pass_to(90);
+    put_one *r = sends(CALLS + 2, 500, true);
+    pass_to(550);
+    is_late(p, 500);
+    is_late(q, 300);
+    assert_int_equal(calls, CALLS); /* nobody waits for them any more, so they need not be sent */
+    assert_int_equal(peer_connections(server), 1);
+    pass_to(1000);
+    is_late(r, 590);
+}
+
+/* Not a byte came in the whole time of one: the connection goes, as it would if that one had been sent. */
+static void a_silent_server(void **state) {
+    (void)state;
+    for (int i = 0; i < CALLS; i++) sends(i, 5000, true);
     put_one *p = sends(CALLS, 500, true);
     pass_to(200);
     put_one *q = sends(CALLS + 1, 500, true);
+    answer_at[CALLS] = 0;
+    pass_to(499);
+    assert_int_equal(peer_connections(server), 1);
     pass_to(1000);
+    assert_int_equal(peer_connections(server), 2);
     is_late(p, 500);
-    is_late(q, 700);
-    assert_int_equal(calls, CALLS); /* nobody waits for them any more, so they need not be sent */
+    is_well(q, 500); /* on the other connection */
+    for (int i = 0; i < CALLS; i++) is_late(&puts_[i], 500);
 }
 
 static void late_ones_hold_nobody_up_for_ever(void **state) {
@@ -218,6 +250,7 @@ static void a_turn_that_took_long(void **state) {
 static void who_leaves_leaves_nothing_behind(void **state) {
     (void)state;
     answer_at[0] = 700;
+    hears_at(50);
     for (int i = 0; i < CALLS; i++) sends(i, 1000, true);
     put_one *p = sends(CALLS, 300, true), *q = sends(CALLS + 1, 400, true), *r = sends(CALLS + 2, 1000, true);
     us.link->vt->forget(us.link, &p->a.op);
@@ -364,6 +397,7 @@ static void whatever_it_says(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(others_may_have_longer),
+        CASE(a_silent_server),
         CASE(late_ones_hold_nobody_up_for_ever),
         CASE(together_with_an_older_one),
         CASE(an_answer_behind_the_first_ones_time),

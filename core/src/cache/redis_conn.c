@@ -128,6 +128,15 @@ void mp_conn_drop(mp_conn *c, pond_error *why) {
 
 bool mp_conn_doomed(const mp_conn *c) { return c->doomed; }
 
+static void drop_stuck(mp_conn *c) {
+    for (mp_node *n = c->sent.next; n != &c->sent; n = n->next) MP_OF(n, mp_cmd, node)->is_late = true;
+    mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout", c->address->shown));
+}
+
+void mp_conn_drop_silent(mp_conn *c, int64_t since) {
+    if (c->ctx && c->last_read <= since) drop_stuck(c);
+}
+
 void mp_conn_replace(mp_conn *c, mp_cmd *cmd, pond_error *why) {
     mp_list_push(&c->sent, &cmd->node);
     mp_loop_inflight(c->loop, 1);
@@ -444,9 +453,7 @@ static void timed_out(mp_timer *timer) {
         if (look < next) next = look;
     }
     c->busy = false;
-    for (mp_node *n = c->sent.next; stuck && n != &c->sent; n = n->next) MP_OF(n, mp_cmd, node)->is_late = true;
-    if (stuck)
-        mp_conn_drop(c, mp_error_new(POND_ECACHE, "cache %s: no answer within command_timeout", c->address->shown));
+    if (stuck) drop_stuck(c);
     else if (c->doomed) drop_now(&c->drop_later);
     else if (next != INT64_MAX && (!timer->place || next < timer->at)) mp_loop_timer_set(c->loop, timer, next);
 }

@@ -54,6 +54,8 @@ void mp_conn_retry(mp_conn *conn); /* the same, whatever the backoff says */
 void mp_conn_ready(mp_conn *conn); /* the handshake is done */
 /* Closes it; `why` is taken over. The next mp_conn_up waits for the backoff, unless the connection had stood. */
 void mp_conn_drop(mp_conn *conn, pond_error *why);
+/* As it does itself where a command had its whole time, from `since` on, and not a byte came: a new connection may be better. */
+void mp_conn_drop_silent(mp_conn *conn, int64_t since);
 bool mp_conn_doomed(const mp_conn *conn); /* it will be closed as soon as that can be */
 /* The answer to `cmd` says that this is no connection to go on with: it is closed as if the server had cut it, before it answered
  * `cmd`, which was the last to be answered. */

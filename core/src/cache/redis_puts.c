@@ -206,7 +206,7 @@ static void end_of_turn(mp_task *task) {
 /* They were not sent, so nothing has become of them. */
 static void held_too_long(mp_timer *timer) {
     mp_line *line = MP_OF(timer, mp_line, held);
-    int64_t now = mp_loop_now(line->loop), next = INT64_MAX;
+    int64_t now = mp_loop_now(line->loop), next = INT64_MAX, since = -1;
     if (line->calls < CALLS_MOST) { /* an answer came in this turn, and they go at its end */
         mp_loop_defer(line->loop, &line->send_puts);
         return;
@@ -215,6 +215,7 @@ static void held_too_long(mp_timer *timer) {
         after = n->next;
         mp_request *q = request_of(n);
         if (q->held && q->cmd.deadline <= now) {
+            if (q->op->timeout_ms <= now - q->cmd.sent && q->cmd.sent > since) since = q->cmd.sent;
             mp_line_late(q);
             after = line->puts.next; /* the list may have changed under the owner's hands */
             next = INT64_MAX;
@@ -223,6 +224,7 @@ static void held_too_long(mp_timer *timer) {
         }
     }
     if (next != INT64_MAX && !wake_at(line, next)) mp_puts_send(line);
+    if (since >= 0) mp_conn_drop_silent(line->conn, since);
 }
 
 void mp_puts_init(mp_line *line) {

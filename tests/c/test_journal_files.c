@@ -108,6 +108,7 @@ static void what_is_no_journal(void **state) {
     unlink(journal);
     char path[SHOP_ADDRESS + 16];
     snprintf(path, sizeof path, "%s/none/j.db", folder);
+    refused(path, "the journal of write=behind: sqlite: cannot make or open ");
     refused(path, "folder");
     refused(folder, "folder");
 }

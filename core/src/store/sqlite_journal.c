@@ -296,6 +296,19 @@ static int begin(mp_journal *j, pond_error **err) {
     return rc;
 }
 
+/* The file is none of the store's, whose word the pool has. */
+static int open_pool(mp_journal *j, const char *path, int64_t timeout_ms, pond_error **err) {
+    pond_error *why = NULL;
+    int rc = mp_sqlite_pool_open(&j->pool, path, 2, timeout_ms, &why);
+    if (rc == POND_OK) return POND_OK;
+    if (rc == POND_EURL) rc = POND_EOPTION;
+    const char *text = pond_error_message(why), *store = "store: ";
+    if (strncmp(text, store, strlen(store)) == 0) text += strlen(store);
+    if (err) *err = mp_error_new_retriable(rc, pond_error_retriable(why), "%s: %s", journal, text);
+    pond_error_free(why);
+    return rc;
+}
+
 int mp_journal_open(mp_journal **out, const char *path, void *cache, void (*over)(void *cache), int64_t timeout_ms,
                     pond_error **err) {
     mp_journal *j = calloc(1, sizeof *j);
@@ -307,7 +320,7 @@ int mp_journal_open(mp_journal **out, const char *path, void *cache, void (*over
     j->over = over;
     mp_random_bytes(j->fence, sizeof j->fence);
     int rc = look_first(path, err);
-    if (rc == POND_OK) rc = mp_sqlite_pool_open(&j->pool, path, 2, timeout_ms, err);
+    if (rc == POND_OK) rc = open_pool(j, path, timeout_ms, err);
     if (rc == POND_OK) {
         mp_sqlite_pool_relax(j->pool);
         j->path = strdup(mp_sqlite_pool_path(j->pool));

@@ -41,8 +41,9 @@ typedef void (*pond_checker)(pond_check *check, void *ctx);
  * Errors: POND_EKEY, POND_EVALUE (nothing happened); POND_EINVALID (the checker's); POND_EABSENT (replace, update, delete: there is
  * none); POND_EDUPLICATE (create: there is one); POND_ESTORE, POND_ETIMEOUT (if the message does not say that nothing was written, it may
  * have been, and the cache is passed by until that shows); POND_ECACHE and others before the store was touched
- * (when_cache_down_write=strict); with write=behind POND_ECACHE says that nothing was accepted, or that it may have been, and POND_EOVERLOAD that
- * the backlog is full; POND_EINTERRUPTED (nothing was written); POND_ECLOSED. @threads any, blocks; not in a thread that drives
+ * (when_cache_down_write=strict). With write=behind: POND_EOVERLOAD (the backlog is full, and
+ * nothing was accepted); POND_ECACHE, POND_ESTORE, POND_ETIMEOUT (nothing was accepted if the message says so; else it may have been, or it was, and
+ * is not known to be as safe as `ack` asks). POND_EINTERRUPTED (nothing was written); POND_ECLOSED. @threads any, blocks; not in a thread that drives
  * a queue */
 POND_API int pond_collection_change(pond_collection *collection, pond_change_kind kind, const char *id, size_t id_len,
                                     const char *doc, size_t len, pond_checker checker, void *ctx, pond_value **out,

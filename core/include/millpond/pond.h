@@ -84,14 +84,15 @@ POND_API int pond_invalidate(pond *p, const char *const *keys, const size_t *len
 POND_API int pond_explain(pond *p, const char *key, size_t len, const pond_policy *policy, pond_value **out,
                           pond_error **err);
 
-/* Counters since open, as a JSON object with one object per namespace. @threads any */
+/* Counters since open, as a JSON object: total, and by namespace; what is known of the cache; and, of collections that are written behind, how far they are:
+ * "behind": {"shop/views": {"shards", "backlog", "lag_ms", "problem"...}} (GUIDE.md). Asks nothing of cache and store. @threads any */
 POND_API int pond_stats(pond *p, pond_value **out, pond_error **err);
 /* One counter ("hits", "misses", "negative_hits", "loads"...; see GUIDE.md) of a namespace, NULL = all together; 0 if
  * there is none of that name. @threads any */
 POND_API uint64_t pond_stat(pond *p, const char *ns, const char *counter);
 
 /* The same and more for Prometheus, as text in its exposition format 0.0.4: millpond_hits_total{namespace="shop"} and so on,
- * gauges of the cache, and a histogram of load times. A collection's rows have the labels collection and part besides. Of more than
+ * gauges of the cache and of what waits for the store (write=behind), and a histogram of load times. A collection's rows have the labels collection and part besides. Of more than
  * 1,000 rows the newest are summed up under namespace="?others". @threads any */
 POND_API int pond_metrics(pond *p, pond_value **out, pond_error **err);
 

@@ -62,7 +62,8 @@ POND_API pond_check *pond_event_check(const pond_event *event);
  * accepted every reader of the document sees it, and it counts exactly once, whoever is killed afterwards. That is also why the new value is not
  * told: nobody knows it yet. A member that is not there counts from 0; "a.b" is no member, but a path, and cannot be incremented.
  * A replacement or deletion that is accepted later takes the increments before it with it.
- * It is accepted without a look into the store. So one of a document that turns out not to exist, or of a member that is no integer or
+ * It is accepted without a look into the store (but for a document of which 100 other members wait already: those are made a part of it
+ * first, and for that it is read). So one of a document that turns out not to exist, or of a member that is no integer or
  * would leave that range, has nothing to be added to: it is dropped, and counted in `dropped_increments` of the process that found that out. So is one of
  * which a Redis that came back with an old memory has lost whether the store counts it already.
  *

@@ -451,3 +451,42 @@ def test_where_it_cannot_be():
             pond.collection("films", write="behind")
         with pytest.raises(millpond.OptionError, match="no replicas"):
             millpond.open("memory:", store="sqlite::memory:", journal="/tmp/none").collection("films", write="behind", ack="replicas(1)")
+
+
+def test_changes_are_cancelled_while_they_are_held_back(redis, tmp_path, name):
+    """Behind eight calls under way changes wait; who gives up takes nobody along, whether it was sent or not."""
+
+    async def main():
+        pond = millpond.aio.open(redis.url, namespace=name, store=f"sqlite:{tmp_path}/films.db", command_timeout="5s")
+        films = pond.collection("films", write="behind")
+        await films.prepare()
+        for i in range(40):
+            await films.replace(f"w{i}", {"n": 0})  # its shards have their epochs now
+        for n in range(3):
+            redis.call("CLIENT", "PAUSE", "200", "ALL")
+            tasks, given_up = [], set()
+            for i in range(200):
+                change = films.replace(f"d{i}", {"n": n}) if i % 4 else films.increment("w1", "m")
+                tasks.append(asyncio.ensure_future(change))
+                if i % 3 == 0:
+                    await asyncio.sleep(0)
+            for i in range(n, 200, 3):
+                if tasks[i].cancel():
+                    given_up.add(i)
+                if i % 10 == 0:
+                    await asyncio.sleep(0.001)
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            assert len(given_up) > 30
+            for i, end in enumerate(ends):
+                if i in given_up:
+                    assert isinstance(end, asyncio.CancelledError)
+                else:
+                    assert not isinstance(end, BaseException), end
+                    assert i % 4 == 0 or (await films.get(f"d{i}"))["n"] == n
+        redis.call("CLIENT", "PAUSE", "200", "ALL")
+        last = [asyncio.ensure_future(films.replace(f"e{i}", {"n": 1})) for i in range(100)]
+        await asyncio.sleep(0.01)
+        await pond.close(timeout="10s")  # with all of those under way
+        await asyncio.gather(*last, return_exceptions=True)
+
+    asyncio.run(main())

@@ -15,10 +15,12 @@ typedef struct put_one {
 
 static peer *server;
 static side us;
-static int64_t began, answer_at[MOST]; /* by call; < 0: never */
-static int64_t read_after;             /* how long a GET takes */
+static int64_t began, answer_at[2 * MOST]; /* by call; < 0: never */
+static int64_t read_after;                 /* how long a GET takes */
 static act reading;
-static int calls, changes[MOST]; /* that came, and of how many changes each was */
+static char order[8 * MOST]; /* the keys of the changes that came */
+static int came;
+static int calls, changes[2 * MOST]; /* that came, and of how many changes each was */
 static put_one puts_[2 * CALLS];
 
 static bool is_script(const fake_conn *c, mp_script_id id) {
@@ -30,7 +32,9 @@ static peer_reply says(const fake_conn *c, void *ctx) {
     (void)ctx;
     bool one = is_script(c, MP_SCRIPT_wb_put), many = is_script(c, MP_SCRIPT_wb_puts);
     if (!one && !many) return (peer_reply){.after_ms = c->argc == 2 ? read_after : 0}; /* a GET's */
-    assert_true(calls < MOST);
+    assert_true(calls < MOST * 2);
+    for (int i = 3; i < c->argc; i++) /* a user's key has two letters here */
+        if (c->len[i] == 2 && c->argv[i][0] == 's') order[came++] = c->argv[i][1];
     int call = calls++, n = one ? 1 : (atoi(c->argv[2]) - 4) / 2;
     changes[call] = n;
     if (answer_at[call] < 0) return (peer_reply){.act = PEER_SILENT};
@@ -107,8 +111,8 @@ static int set_up(void **state) {
     virtual_begin(1);
     server = peer_new(says, NULL);
     began = virtual_now();
-    calls = 0;
-    for (int i = 0; i < MOST; i++) answer_at[i] = -1;
+    calls = came = 0;
+    for (int i = 0; i < 2 * MOST; i++) answer_at[i] = -1;
     us = opened(peer_url(server));
     act a;
     act_make(&a, MP_GET, "sx", 0); /* the connection stands */
@@ -263,6 +267,20 @@ static void who_leaves_leaves_nothing_behind(void **state) {
     assert_int_equal(calls, CALLS);
 }
 
+/* What was under way when the connection was lost is sent again before what was held back behind it. */
+static void in_the_order_in_which_they_came(void **state) {
+    (void)state;
+    for (int i = 0; i < CALLS; i++) sends(i, 5000, true);
+    for (int i = CALLS; i < CALLS + 2; i++) sends(i, 5000, true);
+    for (int i = 0; i < 2 * MOST; i++) answer_at[i] = 0;
+    peer_cut(server, 0);
+    pass_to(100);
+    for (int i = 0; i < CALLS + 2; i++) is_well(&puts_[i], puts_[0].ended_at);
+    order[came] = 0;
+    assert_string_equal(order, "01234567"
+                               "0123456789");
+}
+
 /* ---- a server that says anything ---- */
 
 enum { ROUNDS = 15000, SHARED = 24, TIME = 500 };
@@ -404,6 +422,7 @@ int main(void) {
         CASE(a_host_that_was_busy),
         CASE(a_turn_that_took_long),
         CASE(who_leaves_leaves_nothing_behind),
+        CASE(in_the_order_in_which_they_came),
         cmocka_unit_test(whatever_it_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,10 +75,11 @@ struct mp_line {
     unsigned gathered; /* of them */
     unsigned calls;    /* of changes that are under way */
     mp_task send_puts;
-    mp_timer held;    /* the earliest deadline of those that wait for the answer to one of the calls */
-    int64_t replaced; /* when a connection was given up for what the server said */
-    mp_node waiting;  /* operations until the handshake is done */
-    mp_timer timer;   /* the earliest of their deadlines */
+    mp_timer held;                   /* the earliest deadline of those that wait for the answer to one of the calls */
+    int64_t replaced;                /* when a connection was given up for what the server said */
+    mp_node waiting;                 /* operations until the handshake is done */
+    mp_node stranded, stranded_puts; /* those and `puts` of a connection that was lost: what it was sent comes first */
+    mp_timer timer;                  /* the earliest of their deadlines */
     mp_request *free;
     unsigned free_count;
     mp_node doubts; /* leases that may stand for nobody: the word on them was lost with a connection */
@@ -127,8 +128,9 @@ void mp_puts_add(mp_line *line, mp_request *request, int64_t deadline); /* it go
 void mp_puts_send(mp_line *line);                                       /* or now */
 void mp_puts_send_before(mp_line *line, const mp_op *op); /* if one is of its key: who asked first is served first */
 void mp_put_forget(mp_request *request);                  /* one that was not sent */
-void mp_puts_end(mp_line *line,
-                 pond_error *why); /* those that were not, for the connection was lost, or the line closes */
+/* The connection was lost, or the line closes: those that were not sent go out no more, and have ended then. */
+void mp_puts_strand(mp_line *line);
+void mp_puts_end(mp_line *line, pond_error *why);
 
 /* redis_once.c: what is known if it is sent again. */
 /* Its own, unless it has one, which is said in `again` then. False: there is none, without memory or as too many are under way. */

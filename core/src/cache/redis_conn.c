@@ -98,6 +98,7 @@ static void go_down(mp_conn *c) {
         cmd->cut = cut;
         cmd->done(cmd, NULL, why);
     }
+    if (c->events.left) c->events.left(c->events.owner, why, waited);
     pond_error_free(why);
 }
 
@@ -138,7 +139,7 @@ void mp_conn_drop_silent(mp_conn *c, int64_t since) {
 }
 
 void mp_conn_replace(mp_conn *c, mp_cmd *cmd, pond_error *why) {
-    mp_list_push(&c->sent, &cmd->node);
+    mp_list_push(c->sent.next, &cmd->node); /* the first again */
     mp_loop_inflight(c->loop, 1);
     c->cut = true;
     mp_conn_drop(c, why);
@@ -335,7 +336,7 @@ mp_conn *mp_conn_new(mp_loop *loop, const mp_address *address, int64_t connect_t
 void mp_conn_free(mp_conn *c) {
     if (!c) return;
     if (!c->why) set_why(c, mp_error_new(POND_ECLOSED, "the pond is closed"));
-    c->events.lost = NULL;
+    c->events.lost = c->events.left = NULL;
     c->cut = false;
     go_down(c);
     pond_error_free(c->why);

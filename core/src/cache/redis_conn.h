@@ -31,6 +31,8 @@ typedef struct mp_conn_events {
     void (*connected)(void *owner);
     /* It does not stand any more; its commands are ended next. `waited`: connect_timeout passed. */
     void (*lost)(void *owner, pond_error *why, bool waited);
+    /* And have been. */
+    void (*left)(void *owner, pond_error *why, bool waited);
     /* The server said something that nobody asked for (RESP3); borrowed. NULL: it is of no interest. */
     void (*pushed)(void *owner, const redisReply *push);
 } mp_conn_events;

@@ -479,10 +479,9 @@ static void park_timeout(mp_timer *timer) {
 static void end_waiting(mp_line *line, pond_error *why, bool waited) {
     mp_node *n;
     int64_t now = mp_loop_now(line->loop);
-    mp_loop_timer_stop(line->loop, &line->timer);
     mp_node all;
     mp_list_init(&all);
-    mp_list_move(&all, &line->waiting);
+    mp_list_move(&all, &line->stranded);
     while ((n = mp_list_shift(&all))) {
         parked *w = MP_OF(n, parked, node);
         bool anew = w->stood && !w->op->resent && w->deadline > now && !line->closing;
@@ -645,12 +644,25 @@ static void stands_no_more(mp_line *line) {
     line->stands = false;
 }
 
+static void strand(mp_line *line) {
+    mp_loop_timer_stop(line->loop, &line->timer);
+    mp_list_move(&line->stranded, &line->waiting);
+    mp_puts_strand(line);
+}
+
 static void lost(void *owner, pond_error *why, bool waited) {
     mp_line *line = owner;
+    (void)waited;
     stands_no_more(line);
     problem(line, pond_error_message(why));
     mp_notify_distrust(line->notify, why);
     probe_failed(line);
+    strand(line);
+}
+
+/* What it was sent has been told, or waits for the next one; now what waited behind that. */
+static void left(void *owner, pond_error *why, bool waited) {
+    mp_line *line = owner;
     end_waiting(line, why, waited);
     mp_puts_end(line, why);
 }
@@ -658,12 +670,13 @@ static void lost(void *owner, pond_error *why, bool waited) {
 bool mp_line_open(mp_line *line, mp_redis *redis, mp_node_entry *node, mp_loop *loop) {
     *line = (mp_line){.redis = redis, .node = node, .loop = loop};
     mp_list_init(&line->waiting);
+    mp_list_init(&line->stranded);
     mp_list_init(&line->doubts);
     mp_puts_init(line);
     mp_random_bytes(line->session, sizeof line->session);
     mp_buf_init(&line->scratch);
     line->timer.fire = park_timeout;
-    mp_conn_events events = {.owner = line, .connected = connected, .lost = lost};
+    mp_conn_events events = {.owner = line, .connected = connected, .lost = lost, .left = left};
     line->conn = mp_conn_new(loop, &node->address, redis->connect_timeout, events);
     return line->conn != NULL;
 }
@@ -675,8 +688,8 @@ void mp_line_close(mp_line *line) {
     line->notify = NULL;
     mp_conn_free(line->conn);
     stands_no_more(line);
-    end_waiting(line, closed, false);
-    mp_puts_end(line, closed);
+    strand(line);
+    left(line, closed, false);
     pond_error_free(closed);
     mp_doubts_end(line);
     mp_requests_free(line);

@@ -229,6 +229,7 @@ static void held_too_long(mp_timer *timer) {
 
 void mp_puts_init(mp_line *line) {
     mp_list_init(&line->puts);
+    mp_list_init(&line->stranded_puts);
     line->send_puts.run = end_of_turn;
     line->held.fire = held_too_long;
 }
@@ -251,12 +252,16 @@ void mp_put_forget(mp_request *q) {
     mp_request_free(q);
 }
 
+void mp_puts_strand(mp_line *line) {
+    mp_list_move(&line->stranded_puts, &line->puts);
+    mp_loop_timer_stop(line->loop, &line->held);
+}
+
 void mp_puts_end(mp_line *line, pond_error *why) {
     mp_node all;
     mp_list_init(&all);
-    mp_list_move(&all, &line->puts);
+    mp_list_move(&all, &line->stranded_puts);
     mp_loop_unpost(line->loop, &line->send_puts);
-    mp_loop_timer_stop(line->loop, &line->held);
     while (!mp_list_empty(&all)) {
         mp_request *q = request_of(all.next);
         take_out(q);

@@ -113,7 +113,7 @@ cross_tests() { # cross_tests RESULT TEST...
 suite_crash() {
     local crash=("${LIMIT[@]}" "$VENV/bin/python" -B tests/crash/main.py --quick)
     export MILLPOND_TOOL_CRASH=$BUILD/dev/bin/tool_crash
-    "${crash[@]}" --control unfenced && "${crash[@]}" --control textbook --rounds 5 && "${crash[@]}" --rounds 10
+    "${crash[@]}" --control unfenced && "${crash[@]}" --control textbook && "${crash[@]}" --rounds 10
 }
 suite_cross() { cross_tests cross tests/cross; }
 

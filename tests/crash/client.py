@@ -62,22 +62,16 @@ class Unfenced(Client):
 
 
 class Textbook:
-    """LPUSH and BRPOP: the worker writes what it took, and puts it back at the end of the queue if that fails."""
+    """The worker at the end of LPUSH and BRPOP: it writes what it took, and puts it back at the end of the queue if that fails."""
 
     counts = False
 
     def __init__(self, words: dict[str, str], options: dict[str, str]):
-        import redis
         self.url, self.queue, self.over = words["cache"], f"{options['namespace']}:queue", False
-        self.redis = redis.Redis.from_url(self.url, socket_timeout=1)
         self.pond = millpond.open("memory:", store=options["store"], store_timeout=options["store_timeout"])
         self.store = self.pond.store("docs")
         self.thread = threading.Thread(target=self.work)
-        if options.get("worker") != "off":
-            self.thread.start()
-
-    def change(self, op: str, id: str, number: int) -> None:
-        self.redis.lpush(self.queue, json.dumps([id, None if op == "delete" else number]))
+        self.thread.start()
 
     def work(self) -> None:
         import redis
@@ -92,12 +86,9 @@ class Textbook:
                 continue
             id, number = json.loads(taken[1])
             try:
-                if number is None:
-                    self.store.delete(id)
-                else:
-                    self.store.put(id, {"v": number})
+                self.store.put(id, {"v": number})
             except millpond.Error:
-                self.redis.lpush(self.queue, taken[1])
+                taker.lpush(self.queue, taken[1])
 
     def close(self) -> None:
         self.over = True

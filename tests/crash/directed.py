@@ -1,4 +1,4 @@
-"""Schedules that dice do not find: a worker sleeps over what it holds, and what it holds is deleted.
+"""Schedules that dice do not find, or not each time: a worker sleeps over what it holds, and what it holds is deleted.
 
 Nothing is in the store yet. A worker takes it and is stopped in its flush, at a point of its own; the client deletes, writes anew and
 makes again what that worker holds; another takes over, and the store gets all of that. When every timer has run out, the first goes on where it
@@ -8,6 +8,7 @@ was: first the server gets the command on which it was caught, and then it wakes
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
 
@@ -15,7 +16,7 @@ import millpond
 
 from rounds import HINT, Client, Round, Write
 from storms import KINDS
-from trap import COMMIT, FENCED, FOLD, ROWS, TAKE
+from trap import COMMIT, FENCED, FOLD, POP, ROWS, TAKE
 
 # Where it sleeps: with what it has taken (of which the store has heard nothing), before what it has folded is put back, in the transaction before the
 # fence, before the rows, before the commit; in SQLite also before the lock.
@@ -28,11 +29,37 @@ KEYS = 60
 def schedules(stores: list[str], few: bool, control: str | None) -> list[tuple[str, str, str]]:
     """-> (store, point, who sleeps); of `few` each point once, the languages in turn."""
     points = [(store, point) for store in stores for point in (UNFENCED if control else POINTS)[store]]
+    if control == "textbook":
+        return [(store, "take", control) for store in stores]
     if control:
         return [(store, point, control) for store, point in points]
     if few:
         return [(store, point, KINDS[number % len(KINDS)]) for number, (store, point) in enumerate(points)]
     return [(store, point, kind) for store, point in points for kind in KINDS]
+
+
+class Popped:
+    """What a queue as the textbooks have it loses: its worker dies with what it has popped. (At random it dies as often; but then others write the same
+    document again, mostly, and nobody sees what was lost.)"""
+
+    def __init__(self, round: Round):
+        self.round = round
+
+    def play(self) -> None:
+        round = self.round
+        for number in range(1, KEYS + 1):
+            write = Write(f"directed.{number}", number, time.monotonic_ns())
+            round.servers.redis.call("LPUSH", f"{round.name}:queue", json.dumps([write.key, number]))
+            write.ended, write.outcome = time.monotonic_ns(), "done"
+            round.writes.append(write)
+        worker = Client(round, "textbook", lanes=0)
+        if round.strike([worker], "take", Client.kill, True, 30, POP) is None:
+            raise AssertionError("the textbook's worker takes nothing")
+        worker.redis.pass_on()
+        other = Client(round, "textbook", lanes=0)
+        if not round.drained():
+            raise AssertionError("the textbook's worker does not work")
+        other.wait()
 
 
 class Directed:

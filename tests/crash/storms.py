@@ -11,13 +11,11 @@ KINDS = ("python", "node", "c")
 
 
 class Storm:
-    """`seconds` long, under `kinds` of clients and one process that only works."""
+    """`seconds` long, under a client of each kind and one process that only works."""
 
-    def __init__(self, round: Round, seconds: float, kinds: tuple[str, ...] = KINDS):
+    def __init__(self, round: Round, seconds: float):
         self.round, self.seconds, self.random = round, seconds, round.random
-        self.textbook = kinds[0] == "textbook"
-        worker = "textbook" if self.textbook else "python"
-        self.places = [Client(round, kind) for kind in kinds] + [Client(round, worker, lanes=0)]
+        self.places = [Client(round, kind) for kind in KINDS] + [Client(round, "python", lanes=0)]
         self.asleep: list[tuple[float, Client]] = []  # until when
         self.points = self.random.sample(NAMED, len(NAMED))
 
@@ -55,9 +53,7 @@ class Storm:
     def strike(self, blow) -> Client:
         """At the next named point whoever comes there; if nobody does soon, anybody anywhere."""
         point, up = self.next_point(), self.awake()
-        if self.textbook:
-            struck = None
-        elif point == "takeover":
+        if point == "takeover":
             struck = self.strike_successor(blow)
         elif point == "flush" and self.round.store == "sqlite":
             struck = self.strike_in_lock(up, blow)

@@ -28,6 +28,7 @@ PUT = script("wb_put") + script("wb_puts")
 INCREMENT, TAKE, SUMS, FOLD, ACK, OWN = (script(f"wb_{name}") for name in ("incr", "take", "sums", "fold", "ack", "own"))
 FENCED, COMMIT, OWN_IN_STORE = (b"startTransaction",), (b"commitTransaction",), (b"killSessions", b"millpond_fence")
 ROWS = (b"$replaceWith",)
+POP = (b"BRPOP",)  # the textbook's
 TAIL = 64  # a mark may come in two pieces
 
 

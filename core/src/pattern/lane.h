@@ -18,6 +18,12 @@
 
 enum { MP_LANE_ASKERS = 64 };
 
+/* What the server has said last of changes that are to be safe (pattern/behind/accept.c). */
+typedef struct mp_confirmed {
+    uint64_t connection, until; /* of those that this one brought: all that were accepted as the `until`th, or before */
+    int64_t count;              /* are on so many replicas, or on the disk */
+} mp_confirmed;
+
 typedef struct mp_lane {
     _Atomic uint32_t refs; /* the pond or queue, and every load that is out */
     uint32_t generation;   /* base/fork.h */
@@ -31,6 +37,8 @@ typedef struct mp_lane {
     mp_node events;                         /* for the host to take */
     size_t pending;                         /* calls whose final event was not taken */
     struct mp_read *askers[MP_LANE_ASKERS]; /* the last reads to ask the cache, by their keys (pattern/share.c) */
+    uint64_t accepted;                      /* changes, by way of this lane */
+    mp_confirmed on_replicas, on_disk;
     bool polling, closed;
     bool ending;                   /* its calls are being ended: none of them asks anything new */
     bool closing;                  /* pond->lock: somebody closes it */

@@ -123,6 +123,19 @@ static void look_again(mp_accept *a, bool busy, int64_t count) {
     not_confirmed(a, POND_ETIMEOUT, why);
 }
 
+static int64_t wanted(const mp_accept *a) { return a->ack == MP_ON_DISK ? 1 : a->ack; }
+
+static mp_confirmed *last_word(const mp_accept *a) {
+    return a->ack == MP_ON_DISK ? &a->lane->on_disk : &a->lane->on_replicas;
+}
+
+/* Whoever has asked since this was accepted, on its connection, has asked for it, too. */
+static bool is_confirmed(const mp_accept *a) {
+    const mp_confirmed *said = last_word(a);
+    return said->connection && said->connection == a->behind.connection && a->number <= said->until &&
+           said->count >= wanted(a);
+}
+
 static void looked(mp_op *op) {
     mp_accept *a = MP_OF(op, mp_accept, confirm);
     pond_error *error = op->error;
@@ -130,7 +143,8 @@ static void looked(mp_op *op) {
     a->confirming = false;
     switch (op->reply) {
     case MP_DONE:
-        if (op->ms >= (a->ack == MP_ON_DISK ? 1 : a->ack)) done(a, MP_ACCEPTED);
+        *last_word(a) = (mp_confirmed){.connection = a->where.connection, .until = a->asked_until, .count = op->ms};
+        if (op->ms >= wanted(a)) done(a, MP_ACCEPTED);
         else look_again(a, false, op->ms);
         break;
     case MP_BUSY: look_again(a, true, -1); break;
@@ -142,7 +156,12 @@ static void looked(mp_op *op) {
 
 static void confirm(mp_accept *a) {
     a->unconfirmed = false;
+    if (is_confirmed(a)) {
+        done(a, MP_ACCEPTED);
+        return;
+    }
     a->confirming = true;
+    a->asked_until = a->lane->accepted;
     a->where = (mp_behind){.connection = a->behind.connection};
     a->confirm = (mp_op){.kind = MP_CONFIRM,
                          .key = a->op.key,
@@ -178,6 +197,7 @@ static void answered(mp_op *op) {
         mp_count(a->backlog->policy->space->stats, MP_COUNT_accepted);
         mp_drain_accepted(a->backlog);
         a->pause_ms = 0;
+        a->number = ++a->lane->accepted;
         if (a->ack) confirm(a);
         else done(a, MP_ACCEPTED);
         return;

@@ -25,8 +25,9 @@ typedef struct mp_accept {
     int ack;       /* the collection's */
     mp_op confirm; /* once it is accepted, and must be on replicas or the disk, too */
     mp_behind where;
-    bool confirming;  /* that is under way, */
-    bool unconfirmed; /* or will be, after a pause */
+    uint64_t number, asked_until; /* of the lane's accepted ones: which it is; up to which it has asked about */
+    bool confirming;              /* that is under way, */
+    bool unconfirmed;             /* or will be, after a pause */
     int64_t until, pause_ms;
     bool flying;     /* the operation is under way, */
     bool waits;      /* or will be, for the backlog is full */

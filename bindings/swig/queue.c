@@ -324,20 +324,30 @@ static mp_py_queue *queue_for(mp_engine *engine, PyObject *loop) {
 
 /* A loop that was closed lets go of its queue when it is collected, which may be long after: with a loop for every test or job
  * descriptors would run out meanwhile. */
+static bool is_closed(PyObject *loop) {
+    PyObject *closed = PyObject_CallMethodObjArgs(loop, mp_py.name.is_closed, NULL);
+    if (!closed) PyErr_Clear();
+    Py_XDECREF(closed);
+    return closed == Py_True;
+}
+
+/* New reference. Each question may let another thread run, which closes its loop and frees that loop's queue: the one that is asked
+ * about is held, and behind one that has left the list meanwhile the search begins anew. */
 static mp_py_queue *of_closed_loop(mp_engine *engine) {
-    for (mp_py_queue *queue = engine->queues; queue; queue = queue->next) {
-        PyObject *closed = PyObject_CallMethodObjArgs(queue->loop, mp_py.name.is_closed, NULL);
-        bool is_closed = closed == Py_True;
-        if (!closed) PyErr_Clear();
-        Py_XDECREF(closed);
-        if (is_closed) return queue;
+    mp_py_queue *queue = engine->queues, *next;
+    Py_XINCREF((PyObject *)queue);
+    for (; queue; queue = next) {
+        bool closed = is_closed(queue->loop), listed = queue->queue;
+        if (closed && listed) return queue;
+        next = listed ? queue->next : engine->queues;
+        Py_XINCREF((PyObject *)next);
+        Py_DECREF((PyObject *)queue);
     }
     return NULL;
 }
 
 static void shut_those_of_closed_loops(mp_engine *engine) {
     for (mp_py_queue *queue; (queue = of_closed_loop(engine));) {
-        Py_INCREF((PyObject *)queue);
         shut(queue, LOOP_CLOSED);
         PyErr_Clear();
         Py_DECREF((PyObject *)queue);

@@ -171,6 +171,31 @@ def test_a_loop_per_test(cache, name):
     asyncio.run(pond.close())
 
 
+def test_a_loop_per_thread(cache, name):
+    """Loops are closed while those of other threads look for closed ones."""
+    assert run("""
+        import asyncio, sys, threading, time, millpond.aio
+        cache, name = sys.argv[1:]
+        sys.setswitchinterval(1e-6)
+        pond = millpond.aio.open(cache, namespace=name)
+        until, ended = time.monotonic() + 3, []
+        async def main(i):
+            async def load():
+                await asyncio.sleep(0)
+                return i
+            return await asyncio.gather(*(pond.fetch(f"{i} {row}", load) for row in range(3)))
+        def run(thread):
+            for i in range(thread, 10**9, 12):
+                if time.monotonic() > until: break
+                assert asyncio.run(main(i)) == [i] * 3
+            ended.append(thread)
+        threads = [threading.Thread(target=run, args=(row,)) for row in range(12)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(len(ended))
+    """, cache, name) == "12\n"
+
+
 def test_open_close_cycles(cache, name, capsys):
     """A thousand ponds are opened, used and closed, or dropped: nothing is left of them."""
 

@@ -60,8 +60,21 @@ static mp_await *make(void) {
     return (mp_await *)alloc(mp_py.await_type, 0); /* all zero: pending, nothing owned */
 }
 
+/* To a coroutine StopIteration is the end, with a result: what would be None of a loader that found nothing. As of a generator that raises
+ * it (PEP 479). */
+static PyObject *no_end(PyObject *exception) {
+    if (!PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)) return exception;
+    PyObject *made = PyObject_CallFunction(PyExc_RuntimeError, "s", "the loader raised StopIteration");
+    if (!made) {
+        Py_DECREF(exception);
+        return mp_py_take_exception();
+    }
+    PyException_SetCause(made, exception); /* takes it */
+    return made;
+}
+
 static void keep_exception(mp_await *self) {
-    PyObject *exception = mp_py_take_exception();
+    PyObject *exception = no_end(mp_py_take_exception());
     self->state = MP_PY_EXCEPTION;
     self->result = exception;
     self->traceback = PyException_GetTraceback(exception);

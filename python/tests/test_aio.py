@@ -380,6 +380,23 @@ def test_ways_to_go_away(run):
     run(test)
 
 
+def test_a_loader_that_raises_stop_iteration(run):
+    """next() of nothing: it would be the end of the coroutine that awaits, with None."""
+
+    async def test(pond):
+        async def later(*args):
+            return next(iter(()))
+
+        for loader in (lambda *keys: next(iter(())), later):
+            for call in (lambda: pond.fetch("k", loader), lambda: pond.fetch_many(["k"], loader)):
+                with pytest.raises(RuntimeError, match="StopIteration") as raised:
+                    await call()
+                assert isinstance(raised.value.__cause__, StopIteration)
+        assert await pond.fetch("k", lambda: 1) == 1
+
+    run(test)
+
+
 CALLS = {
     "fetch": lambda pond, films: pond.fetch("k", aloader(1)),
     "fetch_many": lambda pond, films: pond.fetch_many(["k", "l"], lambda keys: {key: 1 for key in keys}),

@@ -173,7 +173,7 @@ class Pond {
   }
 
   async invalidate (keys, options) {
-    const list = Array.isArray(keys) ? keys : [keys]
+    const list = Array.isArray(keys) ? [...keys] : [keys]
     for (const key of list) checkKey(key)
     const { policy: { index }, set } = this.#tagged(options)
     await this.#view.start((native, number) => native.invalidateTagged(list, index, number, set))
@@ -215,11 +215,13 @@ class Pond {
     if (typeof loader !== 'function') {
       throw new MisuseError(`${method}(keys, [options,] loader): the loader must be a function, not ${show(loader)}`)
     }
-    const { policy, set } = this.#tagged(options)
+    const { policy } = this.#tagged(options)
+    const tags = options?.tags && [...options.tags]
     return {
       policy,
       fetch: async (keys, signal) => {
         for (const key of keys) checkKey(key)
+        const set = this.#view.core.tags.of(policy, tags) // each time: a set is not kept for ever
         return fetchMany(this.#view, policy, set, keys, options, loader, signal)
       }
     }

@@ -154,6 +154,20 @@ for (const [name, address] of [['memory', 'memory:bulk'], ['redis', redis.url]])
       assert.equal((await pond.lookup('a')).state, 'miss')
     })
 
+    test('a long warming keeps its tags, however many others come and go meanwhile', async t => {
+      const pond = await openPond(t)
+      async function * keys () {
+        yield 'first'
+        for (let i = 0; i < 600; i++) await pond.fetch(`f${i}`, { tags: [`of ${i}`] }, () => 1)
+        yield 'last'
+      }
+      await pond.warm(keys(), { tags: ['t'], batch: 1 }, some => some.map(() => 1))
+      const states = () => Promise.all(['first', 'last'].map(async key => (await pond.lookup(key, { tags: ['t'] })).state))
+      assert.deepEqual(await states(), ['value', 'value'])
+      await pond.invalidate([], { tags: ['t'] })
+      assert.deepEqual(await states(), ['miss', 'miss'])
+    })
+
     test('the cache is warmed', async t => {
       const pond = await openPond(t)
       const keys = prefix => Array.from({ length: 100 }, (_, i) => `${prefix}${i}`)

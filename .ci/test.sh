@@ -70,7 +70,7 @@ NODE_SIDE_BY_SIDE=--test-concurrency=$(nproc)
 suite_node() { cd node && "${LIMIT[@]}" "${MONGODB[@]}" npm test -- --test-reporter=spec "$NODE_SIDE_BY_SIDE" && npm run --if-present types; }
 # The Node versions that are alive and not the machine's: one addon serves them all. Processes, Workers and loops are what differs.
 NODE_MAJORS=(20 22 24)
-NODE_TESTS=(test/{abort,bulk,cached,fetch,options,process,spec,stale,store,values}.test.mjs)
+NODE_TESTS=(test/{abort,bulk,cached,fetch,odd,options,process,spec,stale,store,values}.test.mjs)
 suite_nodes() {
     local major rc=0
     for major in "${NODE_MAJORS[@]}"; do

@@ -21,12 +21,21 @@ function functionsOf (options) {
   return { validate: validate ?? undefined, onChange: onChange ?? undefined, rest }
 }
 
+/** What was thrown, whatever it is. */
+function told (error) {
+  try {
+    return String(error?.stack ?? error)
+  } catch {
+    return `${typeof error} that says nothing of itself`
+  }
+}
+
 /** The change has been made: who made it is not to be told otherwise, whatever becomes of this. */
 async function tell (onChange, collection, kind, id, document) {
   try {
     await onChange({ event: EVENT[kind], collection, id, document: document ?? null })
   } catch (error) {
-    process.emitWarning(`onChange of the collection ${JSON.stringify(collection)} failed: ${error?.stack ?? error}`, 'MillpondWarning')
+    process.emitWarning(`onChange of the collection ${JSON.stringify(collection)} failed: ${told(error)}`, 'MillpondWarning')
   }
 }
 

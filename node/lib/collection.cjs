@@ -5,7 +5,7 @@ const { CHANGE, change, functionsOf, tell, textOf } = require('./changing.cjs')
 const { Request } = require('./core.cjs')
 const { DeadLetters } = require('./dead.cjs')
 const { succeeded } = require('./view.cjs')
-const { checkId, checkIds } = require('./store.cjs')
+const { checkId, idsOf } = require('./store.cjs')
 const { fromStore } = require('./documents.cjs')
 const { parse, inOurNames, patience, show } = require('./options.cjs')
 const { toCore } = require('./query.cjs')
@@ -73,7 +73,7 @@ class Collection {
     })
   }
 
-  /** A call that may answer at once: `call(native, number)`, and what is made of a kind and its value. */
+  /** A call that may answer at once: `call(native, number)`, which runs no code of the program's, and what is made of a kind and its value. */
   #ask (call, make) {
     const view = this.#view
     const { core } = view
@@ -114,17 +114,20 @@ class Collection {
 
   /** Documents and nulls, in the order of `ids`. */
   async getMany (ids) {
-    checkIds(ids)
-    const { value } = await this.#view.start((native, number) => native.documents(this.#index, ids, number))
+    const list = idsOf(ids)
+    const { value } = await this.#view.start((native, number) => native.documents(this.#index, list, number))
     return value.map(text => text === null ? null : fromStore(text))
   }
 
   /** A page. */
   find (query = {}) {
-    return this.#ask((native, number) => {
-      const { form, text } = toCore(query)
-      return native.find(this.#index, form, text, number)
-    }, pageOf)
+    let form, text
+    try {
+      ({ form, text } = toCore(query)) // whose getters may call this very pond
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return this.#ask((native, number) => native.find(this.#index, form, text, number), pageOf)
   }
 
   /** How a query is understood. */
@@ -164,8 +167,7 @@ class Collection {
 
   /** Drops the cached documents, and all pages. */
   async invalidate (ids) {
-    const list = Array.isArray(ids) ? ids : [ids]
-    checkIds(list)
+    const list = idsOf(Array.isArray(ids) ? ids : [ids])
     await this.#view.start((native, number) => native.invalidateDocuments(this.#index, list, number))
   }
 }

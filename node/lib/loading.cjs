@@ -61,13 +61,15 @@ function carryOut (core, policy, has, call, loaded, failed) {
 
   contexts.run(frame, () => {
     let result
+    let promise
     try {
       result = call()
+      if (typeof result?.then === 'function') promise = Promise.resolve(result) // both may run getters, which may throw
     } catch (error) {
       return end(failed, error)
     }
-    if (typeof result?.then !== 'function') end(loaded, result)
-    else Promise.resolve(result).then(value => end(loaded, value), error => end(failed, error))
+    if (promise === undefined) end(loaded, result)
+    else promise.then(value => end(loaded, value), error => end(failed, error))
   })
 }
 
@@ -85,16 +87,13 @@ function runLoader (request) {
   }
 
   function loaded (value) {
-    let answer
-    let flags
     try {
-      answer = toStore(request, value)
-      flags = answer === undefined || cacheable(request, value) ? 0 : UNCACHED
+      const answer = toStore(request, value)
+      if (answer === undefined) native.loadAbsent(load, 0)
+      else native.loadValue(load, answer.kind, answer.data, cacheable(request, value) ? 0 : UNCACHED)
     } catch (error) {
-      return failed(error, codeOf(error))
+      failed(error, codeOf(error))
     }
-    if (answer === undefined) native.loadAbsent(load, flags)
-    else native.loadValue(load, answer.kind, answer.data, flags)
   }
 
   carryOut(core, policy, one => one === key, () => loader(key), loaded, failed)

@@ -11,9 +11,12 @@ function checkId (id) {
   if (!id.isWellFormed()) throw new InvalidKey(`the id ${show(id)} has a lone surrogate: it is not Unicode, so it has no UTF-8`)
 }
 
-function checkIds (ids) {
+/** A copy, which is nothing but an array of strings. */
+function idsOf (ids) {
   if (!Array.isArray(ids)) throw new InvalidKey(`the ids must be an array, not ${typeof ids}`)
-  for (const id of ids) checkId(id)
+  const list = [...ids]
+  list.forEach(checkId)
+  return list
 }
 
 class Store {
@@ -41,8 +44,8 @@ class Store {
 
   /** Documents and nulls, in the order of `ids`. */
   async getMany (ids) {
-    checkIds(ids)
-    const { value } = await this.#view.start((native, number) => native.getMany(this.#name, ids, number))
+    const list = idsOf(ids)
+    const { value } = await this.#view.start((native, number) => native.getMany(this.#name, list, number))
     return value.map(text => text === null ? null : fromStore(text))
   }
 
@@ -62,4 +65,4 @@ class Store {
   }
 }
 
-module.exports = { Store, checkId, checkIds }
+module.exports = { Store, checkId, idsOf }

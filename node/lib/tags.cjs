@@ -31,7 +31,7 @@ class TagSets {
     let set = this.#sets.get(text)
     if (set !== undefined) return set
     try {
-      set = this.#native.tags(policy.index, tags)
+      set = this.#native.tags(policy.index, [...tags])
     } catch (raw) {
       throw fromAddon(raw)
     }

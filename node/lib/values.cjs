@@ -114,6 +114,7 @@ function toJson (value, special) {
   try {
     check(value, [], [], special)
     const text = JSON.stringify(value, special?.dates || special?.numbers ? storeForm : undefined)
+    if (text === undefined) refuse([], 'undefined', 'its toJSON gives something else each time')
     return special?.numbers ? text.replaceAll(MARKED, '$1') : text
   } catch (error) {
     if (error instanceof RangeError) throw new InvalidValue('the value is nested too deep', { cause: error })

@@ -29,8 +29,9 @@ class View {
     return options === undefined ? this.policy : this.policy.derive(options)
   }
 
-  /** Starts what cannot be answered at once, with `call(native, number)`. Resolves with the request when it is done, or when a
-   * write or check is asked for. `options`: those of its values. */
+  /** Starts what cannot be answered at once, with `call(native, number)`, which runs no code of the program's: that might start another
+   * call under the same number. Resolves with the request when it is done, or when a write or check is asked for. `options`: those of
+   * its values. */
   async start (call, options) {
     const { core } = this
     core.refuseIfClosing()

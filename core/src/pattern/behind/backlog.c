@@ -113,8 +113,6 @@ void mp_backlogs_free(pond *p) {
     p->backlogs = NULL;
 }
 
-/* ---- opening ---- */
-
 /* One operation on a shard as a whole; what else the errand has is sent with it. */
 static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t shard, mp_behind *behind,
                pond_error **err) {
@@ -127,12 +125,54 @@ static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t 
     return code == POND_OK ? mp_errand_code(errand, err) : code;
 }
 
+/* ---- epochs ---- */
+
+/* Taken in the store, so that no two histories of a Redis have the same; put in force in Redis, unless a higher one is. */
+static int take_epoch(mp_backlog *b, uint8_t shard, pond_error **err) {
+    mp_store *store = b->pond->store;
+    for (int tries = 0; tries < 8; tries++) {
+        mp_errand question = {0}, errand = {0};
+        mp_behind behind = {0};
+        int code = ask(b, &question, MP_EPOCH, shard, &behind, err); /* the fence first, then the epoch */
+        if (code != POND_OK || question.op.reply == MP_DONE) return code;
+        code = store->vt->behind_epoch(store, b->policy->options.namespace, &behind.epoch, err);
+        memcpy(errand.op.fence, question.op.fence, MP_FENCE_LEN);
+        if (code == POND_OK) code = ask(b, &errand, MP_EPOCH, shard, &behind, err);
+        if (code != POND_OK || errand.op.reply == MP_DONE) return code;
+    }
+    return mp_fail(err, POND_ECACHE, "%.64s: others take epochs of the backlog's shard %d all the time: try again",
+                   b->collection, shard);
+}
+
+int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err) {
+    int code = POND_OK;
+    pthread_mutex_lock(&b->opening);
+    if (atomic_load(&b->epochs[shard]) == seen) {
+        code = take_epoch(b, shard, err);
+        if (code == POND_OK) atomic_fetch_add(&b->epochs[shard], 1);
+    }
+    pthread_mutex_unlock(&b->opening);
+    return code;
+}
+
+/* ---- opening ---- */
+
+/* All shards have one from the beginning: the first change in each must not need the store, which may be away by then. A journal, of which each start is
+ * another history, has it with the first change. */
+static int take_epochs(mp_backlog *b, pond_error **err) {
+    int code = POND_OK;
+    if (b->pond->cache->vt->peek) return POND_OK;
+    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS && code == POND_OK; i++) code = take_epoch(b, i, err);
+    return code;
+}
+
 static int open_it(mp_backlog *b, pond_error **err) {
     mp_store *store = b->pond->store;
     mp_errand errand = {0};
     mp_behind behind = {0};
     int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, err);
     if (code == POND_OK) code = store->vt->behind_prepare(store, b->collection, err);
+    if (code == POND_OK) code = take_epochs(b, err);
     if (code == POND_OK) {
         pthread_mutex_lock(&b->lock);
         b->forgetful = errand.op.ms == 0;
@@ -179,36 +219,6 @@ int mp_backlog_on_disk(mp_backlog *b, bool *at_once, pond_error **err) {
         why = NULL;
     }
     pond_error_free(why);
-    return code;
-}
-
-/* ---- epochs ---- */
-
-/* Taken in the store, so that no two histories of a Redis have the same; put in force in Redis, unless a higher one is. */
-static int take_epoch(mp_backlog *b, uint8_t shard, pond_error **err) {
-    mp_store *store = b->pond->store;
-    for (int tries = 0; tries < 8; tries++) {
-        mp_errand question = {0}, errand = {0};
-        mp_behind behind = {0};
-        int code = ask(b, &question, MP_EPOCH, shard, &behind, err); /* the fence first, then the epoch */
-        if (code != POND_OK || question.op.reply == MP_DONE) return code;
-        code = store->vt->behind_epoch(store, b->policy->options.namespace, &behind.epoch, err);
-        memcpy(errand.op.fence, question.op.fence, MP_FENCE_LEN);
-        if (code == POND_OK) code = ask(b, &errand, MP_EPOCH, shard, &behind, err);
-        if (code != POND_OK || errand.op.reply == MP_DONE) return code;
-    }
-    return mp_fail(err, POND_ECACHE, "%.64s: others take epochs of the backlog's shard %d all the time: try again",
-                   b->collection, shard);
-}
-
-int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err) {
-    int code = POND_OK;
-    pthread_mutex_lock(&b->opening);
-    if (atomic_load(&b->epochs[shard]) == seen) {
-        code = take_epoch(b, shard, err);
-        if (code == POND_OK) atomic_fetch_add(&b->epochs[shard], 1);
-    }
-    pthread_mutex_unlock(&b->opening);
     return code;
 }
 

@@ -244,7 +244,7 @@ static void cancel(mp_await *self, PyObject *message) {
         self->request = NULL;
         mp_py_queue_touch(queue);
     }
-    forget_question(self);
+    if (!self->arriving) forget_question(self); /* else its own decode= may be what cancels it */
     wake(self, false);
     if (key) mp_py_load_unwanted(queue, key);
     Py_XDECREF(key);

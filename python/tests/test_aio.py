@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import inspect
 import socket
@@ -453,6 +454,34 @@ def test_whatever_is_under_way_can_be_cancelled(run, tmp_path, call):
         assert await pond.fetch("afterwards", aloader(1)) == 1
 
     run(test, store=f"sqlite:{tmp_path}/films.db")
+
+
+def test_a_decode_that_cancels_who_asked(run):
+    """It runs on, though nobody else holds it: and looks into itself once it has ended."""
+
+    async def test(pond):
+        async def one(call):
+            task = asyncio.current_task()
+
+            def decode(payload):
+                task.cancel()
+                gc.collect()
+                return payload
+
+            answer = call(functools.lru_cache(decode))
+            del decode
+            return await answer
+
+        for call in (
+            lambda decode: pond.fetch("k", lambda: b"v", decode=decode),
+            lambda decode: pond.fetch_entry("l", lambda: b"v", decode=decode),
+            lambda decode: pond.fetch_many(["m", "n"], lambda keys: [b"v", b"v"], decode=decode),
+        ):
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.create_task(one(call))
+        assert await pond.fetch("k", aloader(1)) == b"v"
+
+    run(test)
 
 
 def test_cancelling_within_a_batch(run):

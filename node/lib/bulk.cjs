@@ -45,28 +45,47 @@ function count (name, value, otherwise) {
   return value
 }
 
-/** Pieces of `size` of what may be long, lazy and asynchronous, for whoever asks next. */
+/** Pieces of `size` of what may be long, lazy and asynchronous, for whoever asks next -> { next, close }. */
 function pieces (keys, size) {
   const iterator = keys?.[Symbol.asyncIterator]?.() ?? (typeof keys === 'string' ? undefined : keys?.[Symbol.iterator]?.())
   if (iterator === undefined) throw new MisuseError(`warm(keys, ...): ${show(keys)} is not an iterable of keys`)
   let over = false
+  let asking = false
   let last = Promise.resolve()
   async function piece () {
     const part = []
-    while (!over && part.length < size) {
-      const { done, value } = await iterator.next()
-      if (done) over = true
-      else part.push(value)
+    asking = true
+    try {
+      while (!over && part.length < size) {
+        const { done, value } = await iterator.next()
+        if (done) over = true
+        else part.push(value)
+      }
+    } catch (error) {
+      over = true // it has closed itself
+      throw error
+    } finally {
+      asking = false
     }
     return part
   }
   // one after the other: an iterator is asked for one thing at a time
-  return () => { return (last = last.then(piece, piece)) }
+  const next = () => { return (last = last.then(piece, piece)) }
+  /** Nothing more is asked for: it may hold a cursor or a file. */
+  async function close () {
+    if (over) return
+    over = true
+    try {
+      const closed = Promise.resolve(iterator.return?.()).catch(() => {})
+      if (!asking) await closed // else it closes when it has given what it was asked for, if ever
+    } catch {} // there is an error already
+  }
+  return { next, close }
 }
 
 /** Warms piece by piece, `parallel` at once; `one(keys)` does a piece. */
 async function warm (keys, { batch, parallel, progress }, one) {
-  const next = pieces(keys, count('batch', batch, 500))
+  const { next, close } = pieces(keys, count('batch', batch, 500))
   const workers = count('parallel', parallel, 1)
   if (progress !== undefined && progress !== null && typeof progress !== 'function') throw new OptionError(`progress: ${show(progress)} is not a function`)
   let done = 0
@@ -80,6 +99,7 @@ async function warm (keys, { batch, parallel, progress }, one) {
       }
     } catch (error) {
       stopped = true
+      await close()
       throw error
     }
   }

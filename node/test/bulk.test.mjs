@@ -154,6 +154,30 @@ for (const [name, address] of [['memory', 'memory:bulk'], ['redis', redis.url]])
       assert.equal((await pond.lookup('a')).state, 'miss')
     })
 
+    test('a warming that fails closes what its keys come from, as for await does', async t => {
+      const pond = await openPond(t)
+      for (const parallel of [1, 3]) {
+        const closed = []
+        function * lazy () { try { for (let i = 0; ; i++) yield `${parallel} ${i}` } finally { closed.push('lazy') } }
+        async function * cursor () { try { yield * lazy() } finally { closed.push('cursor') } }
+        const fail = () => { throw new RangeError('mine') }
+        await assert.rejects(pond.warm(lazy(), { batch: 2, parallel }, fail), RangeError)
+        await assert.rejects(pond.warm(cursor(), { batch: 2, parallel }, fail), RangeError)
+        await assert.rejects(pond.warm(cursor(), { progress: fail }, keys => keys.map(() => 1)), RangeError)
+        assert.deepEqual(closed, ['lazy', 'lazy', 'cursor', 'lazy', 'cursor'])
+        const grumbling = { [Symbol.iterator]: () => ({ next: () => ({ value: 'k' }), return () { throw new Error('not this one') } }) }
+        await assert.rejects(pond.warm(grumbling, { batch: 2, parallel }, fail), RangeError)
+      }
+      async function * stuck () {
+        yield 'k'
+        await new Promise(() => {})
+      }
+      await assert.rejects(pond.warm(stuck(), { batch: 1, parallel: 2 }, async () => {
+        await sleep(5)
+        throw new RangeError('mine')
+      }), RangeError)
+    })
+
     test('a long warming keeps its tags, however many others come and go meanwhile', async t => {
       const pond = await openPond(t)
       async function * keys () {

@@ -100,6 +100,7 @@ static PyObject *batch_answer(PyObject *object, PyObject *values) {
     Py_RETURN_NONE;
 }
 
+/* _fail(exception) -> whether it had not been answered. */
 static PyObject *batch_fail(PyObject *object, PyObject *exception) {
     batch *self = (batch *)object;
     if (!PyExceptionInstance_Check(exception)) return PyErr_Format(PyExc_TypeError, "_fail() takes an exception");
@@ -109,7 +110,7 @@ static PyObject *batch_fail(PyObject *object, PyObject *exception) {
         Py_XDECREF(mp_py_fail_batch(b));
     }
     answered(self);
-    Py_RETURN_NONE;
+    return PyBool_FromLong(b != NULL);
 }
 
 static PyObject *batch_keys(PyObject *object, void *unused) {
@@ -259,8 +260,9 @@ PyObject *mp_py_sync_fetch_many(PyObject *object, PyObject *const *args, Py_ssiz
                                values, &err);
     int signalled = mp_py_unblock(&w.block);
     if (signalled) pond_error_free(err);
-    else if (code != POND_OK && !w.own) mp_py_raise(err);
-    else if (code != POND_OK) pond_error_free(err), PyErr_SetObject((PyObject *)Py_TYPE(w.own), w.own);
+    else if (w.own)
+        pond_error_free(err), PyErr_SetObject((PyObject *)Py_TYPE(w.own), w.own); /* whatever else there is */
+    else if (code != POND_OK) mp_py_raise(err);
     else result = args[2] == Py_True ? Py_NewRef(Py_None) : decode_all(values, args[0], &call.extras);
     Py_XDECREF(w.own);
     for (size_t i = 0; code == POND_OK && i < keys.n; i++) pond_value_free(values[i]);

@@ -33,11 +33,9 @@ static pond_value *fetch_waiting(mp_handle *self, const mp_py_call *call) {
     int code = pond_fetch_tagged(self->engine->pond, call->key, call->len, call->plan->policy, call->tags, load, &w,
                                  &value, &err);
     int signalled = mp_py_unblock(&w.block);
-    if (code == POND_OK && !signalled) {
-        Py_XDECREF(w.own); /* the core found another answer */
-        return value;
-    }
-    if (code == POND_OK) pond_value_free(value);
+    if (code == POND_OK && !signalled && !w.own) return value;
+    if (code == POND_OK)
+        pond_value_free(value); /* Ctrl-C in the loader ends the call, whatever else the core has found */
     if (signalled) {
         pond_error_free(err);
     } else if (w.own) {

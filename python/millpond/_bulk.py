@@ -49,8 +49,8 @@ def body(loader: Callable[[list[str]], Any]) -> Callable[[_core.Batch], None]:
                 raise TypeError(f"{loader!r} is async, and this pond blocks: open one with millpond.aio.open()")
             settle(batch, given)
         except BaseException as error:
-            batch._fail(error)
-            if not isinstance(error, Exception):
+            told = batch._fail(error)
+            if not told or not isinstance(error, Exception):  # a signal handler's, perhaps, when all was answered already
                 raise
 
     return run

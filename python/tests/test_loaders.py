@@ -232,6 +232,30 @@ def test_ctrl_c(cache, where):
     assert done.stdout == "interrupted True\n1\n", done.stderr
 
 
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "ValueError"])
+def test_ctrl_c_at_the_end_of_a_load(cache, name, kind):
+    """The handler runs when the loader's values are handed over: by then nobody is told but the caller."""
+    done = run("""
+        import builtins, os, signal, sys, zlib, millpond
+        cache, name, kind = sys.argv[1:]
+        kind = getattr(builtins, kind)
+        pond = millpond.open(cache, namespace=name)
+        def handler(*args):
+            raise kind("mine")
+        signal.signal(signal.SIGALRM, handler)
+        def loader(keys):
+            value = os.urandom(5_000_000)
+            signal.setitimer(signal.ITIMER_REAL, 0.02)  # while the value is encoded, without a line of Python where the handler could run
+            return [value]
+        try:
+            pond.fetch_many(["k"], loader, encode=zlib.compress, decode=zlib.decompress)
+        except kind as error:
+            print(error)
+        print(len(pond.fetch("k", lambda: b"", encode=zlib.compress, decode=zlib.decompress)))
+        """, cache, name, kind)
+    assert done.stdout == "mine\n5000000\n", done.stderr
+
+
 def test_a_signal_handler_may_return(cache, name):
     script = """
         import sys, threading, time, signal, os, millpond

@@ -270,6 +270,7 @@ static PyObject *store_delete(PyObject *object, PyObject *const *args, Py_ssize_
 /* _queue(): this loop's, if it has one. */
 static PyObject *loop_queue(PyObject *object, PyObject *unused) {
     mp_engine *engine = ((mp_handle *)object)->engine;
+    if (!engine) return mp_py_not_open();
     PyObject *loop = PyObject_CallFunctionObjArgs(mp_py.running_loop, NULL);
     if (!loop) return NULL;
     mp_py_queue *queue = mp_py_queue_of(engine, loop);

@@ -231,6 +231,8 @@ enum { MP_PY_KEY = 1, MP_PY_LOADER = 2, MP_PY_KEYS = 4, MP_PY_IN = 8, MP_PY_OUT 
 int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n,
                 PyObject *kwnames, mp_py_call *call);
 void mp_py_call_clear(mp_py_call *call);
+/* Raises that the handle was made past open(), by a subclass with an __init__ of its own perhaps; always NULL. */
+PyObject *mp_py_not_open(void);
 /* absent= of a call; -1 with an exception. */
 int mp_py_set_absent(mp_extras *extras, PyObject *value);
 /* An option's name and text as the core takes them: UTF-8 without NUL; NULL with an exception. */

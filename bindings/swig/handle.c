@@ -115,6 +115,11 @@ static void handle_dealloc(PyObject *object) {
     MP_PY_FREE(object);
 }
 
+PyObject *mp_py_not_open(void) {
+    PyErr_SetString(PyExc_TypeError, "the pond was not opened: use millpond.open() or millpond.aio.open()");
+    return NULL;
+}
+
 /* _derive(**options): the same pond with other defaults. */
 static PyObject *handle_derive(PyObject *object, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     mp_handle *self = (mp_handle *)object;
@@ -132,9 +137,13 @@ static PyObject *handle_derive(PyObject *object, PyObject *const *args, Py_ssize
     return (PyObject *)made;
 }
 
-static PyObject *handle_ns(PyObject *self, void *unused) { return Py_NewRef(((mp_handle *)self)->plan->ns); }
-static PyObject *handle_engine(PyObject *self, void *unused) {
-    return Py_NewRef((PyObject *)((mp_handle *)self)->engine);
+static PyObject *handle_ns(PyObject *object, void *unused) {
+    mp_handle *self = (mp_handle *)object;
+    return self->engine ? Py_NewRef(self->plan->ns) : mp_py_not_open();
+}
+static PyObject *handle_engine(PyObject *object, void *unused) {
+    mp_handle *self = (mp_handle *)object;
+    return self->engine ? Py_NewRef((PyObject *)self->engine) : mp_py_not_open();
 }
 
 static PyMethodDef handle_methods[] = {

@@ -327,6 +327,8 @@ static PyObject *interned(PyObject *kwnames) {
 
 int mp_py_parse(mp_handle *handle, const char *method, int wanted, PyObject *const *args, Py_ssize_t n,
                 PyObject *kwnames, mp_py_call *call) {
+    *call = (mp_py_call){0};
+    if (!handle->engine) return mp_py_not_open(), -1;
     *call = (mp_py_call){.extras = handle->extras, .plan = (mp_plan *)Py_NewRef((PyObject *)handle->plan)};
     if (positional(call, method, wanted, args, n) < 0) goto fail;
     if (kwnames && PyTuple_Size(kwnames) > 0) {

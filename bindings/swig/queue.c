@@ -362,6 +362,10 @@ mp_py_queue *mp_py_queue_of(mp_engine *engine, PyObject *loop) {
 }
 
 mp_py_queue *mp_py_queue_here(mp_engine *engine) {
+    if (!engine) {
+        mp_py_not_open();
+        return NULL;
+    }
     PyObject *loop = PyObject_CallFunctionObjArgs(mp_py.running_loop, NULL);
     if (!loop) {
         PyErr_Clear(); /* no running loop */

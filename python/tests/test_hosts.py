@@ -135,6 +135,26 @@ def test_a_pond_is_not_pickled(cache, name):
             pickle.dumps(pond)
 
 
+def test_ponds_that_were_never_opened():
+    """A subclass whose __init__ does not call its base's."""
+    for kind in (millpond.Pond, millpond.aio.Pond):
+        pond = type("Mine", (kind,), {"__init__": lambda self: None})()
+        calls = (
+            lambda: pond.fetch("k", lambda: 1), lambda: pond.lookup("k"), lambda: pond.invalidate("k"), lambda: pond.explain("k"),
+            lambda: pond.namespace("n"), lambda: pond.fetch_many(["k"], lambda keys: [1]), lambda: pond.set_many({"k": 1}),
+            lambda: pond.write("k", lambda: 1), lambda: pond.collection("films"), lambda: pond.store("films").get("1"),
+            lambda: pond.processes(), lambda: pond.stats(), lambda: pond.close(), lambda: repr(pond), lambda: pond._engine,
+        )
+
+        async def call(one):
+            result = one()
+            return await result if hasattr(result, "__await__") else result
+
+        for one in calls:
+            with pytest.raises(TypeError):
+                asyncio.run(call(one))
+
+
 def test_subinterpreters_are_refused():
     interpreters = pytest.importorskip("_xxsubinterpreters")
     one = interpreters.create()

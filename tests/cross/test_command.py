@@ -31,7 +31,9 @@ def run(*args: str, way: str = "c", cache: str | None = None, **more) -> subproc
 
 def lines_of(*args: str, **more) -> list[str]:
     done = run(*args, **more)
-    assert (done.returncode, done.stderr) == (0, ""), done
+    # A process of the same number, killed once, has left its counters behind: libmongoc says that it does without.
+    said = [line for line in done.stderr.splitlines() if "Falling back to malloc for counters" not in line]
+    assert (done.returncode, said) == (0, []), done
     return done.stdout.splitlines()
 
 

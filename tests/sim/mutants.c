@@ -196,7 +196,7 @@ const mutant mutants[] = {
      .edits = {{"wb_ack", "call('HSET', KEYS[2], 'head', head + #left)", ""}}},
     {"ack-immortal", "what was acked has no time to live", "behind",
      .edits = {{"wb_ack", "call('PEXPIRE', value, ms)", ""}}},
-    {"ack-cached-kept", "an ack of what the server has lost leaves what was cached since", "behind-rollback",
+    {"ack-cached-kept", "an ack of what the server has lost leaves what was cached since", "behind-lost",
      .edits = {{"wb_ack", "elseif ver ~= NONE and r ~= '' and sub(r, 9, 16) ~= ver then call('DEL', value) end",
                 "end"}}},
     /* the shard's numbers, */

@@ -315,7 +315,7 @@ static void run(pond_check *c) {
         for (make_ready(c); !c->checked && c->code == POND_OK && c->change.document; make_ready(c))
             if (apply(c)) return;
     } else if (c->step == TAKE_EPOCH) {
-        c->code = mp_backlog_epoch(c->collection->behind, c->accept->op.key.shard, c->accept->seen, &c->error);
+        c->code = mp_backlog_epoch(c->collection->behind, c->accept->seen, &c->error);
         if (c->code != POND_OK)
             c->error = mp_accept_nothing(c->error, "the first changes after a start of Redis need the store: ");
     } else {

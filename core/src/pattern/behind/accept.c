@@ -32,7 +32,7 @@ static void submit(mp_accept *a) {
     a->flying = true;
     a->waits = false;
     memset(a->op.fence, 0, sizeof a->op.fence); /* it has not been sent under any */
-    a->seen = atomic_load(&a->backlog->epochs[a->op.key.shard]);
+    a->seen = atomic_load(&a->backlog->epochs);
     mp_lane_submit(a->lane, &a->op);
 }
 

@@ -127,29 +127,39 @@ static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t 
 
 /* ---- epochs ---- */
 
-/* Taken in the store, so that no two histories of a Redis have the same; put in force in Redis, unless a higher one is. */
-static int take_epoch(mp_backlog *b, uint8_t shard, pond_error **err) {
+/* One for all shards that want one, taken in the store, so that no two histories of a Redis have the same; put in force in Redis, unless a higher
+ * one is. */
+static int take_epoch(mp_backlog *b, pond_error **err) {
     mp_store *store = b->pond->store;
     for (int tries = 0; tries < 8; tries++) {
-        mp_errand question = {0}, errand = {0};
-        mp_behind behind = {0};
-        int code = ask(b, &question, MP_EPOCH, shard, &behind, err); /* the fence first, then the epoch */
-        if (code != POND_OK || question.op.reply == MP_DONE) return code;
-        code = store->vt->behind_epoch(store, b->policy->options.namespace, &behind.epoch, err);
-        memcpy(errand.op.fence, question.op.fence, MP_FENCE_LEN);
-        if (code == POND_OK) code = ask(b, &errand, MP_EPOCH, shard, &behind, err);
-        if (code != POND_OK || errand.op.reply == MP_DONE) return code;
+        mp_shards question = {.backlog = b}, errand = {.backlog = b};
+        int64_t epoch = 0;
+        for (uint8_t i = 0; i < MP_BACKLOG_SHARDS; i++) mp_shards_add(&question, MP_EPOCH, i);
+        int code = mp_shards_send(&question, err); /* the fence first, then the epoch */
+        bool wanted = false, taken = true;
+        for (size_t i = 0; code == POND_OK && i < question.n; i++) wanted |= question.errand[i].op.reply != MP_DONE;
+        if (!wanted) return code;
+        code = store->vt->behind_epoch(store, b->policy->options.namespace, &epoch, err);
+        for (uint8_t i = 0; code == POND_OK && i < MP_BACKLOG_SHARDS; i++) {
+            if (question.errand[i].op.reply == MP_DONE) continue;
+            mp_op *op = mp_shards_add(&errand, MP_EPOCH, i);
+            memcpy(op->fence, question.errand[i].op.fence, MP_FENCE_LEN);
+            op->behind->epoch = epoch;
+        }
+        if (code == POND_OK) code = mp_shards_send(&errand, err);
+        if (code != POND_OK) return code;
+        for (size_t i = 0; i < errand.n; i++) taken &= errand.errand[i].op.reply == MP_DONE;
+        if (taken) return POND_OK;
     }
-    return mp_fail(err, POND_ECACHE, "%.64s: others take epochs of the backlog's shard %d all the time: try again",
-                   b->collection, shard);
+    return mp_fail(err, POND_ECACHE, "%.64s: others take epochs of the backlog all the time: try again", b->collection);
 }
 
-int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err) {
+int mp_backlog_epoch(mp_backlog *b, uint32_t seen, pond_error **err) {
     int code = POND_OK;
     pthread_mutex_lock(&b->opening);
-    if (atomic_load(&b->epochs[shard]) == seen) {
-        code = take_epoch(b, shard, err);
-        if (code == POND_OK) atomic_fetch_add(&b->epochs[shard], 1);
+    if (atomic_load(&b->epochs) == seen) {
+        code = take_epoch(b, err);
+        if (code == POND_OK) atomic_fetch_add(&b->epochs, 1);
     }
     pthread_mutex_unlock(&b->opening);
     return code;
@@ -157,22 +167,14 @@ int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **e
 
 /* ---- opening ---- */
 
-/* All shards have one from the beginning: the first change in each must not need the store, which may be away by then. A journal, of which each start is
- * another history, has it with the first change. */
-static int take_epochs(mp_backlog *b, pond_error **err) {
-    int code = POND_OK;
-    if (b->pond->cache->vt->peek) return POND_OK;
-    for (uint8_t i = 0; i < MP_BACKLOG_SHARDS && code == POND_OK; i++) code = take_epoch(b, i, err);
-    return code;
-}
-
 static int open_it(mp_backlog *b, pond_error **err) {
     mp_store *store = b->pond->store;
     mp_errand errand = {0};
     mp_behind behind = {0};
     int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, err);
     if (code == POND_OK) code = store->vt->behind_prepare(store, b->collection, err);
-    if (code == POND_OK) code = take_epochs(b, err);
+    /* Now, for the store may be away when the first change comes. Each start of a journal is another history, and may come to no change. */
+    if (code == POND_OK && !b->pond->cache->vt->peek) code = take_epoch(b, err);
     if (code == POND_OK) {
         pthread_mutex_lock(&b->lock);
         b->forgetful = errand.op.ms == 0;

@@ -48,7 +48,7 @@ typedef struct mp_backlog {
     pthread_mutex_t lock;    /* of what follows, down to the worker */
     pthread_mutex_t opening; /* held over calls to cache and store: one thread opens, or takes an epoch, at a time */
     _Atomic bool opened;
-    _Atomic uint32_t epochs[MP_BACKLOG_SHARDS]; /* how often one was taken: who waited for that need not take another */
+    _Atomic uint32_t epochs; /* how often one was taken: who waited for that need not take another */
 
     /* The worker: a job on the pool, one at a time. `lock` guards the first lines. */
     bool running, pausing; /* a job is under way; none starts before the timer ends */
@@ -86,8 +86,8 @@ int mp_backlog_open(mp_backlog *b, pond_error **err);
 /* Can the cache tell that what was accepted is on the disk? *at_once: it does so by its answer to the change, and need not be asked. Blocks; no
  * lock held. */
 int mp_backlog_on_disk(mp_backlog *b, bool *at_once, pond_error **err);
-/* The shard's versions cannot go on: takes an epoch from the store, unless another thread has since `seen`. Blocks; no lock held. */
-int mp_backlog_epoch(mp_backlog *b, uint8_t shard, uint32_t seen, pond_error **err);
+/* A shard's versions cannot go on: takes an epoch from the store, for all that want one, unless another thread has since `seen`. Blocks; no lock held. */
+int mp_backlog_epoch(mp_backlog *b, uint32_t seen, pond_error **err);
 /* The document as the store has it, with its version; or the record that was accepted in a history of Redis that was lost since (`record` NULL: there
  * is none), if that is newer: *out has a version, too. Blocks; no lock held. */
 int mp_backlog_read(const mp_backlog *b, const char *id, size_t len, pond_value *record, int64_t record_version,

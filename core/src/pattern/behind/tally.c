@@ -106,7 +106,7 @@ static int look(mp_backlog *b, tally *t, pond_error **err) {
 
 static void encode(const mp_backlog *b, tally *t, mp_errand *errand) {
     mp_op *op = &errand->op;
-    t->seen = atomic_load(&b->epochs[t->shard]);
+    t->seen = atomic_load(&b->epochs);
     t->behind = (mp_behind){0};
     *errand =
         (mp_errand){.op = {.kind = t->next, .behind = &t->behind, .timeout_ms = b->policy->options.command_timeout}};
@@ -150,7 +150,7 @@ static int folded(mp_backlog *b, tally *t, const mp_op *op, pond_error **err) {
         /* A reader has what it needs if both were read in one moment: it was so then. */
         t->over = !t->taken && t->sums.value && !t->sums.old_fence;
         if (!t->over) again(t);
-        return stale ? mp_backlog_epoch(b, t->shard, t->seen, err) : POND_OK;
+        return stale ? mp_backlog_epoch(b, t->seen, err) : POND_OK;
     }
     t->whole_version = op->version;
     t->over = true;

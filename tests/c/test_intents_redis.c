@@ -58,11 +58,12 @@ typedef struct step {
     uint32_t content;
 } step;
 
+/* No two values end at one time: a memory: tells by that, and by where they lie, which of them is rejected. */
 static mp_op make_op(const step *s, memo *m, uint8_t generations[TAGS * MP_TAG_SIZE], pond_value *value) {
     mp_op op = {.kind = s->kind,
                 .key = s->tag ? tags[s->key].key : keys[s->key].key,
                 .lease_ms = s->ms,
-                .ttl_ms = LONG,
+                .ttl_ms = LONG + s->content,
                 .cut_ms = s->cut_ms,
                 .timeout_ms = 5000,
                 .generations = generations,

@@ -185,8 +185,7 @@ pond_error *mp_accept_nothing(pond_error *why, const char *because) {
 /* A Redis is sent no change without the fence that it goes under. */
 static bool was_sent(const mp_accept *a) {
     static const uint8_t none[MP_FENCE_LEN];
-    bool is_embedded = a->backlog->pond->cache->vt->peek != NULL;
-    return is_embedded || memcmp(a->op.fence, none, sizeof none) != 0;
+    return mp_backlog_embedded(a->backlog) || memcmp(a->op.fence, none, sizeof none) != 0;
 }
 
 static void answered(mp_op *op) {

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "model/behind.h"
-#include "pattern/pond.h"
 #include "pattern/behind/shards.h"
+#include "pattern/pond.h"
 #include "pattern/wait.h"
 
 enum { LEAVE_MS = 50 }; /* for all shards to be given back; else others wait for the end of their time */
@@ -113,6 +113,8 @@ void mp_backlogs_free(pond *p) {
     p->backlogs = NULL;
 }
 
+bool mp_backlog_embedded(const mp_backlog *b) { return b->pond->cache->vt->peek != NULL; }
+
 /* One operation on a shard as a whole; what else the errand has is sent with it. */
 static int ask(const mp_backlog *b, mp_errand *errand, mp_op_kind kind, uint8_t shard, mp_behind *behind,
                pond_error **err) {
@@ -174,7 +176,7 @@ static int open_it(mp_backlog *b, pond_error **err) {
     int code = ask(b, &errand, MP_BEHIND_OPEN, 0, &behind, err);
     if (code == POND_OK) code = store->vt->behind_prepare(store, b->collection, err);
     /* Now, for the store may be away when the first change comes. Each start of a journal is another history, and may come to no change. */
-    if (code == POND_OK && !b->pond->cache->vt->peek) code = take_epoch(b, err);
+    if (code == POND_OK && !mp_backlog_embedded(b)) code = take_epoch(b, err);
     if (code == POND_OK) {
         pthread_mutex_lock(&b->lock);
         b->forgetful = errand.op.ms == 0;

@@ -81,6 +81,8 @@ typedef struct mp_backlog {
 
 /* The pond's, for this namespace and collection; made if there is none. NULL without memory. */
 mp_backlog *mp_backlog_of(struct pond *p, const char *collection, const pond_policy *document, pond_tags *pages);
+/* It stands in a journal, beside a memory: cache. */
+bool mp_backlog_embedded(const mp_backlog *b);
 /* Looks once whether cache and store can do it. Blocks; no lock held. */
 int mp_backlog_open(mp_backlog *b, pond_error **err);
 /* Can the cache tell that what was accepted is on the disk? *at_once: it does so by its answer to the change, and need not be asked. Blocks; no

@@ -245,14 +245,12 @@ static int acked(mp_parcel *p, pond_error **err) {
     return code;
 }
 
-/* The journal's operations are over when they are asked for: nothing goes on meanwhile. */
-static bool is_embedded(const mp_backlog *b) { return b->pond->cache->vt->peek != NULL; }
-
-/* May the next one be taken while the store has this one? Not for ever: others want the thread, too. Where none of this one goes to the store, for
- * it has refused them a short while ago, what is behind them must not wait for them, in a journal neither. */
+/* May the next one be taken while the store has this one? Not for ever: others want the thread, too. Nor in a journal, whose operations are over
+ * when they are asked for. But where none of this one goes to the store, for it has refused them a short while ago, what is behind them must not
+ * wait for them, in a journal neither. */
 static bool goes_on(const mp_parcel *p, unsigned number) {
     mp_backlog *b = p->b;
-    return p->more && !p->passed && number < PARCELS_MOST && hints_are_fresh(b) && (!p->n || !is_embedded(b)) &&
+    return p->more && !p->passed && number < PARCELS_MOST && hints_are_fresh(b) && (!p->n || !mp_backlog_embedded(b)) &&
            !mp_drain_over(b) && !mp_pool_waits(mp_pond_pool(b->pond));
 }
 
@@ -326,8 +324,8 @@ void mp_flush_look(mp_backlog *b) {
 
 void mp_flush_leave(mp_backlog *b, int64_t timeout_ms, bool closed) {
     round *r = calloc(1, sizeof *r);
-    if (!r) return;                 /* then their time runs out */
-    bool embedded = is_embedded(b); /* what is owned there ends with the journal */
+    if (!r) return;                         /* then their time runs out */
+    bool embedded = mp_backlog_embedded(b); /* what is owned there ends with the journal */
     struct mp_journal *held = closed && embedded ? mp_embedded_hold(b->pond) : NULL;
     mp_lane *lane = closed && (held || !embedded) ? mp_lane_new(b->pond, true, NULL) : NULL;
     r->to.lane = lane;

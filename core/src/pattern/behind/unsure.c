@@ -31,7 +31,7 @@ static void note(mp_backlog *b, uint8_t shard, const mp_flush_row *row) {
 }
 
 void mp_unsure_note(mp_backlog *b, const mp_flush_row *rows, const uint8_t *shards, size_t n) {
-    if (b->pond->cache->vt->peek) return; /* a journal loses nothing while its process lives */
+    if (mp_backlog_embedded(b)) return; /* a journal loses nothing while its process lives */
     for (size_t i = 0; i < n; i++) note(b, shards[i], &rows[i]);
 }
 

@@ -2,6 +2,7 @@
 #ifndef BACKLOG_OPS_H
 #define BACKLOG_OPS_H
 
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -66,6 +67,31 @@ static inline long long waiting(redisContext *redis) {
     long long n = 0;
     for (int i = 0; i < MP_BACKLOG_SHARDS; i++) n += redis_number(redis, "LLEN mp:q:{%s/films:%d}", ns, i);
     return n;
+}
+
+static inline int64_t counted(pond *p, const char *counter) {
+    char row[80];
+    snprintf(row, sizeof row, "%s/films", ns);
+    return pond_stat(p, row, counter);
+}
+
+/* ---- as another program has the store ---- */
+
+static inline sqlite3 *shop_open(void) {
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    return db;
+}
+
+static inline void sql_on(sqlite3 *db, const char *text) {
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+}
+
+static inline void sql(const char *text) {
+    sqlite3 *db = shop_open();
+    sql_on(db, text);
+    sqlite3_close(db);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -3,7 +3,6 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -68,10 +67,8 @@ static void a_hot_key_costs_the_store_little(void **state) {
     snprintf(text, sizeof text, "{\"id\":\"hot\",\"n\":%d}", TIMES);
     films_read(c, "hot", text);
     gets_stored(p, "hot", text);
-    char row[80];
-    snprintf(row, sizeof row, "%s/films", ns);
-    assert_int_equal(pond_stat(p, row, "accepted"), TIMES);
-    assert_true(pond_stat(p, row, "flushed") <= TIMES / 10);
+    assert_int_equal(counted(p, "accepted"), TIMES);
+    assert_true(counted(p, "flushed") <= TIMES / 10);
     pond_collection_free(c);
     pond_free(p);
 }
@@ -237,17 +234,15 @@ static void the_store_may_be_away(void **state) {
     (void)state;
     pond *p = pond_made(redis_url(), "store", address, "namespace", ns, "store_timeout", "300ms", NULL);
     pond_collection *c = behind(p, NULL, NULL);
-    sqlite3 *db = NULL;
     char id[16];
     assert_int_equal(pond_collection_prepare(c, NULL), POND_OK);
-    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 5000);
-    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3 *db = shop_open();
+    sql_on(db, "BEGIN IMMEDIATE");
     for (int i = 0; i < 40; i++) { /* in every shard */
         snprintf(id, sizeof id, "%d", i);
         changes(c, i % 2 ? POND_REPLACE : POND_DELETE, id, i % 2 ? "{}" : NULL);
     }
-    assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    sql_on(db, "ROLLBACK");
     sqlite3_close(db);
     assert_int_equal(pond_collection_flush(c, 10000, NULL), POND_OK);
     assert_true(stored_is(p, "39", "{\"id\":\"39\"}"));
@@ -400,14 +395,8 @@ static void a_full_redis_is_emptied(void **state) {
     pond_value *page = NULL; /* it is told of what is stored, in the way that takes room */
     assert_int_equal(pond_collection_find(c, POND_QUERY_TEXT, "n=1", 3, &page, NULL), POND_OK);
     pond_value_free(page);
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT "
-                                  "RAISE(ABORT, 'we do not want it'); END",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    sqlite3_close(db);
+    sql("CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT RAISE(ABORT, 'we do not want "
+        "it'); END");
     char id[16];
     for (int i = 0; i < 20; i++) {
         snprintf(id, sizeof id, "%d", i);
@@ -524,12 +513,12 @@ static void a_worker_leaves_its_thread_to_others(void **state) {
     redisFree(redis);
 }
 
-static int64_t number_in_store(const char *sql) {
+static int64_t number_in_store(const char *query) {
     sqlite3 *db;
     sqlite3_stmt *statement;
     assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
     sqlite3_busy_timeout(db, 10000);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &statement, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     int64_t number = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);

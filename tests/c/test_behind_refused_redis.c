@@ -1,34 +1,15 @@
 /* What the store refuses for now stands before all else that waits, and is more than a batch: the tail goes on all the same, while it rests. */
-#include "support/support.h"
+#include "backlog_ops.h"
 
-#include <sqlite3.h>
-#include <unistd.h>
-
-#include "pattern/behind/backlog.h"
 #include "pattern/pond.h"
-#include "support/redis.h"
 
 enum { BAD = 24, GOOD = 80, ALL_SHARDS = 40, BATCH = 2 /* as behind conflicts with other writers */ };
 
-static char folder[SHOP_FOLDER], address[SHOP_ADDRESS], ns[64];
 static sqlite3 *db;
 
-static int set_up(void **state) {
-    (void)state;
-    watchdog(110);
-    shop_make(folder, address);
-    snprintf(ns, sizeof ns, "%s", fresh("refused"));
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    return shop_remove(folder);
-}
-
-static int64_t number_of(const char *sql) {
+static int64_t number_of(const char *query) {
     sqlite3_stmt *s = NULL;
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &s, NULL), SQLITE_OK);
     int64_t n = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : -1;
     sqlite3_finalize(s);
     return n;
@@ -36,12 +17,9 @@ static int64_t number_of(const char *sql) {
 
 static void writes(pond_collection *films, const char *kind, int number) {
     char id[16], text[32];
-    pond_error *err = NULL;
     snprintf(id, sizeof id, "%s%d", kind, number);
     snprintf(text, sizeof text, "{\"%s\":1}", kind);
-    if (pond_collection_change(films, POND_REPLACE, id, strlen(id), text, strlen(text), NULL, NULL, NULL, &err) !=
-        POND_OK)
-        fail_msg("%s", pond_error_message(err));
+    changes(films, POND_REPLACE, id, text);
 }
 
 static int64_t letters(pond_collection *films) {
@@ -53,30 +31,29 @@ static int64_t letters(pond_collection *films) {
     return n;
 }
 
-static void sql(const char *statement) { assert_int_equal(sqlite3_exec(db, statement, NULL, NULL, NULL), SQLITE_OK); }
-
 static void flushes(pond_collection *films) {
     pond_error *err = NULL;
     if (pond_collection_flush(films, 60000, &err) != POND_OK) fail_msg("%s", pond_error_message(err));
 }
 
 static void the_tail_goes_on(const char *cache) {
-    const char *const options[] = {"write", "behind"};
+    watchdog(110);
     pond *p =
         pond_made(cache, "store", address, "namespace", ns, "command_timeout", "5s", "store_timeout", "20s", NULL);
-    pond_collection *films = films_made(p, options, 1);
+    pond_collection *films = behind(p, NULL, NULL);
     p->backlogs->batch = p->backlogs->batch_most = BATCH;
-    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 5000);
+    db = shop_open();
     for (int i = 0; i < ALL_SHARDS; i++) writes(films, "good", i); /* they have their epochs now */
     flushes(films);
-    sql("DELETE FROM films");
-    sql("CREATE TRIGGER no BEFORE INSERT ON films WHEN json_extract(new.doc, '$.bad') BEGIN SELECT RAISE(ABORT, 'it is "
+    sql_on(db, "DELETE FROM films");
+    sql_on(
+        db,
+        "CREATE TRIGGER no BEFORE INSERT ON films WHEN json_extract(new.doc, '$.bad') BEGIN SELECT RAISE(ABORT, 'it is "
         "bad'); END");
-    sql("BEGIN IMMEDIATE"); /* until all of them wait */
+    sql_on(db, "BEGIN IMMEDIATE"); /* until all of them wait */
     for (int i = 0; i < BAD; i++) writes(films, "bad", i);
     for (int i = 0; i < GOOD; i++) writes(films, "good", i);
-    sql("COMMIT");
+    sql_on(db, "COMMIT");
     for (int64_t until = clock_ms() + 60000; number_of("SELECT count(*) FROM films") < GOOD; rest_ms(1))
         assert_true(clock_ms() < until);
     assert_in_range(letters(films), 0, BAD / 2); /* else each of them was waited for */
@@ -97,8 +74,6 @@ static void in_a_journal(void **state) {
     (void)state;
     the_tail_goes_on("memory:");
 }
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {CASE(in_redis), CASE(in_a_journal)};

@@ -219,6 +219,15 @@ static void a_disk_that_fails_once(void **state) {
     pond_free(p);
 }
 
+/* The next round has a shop of its own. */
+static void begins_anew(pond *p, pond_collection *c) {
+    pond_close(p, 20000); /* a round that is under way has the files open yet */
+    pond_collection_free(c);
+    pond_free(p);
+    shop_remove(folder);
+    mkdir(folder, 0700);
+}
+
 /* Rows that no journal writes. */
 static void damaged_rows(void **state) {
     (void)state;
@@ -288,11 +297,7 @@ static void damaged_rows(void **state) {
             fail_msg("%s: %s", damage[i], pond_error_message(err));
         }
         pond_error_free(err);
-        pond_close(p, 20000); /* a round that is under way has the files open yet */
-        pond_collection_free(c);
-        pond_free(p);
-        shop_remove(folder);
-        mkdir(folder, 0700);
+        begins_anew(p, c);
     }
 }
 
@@ -379,11 +384,7 @@ static void damaged_letters(void **state) {
             fail_msg("%s: %s", damage[i], pond_error_message(err));
         }
         pond_error_free(err);
-        pond_close(p, 20000); /* a round that is under way has the files open yet */
-        pond_collection_free(c);
-        pond_free(p);
-        shop_remove(folder);
-        mkdir(folder, 0700);
+        begins_anew(p, c);
     }
 }
 

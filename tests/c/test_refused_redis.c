@@ -2,17 +2,7 @@
 #include "backlog_ops.h"
 
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdatomic.h>
-
-/* As another program says it to the store. */
-static void sql(const char *text) {
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(address + strlen("sqlite:"), &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 5000);
-    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
 
 static void a_dead_letter(void **state) {
     (void)state;
@@ -33,9 +23,7 @@ static void a_dead_letter(void **state) {
     long long dead = 0;
     for (int i = 0; i < MP_BACKLOG_SHARDS; i++) dead += redis_number(redis, "XLEN mp:x:{%s/films:%d}", ns, i);
     assert_int_equal(dead, 1);
-    char row[80];
-    snprintf(row, sizeof row, "%s/films", ns);
-    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
+    assert_int_equal(counted(p, "dead_letters"), 1);
     pond_collection_free(c);
     pond_free(p);
     redisFree(redis);
@@ -47,20 +35,18 @@ static void a_trigger_that_fails_on_one(void **state) {
     redisContext *redis = redis_open(redis_url());
     pond *p = made("on");
     pond_collection *c = behind(p, NULL, NULL);
-    char row[80];
-    snprintf(row, sizeof row, "%s/films", ns);
     sql("CREATE TRIGGER picky BEFORE INSERT ON films WHEN new.id = 'bad' BEGIN SELECT json_extract('{', '$'); END");
     changes(c, POND_REPLACE, "bad", "{}");
     changes(c, POND_REPLACE, "good", "{}");
     gets_stored(p, "good", "{\"id\":\"good\"}");
     for (int64_t until = mp_clock_after(20000); waiting(redis); usleep(20000)) assert_true(mp_clock_ms() < until);
-    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
+    assert_int_equal(counted(p, "dead_letters"), 1);
     sql("ALTER TABLE films RENAME TO gone");
     changes(c, POND_REPLACE, "later", "{}");
     usleep(4500000); /* tried some times */
     sql("ALTER TABLE gone RENAME TO films");
     assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
-    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
+    assert_int_equal(counted(p, "dead_letters"), 1);
     pond_collection_free(c);
     pond_free(p);
     redisFree(redis);
@@ -71,8 +57,6 @@ static void a_table_that_is_gone_for_a_while(void **state) {
     (void)state;
     pond *p = made("on");
     pond_collection *c = behind(p, NULL, NULL);
-    char row[80];
-    snprintf(row, sizeof row, "%s/films", ns);
     changes(c, POND_REPLACE, "1", "{\"n\":1}");
     assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
     sql("ALTER TABLE films RENAME TO gone");
@@ -86,7 +70,7 @@ static void a_table_that_is_gone_for_a_while(void **state) {
                      POND_OK); /* what is damaged holds up nobody */
     changes(c, POND_REPLACE, "2", "{}");
     assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
-    assert_int_equal(pond_stat(p, row, "dead_letters"), 1);
+    assert_int_equal(counted(p, "dead_letters"), 1);
     pond_collection_free(c);
     pond_free(p);
 }
@@ -108,9 +92,7 @@ static void what_is_refused_once_is_stored_later(void **state) {
         sql("DROP TRIGGER picky");
         assert_int_equal(pond_collection_flush(c, 20000, NULL), POND_OK);
     }
-    char row[80];
-    snprintf(row, sizeof row, "%s/films", ns);
-    assert_int_equal(pond_stat(p, row, "dead_letters"), 0);
+    assert_int_equal(counted(p, "dead_letters"), 0);
     assert_true(stored_is(p, "0-0", "{\"id\":\"0-0\"}"));
     assert_true(stored_is(p, "1-199", "{\"id\":\"1-199\"}"));
     pond_collection_free(c);
@@ -158,7 +140,7 @@ static void what_others_have_stored_since_is_forgotten(void **state) {
     redisContext *redis = redis_open(redis_url());
     pond *off = made("off");
     pond_collection *c = behind(off, NULL, NULL);
-    char id[16], row[80];
+    char id[16];
     for (int i = 0; i < MANY; i++) {
         snprintf(id, sizeof id, "%d", i);
         changes(c, POND_REPLACE, id, "{}");
@@ -176,8 +158,7 @@ static void what_others_have_stored_since_is_forgotten(void **state) {
     usleep(400000);
     sql("DROP TRIGGER picky");
     assert_int_equal(pond_collection_flush(d, 20000, NULL), POND_OK);
-    snprintf(row, sizeof row, "%s/films", ns);
-    assert_int_equal(pond_stat(on, row, "dead_letters"), 0);
+    assert_int_equal(counted(on, "dead_letters"), 0);
     assert_true(stored_is(on, "later", "{\"id\":\"later\"}"));
     pond_collection_free(c);
     pond_collection_free(d);
